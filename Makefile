@@ -1,0 +1,110 @@
+# Makefile - the only build file.  `make help` lists the targets.
+#
+# Sources are found by wildcard per folder; output goes to build/ (build/$(SAN)/ for sanitizers,
+# build/clang/ with CC=clang).
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+CC := gcc
+SAN ?=
+PREFIX ?= /usr/local
+DESTDIR ?=
+VERSION := 0.1.0
+
+FLAVOUR := $(if $(SAN),/$(SAN))$(if $(findstring clang,$(CC)),/clang)
+B := build$(FLAVOUR)
+ARCH_FLAGS := $(if $(filter x86_64,$(shell uname -m)),-march=x86-64-v2)
+WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
+        -Wvla -Werror
+HARDEN := -fstack-protector-strong -fstack-clash-protection -fPIC $(if $(SAN),,-D_FORTIFY_SOURCE=2)
+OPT := $(if $(SAN),-O1 -fno-omit-frame-pointer -fsanitize=$(SAN),-O3)
+PACKAGES := libevent_core libevent_extra libevent_pthreads msgpack yaml-0.1 jansson sqlite3 \
+            libzstd libxxhash libcrypto libcurl
+PKG_CFLAGS = $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
+PKG_LIBS = $(shell pkg-config --libs $(PACKAGES) 2>/dev/null)
+CFLAGS = -std=c17 -g $(OPT) $(ARCH_FLAGS) $(WARN) $(HARDEN) -D_GNU_SOURCE -I. -I$(B) \
+         -DOXBOW_VERSION='"$(VERSION)"' $(PKG_CFLAGS)
+LDFLAGS = -Wl,-z,relro,-z,now $(if $(SAN),-fsanitize=$(SAN)) -pthread
+LIBS = $(PKG_LIBS) -ldl -lm
+
+DEPS := gcc make git pkg-config libevent-dev libmsgpack-dev libyaml-dev libcmocka-dev \
+        libjansson-dev libsqlite3-dev libzstd-dev libxxhash-dev libssl-dev libprotobuf-c-dev \
+        protobuf-c-compiler ocl-icd-opencl-dev pocl-opencl-icd libcurl4-openssl-dev
+
+src = $(patsubst %.c,$(B)/%.o,$(wildcard $(1)))
+CORE := $(call src,core/*.c)
+TOPOLOGY := $(call src,topology/*.c)
+PE := $(call src,pe/*.c pe/builtin/*.c)
+NET := $(call src,net/*.c)
+WORKER := $(call src,$(filter-out worker/main.c,$(wildcard worker/*.c)))
+MASTER := $(call src,$(filter-out master/main.c,$(wildcard master/*.c)))
+CLI := $(call src,$(filter-out cli/main.c,$(wildcard cli/*.c)))
+LIB := $(CORE) $(PE) $(NET) $(WORKER)
+SUPPORT := $(call src,tests/support/*.c)
+UNIT := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/*/*_test.c))
+BENCH := $(patsubst %.c,$(B)/%.o,$(wildcard bench/*.c))
+PROGRAMS := $(B)/oxbow $(B)/oxbow-master $(B)/oxbow-worker $(B)/liboxbow.a $(B)/liboxbow.so
+
+.PHONY: all
+all: deps-quiet ## build the programs and the library into build/
+	@$(MAKE) --no-print-directory programs
+
+.PHONY: programs
+programs: $(PROGRAMS) $(B)/oxbow.pc $(B)/include/oxbow/pe.h
+
+$(B)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
+
+$(B)/liboxbow.a: $(LIB)
+	@rm -f $@
+	ar rcs $@ $^
+$(B)/liboxbow.so: $(LIB)
+	$(CC) -shared $(LDFLAGS) -Wl,-soname,liboxbow.so.1 -o $@ $^ $(LIBS)
+	@ln -sf liboxbow.so $(@D)/liboxbow.so.1
+$(B)/oxbow-worker: $(B)/worker/main.o $(LIB)
+	$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(LIBS)
+$(B)/oxbow-master: $(B)/master/main.o $(MASTER) $(TOPOLOGY) $(NET) $(PE) $(CORE)
+	$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(LIBS)
+$(B)/oxbow: $(B)/cli/main.o $(CLI) $(TOPOLOGY) $(NET) $(PE) $(CORE)
+	$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(LIBS)
+$(B)/include/oxbow/pe.h: pe/pe.h
+	@mkdir -p $(@D)
+	@ln -sf $(abspath $<) $@
+$(B)/oxbow.pc: Makefile
+	@mkdir -p $(@D)
+	@printf 'prefix=%s\nName: oxbow\nDescription: SDK of the Oxbow stream engine\nVersion: %s\nCflags: -I$${prefix}/include\nLibs: -L$${prefix}/lib -loxbow\n' "$(PREFIX)" "$(VERSION)" >$@
+
+# ---- tests
+$(B)/tests/unit/%_test: $(B)/tests/unit/%_test.o $(SUPPORT) $(MASTER) $(CLI) $(TOPOLOGY) $(LIB)
+	$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(LIBS) -lcmocka
+.PHONY: unit
+unit: $(UNIT) ## build and run the unit tests
+	@for t in $(UNIT); do echo "== $$t"; "$$t"; done
+
+.PHONY: format
+format: ## format the sources with clang-format
+	clang-format -i $$(git ls-files '*.c' '*.h')
+
+.PHONY: deps deps-quiet
+deps: ## install the packages that are missing (Debian, Ubuntu)
+	@missing=; for p in $(DEPS); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	run=; [ "$$(id -u)" = 0 ] || run=sudo; \
+	if [ -n "$$run" ] && ! sudo -n true 2>/dev/null && [ ! -t 0 ]; then \
+	  echo "missing packages; run: sudo apt-get install -y$$missing"; exit 1; fi; \
+	$$run apt-get update -qq; \
+	DEBIAN_FRONTEND=noninteractive $$run apt-get install -y -qq --no-install-recommends $$missing
+deps-quiet:
+	@$(MAKE) --no-print-directory deps
+
+.PHONY: clean
+clean: ## remove build/
+	rm -rf build
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)

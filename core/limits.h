@@ -1,0 +1,79 @@
+/* core/limits.h - every bound of the engine, in one place, with its unit and its reason.
+ *
+ * Invariants: nothing that comes from outside (files, sockets, plug-ins) is sized by anything but
+ *             these.  Relations between limits are asserted below. */
+#ifndef OXB_CORE_LIMITS_H
+#define OXB_CORE_LIMITS_H
+
+#include <assert.h>
+
+/* ---- names ---- */
+#define NAME_BYTES_MAX 63           /* topology, PE, stream, port, field, worker: a DNS label */
+#define PATH_BYTES_MAX 4096         /* PATH_MAX of Linux */
+
+/* ---- topology YAML ---- */
+#define YAML_BYTES_MAX (1u << 20)   /* a person writes it; 1 MiB is 20,000 lines */
+#define YAML_DEPTH_MAX 32           /* libyaml is quadratic in depth, so the cap is ours */
+#define YAML_EVENTS_MAX 100000
+#define YAML_SCALAR_BYTES_MAX (64u << 10)
+#define DIAGS_MAX 100               /* problems reported per file; the rest is counted */
+#define PES_MAX 1000                /* per topology */
+#define STREAMS_MAX 4000            /* per topology */
+#define INSTANCES_MAX 10000         /* per topology */
+#define PARALLELISM_MAX 1024        /* instances of one PE */
+#define FIELDS_MAX 256              /* per schema; above some 500 rows would beat columns */
+#define DIMS_MAX 8                  /* of a tensor field */
+#define TENSOR_ELEMENTS_MAX (1u << 22) /* 16 MiB of f32 in one tuple */
+#define PORTS_MAX 16                /* inputs or outputs of one PE */
+#define PARAMS_MAX 64               /* parameters of one PE */
+#define KEY_FIELDS_MAX 8            /* `by: [F, G, ...]` */
+#define KEY_GROUPS 256              /* per PE; top eight bits of the hash: state.h */
+
+/* ---- tuples and batches ---- */
+#define BATCH_ROWS_MAX 1024         /* research: the chain does not care between 64 and 4096 */
+#define BATCH_BYTES_SOFT (64u << 10)/* a batch is closed when it reaches this */
+#define TUPLE_BYTES_MAX (16u << 20) /* one tuple; it then travels in a batch of its own */
+#define BATCH_BYTES_MAX (TUPLE_BYTES_MAX + (1u << 20)) /* any batch, any frame */
+
+/* ---- channels ---- */
+#define RING_BATCHES 8              /* per channel: 8 x 64 KiB in flight covers 1 ms at 500 MB/s */
+#define RING_RESERVED 2             /* slots kept for marker and end/close, which need no credit */
+#define LINGER_US 1000              /* an open batch waits at most this long on a busy instance */
+
+/* ---- executors ---- */
+#define EXECUTORS_MAX 256           /* shared and private together, per worker */
+#define RUN_BATCHES_MAX 16          /* batches one instance takes before the next one runs */
+#define SPIN_NS 4000                /* before sleeping; a wake-up costs about 22 us */
+#define FUSION_DEPTH_MAX 32         /* PEs in one chain; bounds the stack */
+
+/* ---- control plane ---- */
+#define FRAME_BYTES_MAX (1u << 20)  /* control frame body */
+#define FRAME_PRE_AUTH_BYTES_MAX (64u << 10) /* before HELLO is accepted */
+#define FRAME_DEPTH_MAX 16
+#define FRAME_OBJECTS_MAX (64u << 10)
+#define HANDSHAKE_MS 5000
+#define HEARTBEAT_MS 500
+#define PEER_DEAD_MS 3000           /* silence after which a connection is given up */
+#define TCP_USER_TIMEOUT_MS 3000    /* half-open links found by the kernel while we write */
+#define RECONNECT_MS_MIN 50
+#define RECONNECT_MS_MAX 2000
+#define CONN_OUT_BYTES_MAX (8u << 20) /* queued output after which a control peer is dropped */
+#define WORKERS_MAX 1000
+#define SLOTS_DEFAULT 64
+#define LABELS_MAX 32
+
+/* ---- HTTP ---- */
+#define HTTP_HEADER_BYTES_MAX (16u << 10)
+#define HTTP_BODY_BYTES_MAX (1u << 20)
+#define HTTP_ARTIFACT_BYTES_MAX (256u << 20)
+#define HTTP_REQUEST_MS_MAX 10000   /* whole request: evhttp's own time-out does not stop slow loris */
+#define HTTP_CONNS_MAX 64
+
+#define ARTIFACT_CHUNK_BYTES (256u << 10)
+
+static_assert(HEARTBEAT_MS * 3 <= PEER_DEAD_MS, "three heartbeats may be missed");
+static_assert(PEER_DEAD_MS <= 4000, "a half-open link is found within 4 s");
+static_assert(BATCH_ROWS_MAX <= 65535, "selections are uint16_t");
+static_assert(ARTIFACT_CHUNK_BYTES < FRAME_BYTES_MAX, "a chunk fits a control frame");
+
+#endif

@@ -1,0 +1,23 @@
+/* core/mem.h - memory of the control plane: returns or dies.  The data plane uses pools (pe/batch.h).
+ *
+ * Threads: any.  Sizes that come from outside are checked against core/limits.h before they get
+ * here; `mem_try_alloc` is for the few that may be large all the same (artifacts, state). */
+#ifndef OXB_CORE_MEM_H
+#define OXB_CORE_MEM_H
+
+#include <stddef.h>
+
+void *mem_alloc(size_t bytes);                              /* zeroed; caller frees; never NULL */
+void *mem_array(size_t count, size_t size);                 /* zeroed; overflow dies */
+void *mem_resize(void *p, size_t count, size_t size);       /* new part is NOT zeroed */
+char *mem_dup(const char *s);                               /* s may be NULL -> NULL */
+char *mem_dup_n(const char *s, size_t bytes);               /* adds the NUL */
+char *mem_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void *mem_try_alloc(size_t bytes);                          /* zeroed, or NULL */
+void mem_free(void *p);                                     /* accepts NULL */
+
+/* mem_grow - make room for one more element in a dynamic array.
+ * @items: the array (may be NULL); @count: used; @capacity: in/out; doubles from 8. */
+void *mem_grow(void *items, size_t count, size_t *capacity, size_t size);
+
+#endif

@@ -1,0 +1,80 @@
+/* net/conn.h - the libevent loop and framed control connections on it.
+ *
+ * Frame head, 8 bytes, little-endian: u32 body bytes, u16 kind, u8 version (1), u8 magic 0x4F.
+ * Owns:       struct loop (one thread's event loop), struct conn, struct listener.
+ * Threads:    everything here runs on the loop's thread (assert_on_loop), but loop_post and
+ *             loop_quit, which any thread may call.
+ * Invariants: N1 no callback is made from inside conn_send; N2 on_closed is the last callback of a
+ *             connection and its memory stays valid until it returns; N3 a frame larger than the
+ *             connection's current limit closes it before anything is allocated for the body. */
+#ifndef OXB_NET_CONN_H
+#define OXB_NET_CONN_H
+
+#include "core/err.h"
+#include "net/messages.h"
+
+#include <event2/event.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct loop;
+struct loop *loop_new(void);
+void loop_free(struct loop *l);
+void loop_run(struct loop *l);                    /* until loop_quit */
+void loop_quit(struct loop *l);                   /* any thread */
+/* loop_post - run fn(arg) on the loop's thread, in order.  Any thread; never blocks. */
+void loop_post(struct loop *l, void (*fn)(void *arg), void *arg);
+struct event_base *loop_base(struct loop *l);
+void loop_assert(const struct loop *l);           /* on the loop's thread? */
+struct timer;                                     /* repeating or single */
+struct timer *timer_new(struct loop *l, void (*fn)(void *arg), void *arg);
+void timer_set(struct timer *t, uint64_t after_ms, bool repeat); /* replaces */
+void timer_stop(struct timer *t);
+void timer_free(struct timer *t);
+
+struct address {
+    char host[256];
+    uint16_t port;
+};
+/* address_parse - "HOST:PORT" or "[V6]:PORT"; port 0..65535. */
+MUST_CHECK enum err address_parse(const char *text, struct address *out, struct fail *f);
+bool address_is_loopback(const struct address *a);
+
+struct conn;
+struct conn_ops {
+    void (*on_open)(void *arg, struct conn *c);                   /* connected (clients) */
+    void (*on_message)(void *arg, struct conn *c, struct msg *m); /* borrowed until it returns */
+    void (*on_closed)(void *arg, struct conn *c, const char *why);/* the conn is freed afterwards */
+    /* Not a control frame but the link's own (kind >= 0x100): body borrowed.  May be NULL. */
+    void (*on_raw)(void *arg, struct conn *c, unsigned kind, const void *body, size_t bytes);
+};
+
+/* conn_open - connect with deadline; TCP_NODELAY, keep-alive and TCP_USER_TIMEOUT set.
+ * Heartbeats are sent and checked by the connection itself once conn_heartbeat was called. */
+struct conn *conn_open(struct loop *l, const struct address *to, const struct conn_ops *ops,
+                       void *arg);
+/* conn_send - queue one message.  Bytes leave on the next loop turn.  A peer that lets more than
+ * CONN_OUT_BYTES_MAX pile up is closed.  Callback-safe: yes. */
+void conn_send(struct conn *c, const struct msg *m);
+void conn_close(struct conn *c, const char *why); /* on_closed follows on the next turn */
+void conn_heartbeat(struct conn *c);              /* start sending and expecting heartbeats */
+void conn_limit(struct conn *c, size_t body_bytes_max); /* FRAME_PRE_AUTH_BYTES_MAX until raised */
+void conn_set(struct conn *c, const struct conn_ops *ops, void *arg); /* hand over */
+const char *conn_peer(const struct conn *c);      /* "127.0.0.1:40112" */
+const char *conn_peer_host(const struct conn *c);
+/* conn_detach - take the socket and the bytes already read off a connection and free it without
+ * on_closed: for a peer link that goes on with its own reader.  Caller owns the fd and *rest. */
+int conn_detach(struct conn *c, void **rest, size_t *rest_bytes);
+
+struct listener;
+/* listener_open - accept connections; each new one gets ops/arg and HANDSHAKE_MS to say something
+ * valid.  Connections beyond `conns_max` are closed at once; EMFILE backs off. */
+struct listener *listener_open(struct loop *l, const struct address *at, unsigned conns_max,
+                               const struct conn_ops *ops, void *arg, struct fail *f);
+void listener_close(struct listener *l);
+uint16_t listener_port(const struct listener *l);
+unsigned listener_conns(const struct listener *l);
+/* conn_accepted - the handshake is over: no more deadline. */
+void conn_accepted(struct conn *c);
+
+#endif

@@ -1,0 +1,43 @@
+/* net/states.h - the states that cross the wire, with their names as people and JSON see them. */
+#ifndef OXB_NET_STATES_H
+#define OXB_NET_STATES_H
+
+enum instance_state {      /* of one instance, as its worker reports it */
+    INSTANCE_PREPARED = 1, /* made, not yet gone */
+    INSTANCE_RUNNING,
+    INSTANCE_ENDED,        /* all inputs (or the source) ended, finish ran, end passed on */
+    INSTANCE_FAILED,       /* its error text says why */
+};
+
+enum deployment_state {      /* of one topology's part on one worker */
+    DEPLOYMENT_PREPARING = 1,
+    DEPLOYMENT_READY,
+    DEPLOYMENT_RUNNING,
+    DEPLOYMENT_DRAINING,     /* sources were told to end */
+    DEPLOYMENT_ENDED,        /* every instance here has ended and every link is drained */
+    DEPLOYMENT_FAILED,       /* some instance here failed */
+};
+
+enum topology_state {        /* as the master sees the whole; stored by name */
+    TOPOLOGY_DEPLOYING = 1,
+    TOPOLOGY_RUNNING,
+    TOPOLOGY_DRAINING,       /* stop was asked for */
+    TOPOLOGY_FINISHED,       /* sources ended by themselves, all drained */
+    TOPOLOGY_STOPPED,        /* after stop */
+    TOPOLOGY_FAILED,
+};
+
+static inline const char *instance_state_name(unsigned s)
+{
+    static const char *const names[] = {"unknown", "prepared", "running", "ended", "failed"};
+    return s < sizeof names / sizeof names[0] ? names[s] : "unknown";
+}
+
+static inline const char *topology_state_name(unsigned s)
+{
+    static const char *const names[] = {"unknown",  "deploying", "running", "draining",
+                                        "finished", "stopped",   "failed"};
+    return s < sizeof names / sizeof names[0] ? names[s] : "unknown";
+}
+
+#endif

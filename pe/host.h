@@ -1,0 +1,79 @@
+/* pe/host.h - between an instance's code and whoever runs it: worker/ in production, the harness in
+ * tests.  pe/instance.c implements the SDK's functions on top of these.
+ *
+ * Owns:       struct oxb_pe: parameters, ports, writers, states, metrics of one instance.
+ * Threads:    the thread that runs the instance, except oxb_wake (any).
+ * Life:       pe_new -> pe_prepare -> (pe_restore) -> pe_start -> pe_process/pe_produce/... ->
+ *             pe_finish -> pe_stop -> pe_free.
+ * Invariants: P1 no callback of the PE runs outside prepare..stop.
+ *             P2 after a callback returned, no derived batch of it is alive. */
+#ifndef OXB_PE_HOST_H
+#define OXB_PE_HOST_H
+
+#include "pe/batch.h"
+#include "pe/pe.h"
+
+struct pe_host {
+    void *ctx;
+    /* TAKES batch; in the port's out schema, live > 0 (empty ones are dropped before). */
+    void (*emit)(void *ctx, unsigned port, struct batch *batch);
+    void (*timer_set)(void *ctx, uint64_t id, uint64_t due_mono_us);
+    void (*timer_clear)(void *ctx, uint64_t id);
+    int (*watch)(void *ctx, int fd, uint32_t events);
+    void (*wake)(void *ctx); /* any thread */
+};
+
+struct pe_port_spec {
+    const char *name;
+    const struct oxb_schema *schema; /* resolved; NULL: not connected (inputs) */
+    bool connected;                  /* outputs: some stream takes it */
+};
+
+struct pe_spec {
+    const struct oxb_pe_type *type;
+    const char *name;       /* of the PE in its topology */
+    const char *params;     /* canonical JSON object, checked against type->params */
+    const char *base_dir;   /* relative OXB_P_PATHs are made absolute against it */
+    unsigned index, parallelism;
+    const struct pe_port_spec *inputs;
+    unsigned input_count;
+    const struct pe_port_spec *outputs;
+    unsigned output_count;
+};
+
+struct pe_counters { /* written by the instance's thread, read by any (relaxed) */
+    _Atomic uint64_t tuples_in, tuples_out, batches_in, batches_out, bytes_in, bytes_out, errors;
+};
+
+struct oxb_pe *pe_new(const struct pe_spec *spec, const struct pe_host *host, struct pool *pool);
+void pe_free(struct oxb_pe *pe); /* accepts NULL; calls type->drop if prepared */
+MUST_CHECK enum err pe_prepare(struct oxb_pe *pe, struct fail *f);  /* prepare, then bind per input */
+MUST_CHECK enum err pe_start(struct oxb_pe *pe, struct fail *f);
+/* The calls below return the callback's enum oxb_result; text of an error: pe_error(). */
+int pe_process(struct oxb_pe *pe, unsigned port, struct batch *in TAKES);
+int pe_produce(struct oxb_pe *pe, uint32_t rows_max);
+int pe_ready(struct oxb_pe *pe, int fd, uint32_t events);
+int pe_timer(struct oxb_pe *pe, uint64_t id);
+int pe_finish(struct oxb_pe *pe);
+int pe_flush_sink(struct oxb_pe *pe); /* type->flush, if any */
+void pe_stop(struct oxb_pe *pe);
+/* pe_flush_writers - emit what the open writers hold.  pe_has_open: is there any? */
+void pe_flush_writers(struct oxb_pe *pe);
+bool pe_has_open(const struct oxb_pe *pe);
+const char *pe_error(const struct oxb_pe *pe); /* last oxb_fail text, "" if none */
+struct pe_counters *pe_counters(struct oxb_pe *pe);
+const struct oxb_pe_type *pe_type(const struct oxb_pe *pe);
+
+/* Opaque snapshot (type->snapshot) and keyed states, for checkpoints and moves. */
+MUST_CHECK enum err pe_snapshot(struct oxb_pe *pe, void **data, size_t *bytes); /* caller frees */
+MUST_CHECK enum err pe_restore(struct oxb_pe *pe, const void *data, size_t bytes,
+                               uint32_t version, struct fail *f);
+unsigned pe_state_count(const struct oxb_pe *pe);
+struct oxb_state *pe_state_at(struct oxb_pe *pe, unsigned i);
+
+/* Metrics of the PE's own, for /metrics. */
+void pe_metrics_each(struct oxb_pe *pe,
+                     void (*fn)(void *arg, const char *name, const char *doc, int64_t value),
+                     void *arg);
+
+#endif

@@ -1,0 +1,43 @@
+/* pe/registry.h - which PE types this process knows: built-in, registered, loaded from plug-ins.
+ *
+ * Threads: any (one leaf mutex).  Types live as long as the process, or as long as their plug-in is
+ * referenced.
+ * The description of a type is a JSON document; topology/catalog.h reads it.  That is the border by
+ * which the model learns of code without linking it:
+ *   {"name","doc","source":bool,"many","replayable","own_thread","local","effects","merges",
+ *    "state_version":1,"abi":[1,0],
+ *    "params":[{"name","type":"i64|f64|bool|str|enum|path|address|duration|size|field|fields|any|map",
+ *               "required":bool,"default":VALUE|null,"choices":[...],"min","max","doc"}],
+ *    "inputs":[{"name","schema":EXPR|null,"doc"}],"outputs":[{"name","schema":EXPR,"doc"}],
+ *    "states":[{"name","values":[{"name","type"}]}]} */
+#ifndef OXB_PE_REGISTRY_H
+#define OXB_PE_REGISTRY_H
+
+#include "core/err.h"
+#include "pe/pe.h"
+
+struct plugin; /* one loaded shared object, reference-counted */
+
+const struct oxb_pe_type *registry_find(const char *name); /* built-in or registered; NULL */
+/* registry_each - built-ins and registered types, in order of name. */
+void registry_each(void (*fn)(void *arg, const struct oxb_pe_type *type, bool builtin), void *arg);
+
+/* plugin_open - dlopen `file` (an absolute path), check its ABI and tables. */
+MUST_CHECK enum err plugin_open(const char *file, struct plugin **out, struct fail *f);
+void plugin_close(struct plugin *p); /* drops the reference; unloads with the last one */
+/* plugin_find - the type named `symbol`, or the only/first one when symbol is NULL. */
+const struct oxb_pe_type *plugin_find(struct plugin *p, const char *symbol);
+void plugin_each(struct plugin *p, void (*fn)(void *arg, const struct oxb_pe_type *type), void *arg);
+
+/* describe_type - the JSON text of one type; caller frees.  describe_builtins: a JSON array. */
+char *describe_type(const struct oxb_pe_type *type);
+char *describe_builtins(void);
+/* describe_plugin - a JSON array of the types in a plug-in, loaded in a CHILD process (`program`
+ * run with --describe-plugin FILE) so that foreign code cannot harm the caller; 5 s, 64 KiB.
+ * Caller frees *json. */
+MUST_CHECK enum err describe_plugin(const char *program, const char *file, char **json,
+                                    struct fail *f);
+/* describe_plugin_main - the child's side: prints the array on stdout.  Return: exit code. */
+int describe_plugin_main(const char *file);
+
+#endif

@@ -1,0 +1,50 @@
+/* pe/state.h - keyed state inside the engine: one open-addressing table per state and instance.
+ *
+ * Layout:     the position of an entry is the top bits of its hash; its key group is the top eight
+ *             of those, so a group is one contiguous range of slots, with slack at its end that
+ *             only its own entries spill into.  One allocation, no dependent load.
+ * Growth:     by doubling, group by group: the old and the new table live side by side and each call
+ *             moves some groups, so no single call pays for the whole table.
+ * Versions:   every write stamps its entry with the table's current version; several readers
+ *             (checkpoint, move) each remember the version they copied up to.  While a reader is
+ *             open, a deletion leaves a tombstone.
+ * Freezing:   state_freeze marks groups for a reader at one instant: the first write to a frozen
+ *             group that was not yet copied copies that group first (copy on write by group), so the
+ *             reader sees the state as of the instant while the owner goes on.
+ * Threads:    the instance's thread writes; readers' state_read_group may run on one helper thread
+ *             per reader, beside the writer.
+ * Invariants: S1 an entry is found in its own group's range only.
+ *             S2 a frozen group is copied exactly once per reader, before its first later write.
+ *             S3 sum over groups of live entries = oxb_state_count. */
+#ifndef OXB_PE_STATE_H
+#define OXB_PE_STATE_H
+
+#include "core/err.h"
+#include "pe/pe.h"
+
+struct strbuf;
+
+struct oxb_state *state_new(const struct oxb_state_decl *decl);
+void state_free(struct oxb_state *s); /* accepts NULL */
+const struct oxb_state_decl *state_decl(const struct oxb_state *s);
+uint64_t state_bytes(const struct oxb_state *s);                  /* memory held */
+uint64_t state_group_count(const struct oxb_state *s, unsigned group); /* live entries */
+uint64_t state_version(const struct oxb_state *s);
+
+/* Readers.  A reader copies groups changed since its base (0: everything), as of the freeze. */
+struct state_reader;
+struct state_reader *state_reader_new(struct oxb_state *s);
+void state_reader_free(struct state_reader *r);
+/* state_freeze - thread: the instance's, between batches.  groups[256]: which. */
+void state_freeze(struct state_reader *r, const bool *groups);
+/* state_read_group - the group's entries changed since this reader's base as a self-contained byte
+ * string (MessagePack: array of [hash, key, cells..., | tombstone]); appends to `out`.  When all
+ * frozen groups were read the reader's base becomes the freeze.  Thread: helper or the instance's. */
+MUST_CHECK enum err state_read_group(struct state_reader *r, unsigned group, struct strbuf *out);
+/* state_write_group - take in what state_read_group wrote (base, then deltas in order).
+ * Checked, for it may come from a file or a peer.  Thread: the instance's. */
+MUST_CHECK enum err state_write_group(struct oxb_state *s, unsigned group, const void *data,
+                                      size_t bytes, struct fail *f);
+void state_drop_group(struct oxb_state *s, unsigned group); /* its owner moved away */
+
+#endif

@@ -1,0 +1,59 @@
+/* topology/catalog.h - what the model knows about PE code: descriptions, never the code itself.
+ *
+ * Owns:       struct catalog, a set of struct pe_desc read from the JSON of pe/registry.h.
+ * Runs on:    anywhere; pure after catalog_add.
+ * Why:        the model is checked by machines that must not load foreign code (master, editor). */
+#ifndef OXB_TOPOLOGY_CATALOG_H
+#define OXB_TOPOLOGY_CATALOG_H
+
+#include "core/err.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct param_desc {
+    char *name;
+    char *type;         /* "i64", "enum", ... as in pe/registry.h */
+    bool required;
+    json_t *fallback;   /* NULL: none */
+    char **choices;
+    unsigned choice_count;
+    double min, max;    /* both 0: unbounded */
+    char *doc;
+};
+
+struct port_desc {
+    char *name;
+    char *schema;       /* expression of pe/pe.h; NULL: any */
+    char *doc;
+};
+
+struct pe_desc {
+    char *name;
+    char *doc;
+    bool source, many, replayable, own_thread, local, effects, merges, stateful;
+    uint32_t state_version;
+    struct param_desc *params;
+    unsigned param_count;
+    struct port_desc *inputs, *outputs;
+    unsigned input_count, output_count;
+    json_t *json;       /* the whole description, as it came */
+};
+
+struct catalog;
+struct catalog *catalog_new(void);
+void catalog_free(struct catalog *c);
+/* catalog_add - descriptions from a JSON array (or one object).
+ * @file: NULL for types known by name; else the `use:` path whose plug-in they stand in, so that
+ *        `./parse.so` finds the first and `./parse.so:words` the one called words.
+ * @digest: 64 hex digits of the plug-in's SHA-256, or NULL. */
+MUST_CHECK enum err catalog_add(struct catalog *c, const char *json, const char *file,
+                                const char *digest, struct fail *f);
+const struct pe_desc *catalog_find(const struct catalog *c, const char *use,
+                                   const char **digest /* may be NULL */);
+/* catalog_nearest - a known name close to `use`, for hints; NULL. */
+const char *catalog_nearest(const struct catalog *c, const char *use);
+void catalog_each(const struct catalog *c, void (*fn)(void *arg, const struct pe_desc *d), void *arg);
+
+#endif

@@ -1,0 +1,79 @@
+/* topology/physical.h - the physical graph: instances and channels, placed on workers.
+ *
+ * Owns:       struct pgraph.
+ * Runs on:    anywhere; pure.
+ * Invariants: G1 a fused channel joins two instances of one worker that are neighbours one-to-one:
+ *                forward, both on shared executors, the consumer has no other input channel and the
+ *                producer's port no other stream.
+ *             G2 per keyed stream every key group has exactly one owner instance.
+ *             G3 no worker holds more instances than slots.
+ *             G4 placing the same topology on the same workers gives the same graph. */
+#ifndef OXB_TOPOLOGY_PHYSICAL_H
+#define OXB_TOPOLOGY_PHYSICAL_H
+
+#include "topology/model.h"
+
+struct worker_info {         /* what placement may know about one worker */
+    char name[NAME_BYTES_MAX + 1];
+    uint64_t id;
+    uint32_t slots, slots_used;
+    bool draining;
+    bool has_gpu;
+    char host[256];          /* machine: OXB_LOCAL PEs are pinned to hosts */
+    json_t *labels;          /* object of strings, or NULL */
+    json_t *types;           /* names of PE types registered there only (array), or NULL */
+};
+
+struct pinstance {
+    uint64_t id;             /* given by the caller's counter: never reused */
+    uint32_t pe;             /* index in the topology */
+    uint32_t index;          /* 0 .. parallelism-1 */
+    uint32_t worker;         /* index into pgraph.workers */
+    uint32_t chain;          /* instances with the same chain run on the same executor */
+};
+
+struct pchannel {
+    uint64_t id;             /* never reused */
+    uint32_t stream;         /* index in the topology */
+    uint32_t from, to;       /* indices into instances */
+    bool fused;
+};
+
+struct pgraph {
+    const struct topology *topology; /* borrowed */
+    struct worker_info *workers;     /* those used or offered, in order of name */
+    uint32_t worker_count;
+    struct pinstance *instances;     /* by PE, then index */
+    uint32_t instance_count;
+    struct pchannel *channels;       /* by stream, then from, then to */
+    uint32_t channel_count;
+};
+
+/* A placer chooses a worker for each instance; a cluster scheduler may be another one later. */
+struct placer {
+    void *ctx;
+    enum err (*place)(void *ctx, struct pgraph *g, struct fail *f);
+};
+extern const struct placer placer_default; /* fewest hops first, then evenly by free slots; sources
+                                            * and OXB_LOCAL PEs on the host of the first worker */
+
+/* physical_expand - instances and channels of a topology, placed and fused.
+ * @next_id: in/out counter for instance and channel ids.  Return: NULL with `f` set when it does not
+ * fit (too few slots, no worker with the labels). */
+struct pgraph *physical_expand(const struct topology *t, const struct worker_info *workers,
+                               uint32_t worker_count, const struct placer *placer,
+                               uint64_t *next_id, struct fail *f);
+void pgraph_free(struct pgraph *g);
+/* physical_owner - which instance index (0..parallelism-1) owns a key group: contiguous ranges. */
+static inline uint32_t physical_owner(unsigned group, uint32_t parallelism)
+{
+    return (uint32_t)(((uint64_t)group * parallelism) / KEY_GROUPS);
+}
+
+/* Drawings; `g` may be NULL for the logical graph only.  Caller frees. */
+char *graph_text(const struct topology *t, const struct pgraph *g);
+char *graph_dot(const struct topology *t, const struct pgraph *g);
+char *graph_svg(const struct topology *t, const struct pgraph *g);
+char *graph_json(const struct topology *t, const struct pgraph *g);
+
+#endif
