@@ -112,7 +112,12 @@ void http_close(struct http *h)
     }
     evconnlistener_free(h->listener);
     while (h->first != NULL) {
-        leave(h->first);
+        struct exchange *x = h->first;
+        if (x->state == X_HANDLING) {
+            leave(x);
+        } else {
+            disconnect(x);
+        }
     }
     mem_free(h);
 }
@@ -133,12 +138,11 @@ const char *exchange_body(const struct exchange *x, size_t *bytes)
     return x->body.data != NULL ? x->body.data : "";
 }
 
-void exchange_stream(struct exchange *x, uint64_t bytes_max, unsigned ms_max,
+void exchange_stream(struct exchange *x, unsigned ms_max,
                      bool (*on_data)(void *ctx, const void *data, size_t bytes),
                      void (*on_gone)(void *ctx), void *ctx)
 {
-    assert(x->state == X_HEAD && x->body_left <= bytes_max);
-    (void)bytes_max;
+    assert(x->state == X_HEAD);
     x->on_data = on_data;
     x->on_gone = on_gone;
     x->ctx = ctx;
@@ -289,7 +293,8 @@ static void take_body(struct exchange *x, struct evbuffer *in)
         if (x->on_data == NULL) {
             strbuf_add(&x->body, data, n);
         } else if (!x->on_data(x->ctx, data, n)) {
-            return; /* answered: the rest is dropped in on_read */
+            evbuffer_drain(in, evbuffer_get_length(in)); /* answered already */
+            return;
         }
         evbuffer_drain(in, n);
         x->body_left -= n;

@@ -36,10 +36,11 @@ const struct http_head *exchange_head(const struct exchange *x);
 const char *exchange_body(const struct exchange *x, size_t *bytes); /* ends with NUL */
 
 /* exchange_stream - hand the body on as it comes instead of collecting it.
- * @on_data: false: no more, an answer was or will be given by on_gone / the caller.
- * @on_gone: the client left, or was too slow, before the body was complete.
- * @bytes_max, @ms_max: limits in place of the usual ones. */
-void exchange_stream(struct exchange *x, uint64_t bytes_max, unsigned ms_max,
+ * The caller has checked the head's body_bytes against its own limit.
+ * @ms_max:  the deadline in place of the usual one.
+ * @on_data: false: no more; it has answered the exchange itself.
+ * @on_gone: the client left, or was too slow, before the body was complete. */
+void exchange_stream(struct exchange *x, unsigned ms_max,
                      bool (*on_data)(void *ctx, const void *data, size_t bytes),
                      void (*on_gone)(void *ctx), void *ctx);
 void *exchange_stream_ctx(const struct exchange *x); /* NULL: not streamed */
