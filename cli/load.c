@@ -7,6 +7,7 @@
 #include "core/file.h"
 #include "core/mem.h"
 #include "pe/registry.h"
+#include "topology/diag.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -93,27 +94,18 @@ static void report_file(struct loaded *l, const struct load_file *file)
 {
     struct diags *d = &l->diags;
     struct place_at at = place_of(l, file->use);
-    size_t i = 0;
-    while (i < d->count && d->items[i].at.line < at.line) {
-        i++;
+    char *hint = file->why.hint[0] != '\0' ? mem_dup(file->why.hint) : NULL;
+    for (size_t i = 0; i < d->count; i++) {
+        if (d->items[i].at.line == at.line && strstr(d->items[i].message, file->use) != NULL) {
+            mem_free(d->items[i].message);
+            mem_free(d->items[i].hint);
+            d->items[i].message = mem_printf("plug-in %s: %s", file->use, file->why.what);
+            d->items[i].hint = hint;
+            return;
+        }
     }
-    while (i < d->count && d->items[i].at.line == at.line &&
-           strstr(d->items[i].message, file->use) == NULL) {
-        i++;
-    }
-    if (i < d->count && d->items[i].at.line == at.line) {
-        mem_free(d->items[i].message);
-        mem_free(d->items[i].hint);
-    } else {
-        d->items = mem_grow(d->items, d->count, &d->capacity, sizeof *d->items);
-        memmove(&d->items[i + 1], &d->items[i], (d->count - i) * sizeof *d->items);
-        d->items[i].at = at;
-        d->count++;
-        d->errors++;
-    }
-    d->items[i].level = DIAG_ERROR;
-    d->items[i].message = mem_printf("plug-in %s: %s", file->use, file->why.what);
-    d->items[i].hint = file->why.hint[0] != '\0' ? mem_dup(file->why.hint) : NULL;
+    diags_error(d, at, hint, "plug-in %s: %s", file->use, file->why.what);
+    diags_sort(d);
 }
 
 void load_check(struct loaded *l, const char *program)
