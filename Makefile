@@ -123,7 +123,7 @@ $(B)/tests/fuzz/%_fuzz: $(B)/tests/fuzz/%_fuzz.o $(SUPPORT) $(MASTER) $(CLI) $(T
 bench: programs $(BENCH_PROGRAMS) ## measure throughput and latency beside hand-written C
 	@$(B)/bench/oxbow-bench $(BENCH_ARGS)
 $(B)/bench/floor_%.o: ARCH_FLAGS = -march=native
-$(B)/bench/oxbow-bench: $(BENCH) $(TOPOLOGY) $(PE) $(CORE)
+$(B)/bench/oxbow-bench: $(BENCH) $(B)/bench/bench_pes.o $(PE) $(CORE)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(B)/bench/gentext: $(B)/bench/gentext.o $(CORE)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
