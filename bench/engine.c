@@ -1,4 +1,4 @@
-/* bench/engine.c - the measurements of the engine, as a user runs it: real processes, YAML, a plug-in.
+/* bench/engine.c - measures the engine as a user runs it: real processes, YAML, a plug-in.
  *
  * Each run has a folder of its own with the topology, the data and the reports that the PEs write;
  * times are taken inside the PEs, so starting and stopping processes is not in them. */
@@ -52,7 +52,8 @@ __attribute__((format(printf, 2, 3))) static bool run_write(const struct run *r,
 /* report_read - every NAME=VALUE of DIR/name.  Return: false when the file is not there. */
 static bool report_read(const struct run *r, const char *name, struct report *out)
 {
-    static const char *const names[] = {"first_ns", "last_ns", "count", "check", "p50_ns", "p99_ns"};
+    static const char *const names[] = {"first_ns", "last_ns", "count",
+                                        "check",    "p50_ns",  "p99_ns"};
     uint64_t *const values[] = {&out->first_ns, &out->last_ns, &out->count,
                                 &out->check,    &out->p50_ns,  &out->p99_ns};
     char path[4400];
@@ -229,7 +230,7 @@ static bool cluster_start(struct cluster *c, const struct engine *e, const struc
     const char *master[] = {program,       "--data", data,          "--listen",
                             "127.0.0.1:0", "--http", "127.0.0.1:0", NULL};
     c->master = proc_start(master, log);
-    if (!proc_said(log, "listen=", control, sizeof control, 5) ||
+    if (!proc_said(log, "control=", control, sizeof control, 5) ||
         !proc_said(log, "http=", c->http, sizeof c->http, 5)) {
         return false;
     }

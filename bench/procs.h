@@ -8,7 +8,7 @@
 
 /* proc_start - run argv[0] with stdout and stderr to the file `log`.  Return: pid, -1: failed. */
 pid_t proc_start(const char *const argv[], const char *log);
-/* proc_wait - at most `seconds`, then SIGKILL.  Return: exit status; 128 + signal; -1: timed out. */
+/* proc_wait - at most `seconds`, then SIGKILL.  Return: status; 128 + signal; -1: timed out. */
 int proc_wait(pid_t pid, unsigned seconds);
 void proc_end(pid_t pid); /* SIGTERM, two seconds, SIGKILL; accepts -1 */
 /* proc_said - wait up to `seconds` for a line in `log` that begins with "ready"; the text between
