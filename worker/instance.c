@@ -343,11 +343,11 @@ static bool begin(struct chain *c)
     for (uint32_t k = c->member_count; k-- > 0;) { /* sinks open before what feeds them */
         struct instance *i = c->members[k];
         struct fail f = {0};
+        i->started = true; /* stop runs also after a start that failed half-way */
         if (pe_start(i->pe, &f) != ERR_OK) {
             instance_fail(i, f.what);
             return false;
         }
-        i->started = true;
         atomic_store(&i->state, INSTANCE_RUNNING);
     }
     return true;
