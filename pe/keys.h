@@ -64,7 +64,8 @@ static inline uint64_t key_hash_row(const struct oxb_batch *b, const unsigned *k
     return h;
 }
 
-/* key_hash_column - the hashes of one field of all live rows; with `mix`, mixed into what is there. */
+/* key_hash_column - the hashes of one field of all live rows; with `mix`, mixed into what is there.
+ */
 static inline void key_hash_column(const struct oxb_batch *b, unsigned field, bool mix,
                                    uint64_t *out /* [live] */)
 {
