@@ -33,9 +33,9 @@ struct client_reply {  /* zeroed, or of a client_call; client_reply_fini release
  * @body:         may be NULL when `bytes` is 0; borrowed for the call.
  * @out:          always set; the caller calls client_reply_fini, also on failure.
  * Return: ERR_OK for 2xx.  ERR_CLOSED: unreachable.  ERR_TIMEOUT.  ERR_LIMIT: the answer is larger
- * than CLIENT_BODY_BYTES_MAX.  Else an error answer: ERR_INVALID 400, 405, 422; ERR_DENIED 401, 403;
- * ERR_NOTFOUND 404; ERR_EXISTS 409; ERR_LIMIT 413; ERR_AGAIN 503; ERR_IO others, or an answer that
- * is not HTTP.  `f` has the API's message and hint. */
+ * than CLIENT_BODY_BYTES_MAX.  Else an error answer: ERR_INVALID 400, 405, 422; ERR_DENIED 401,
+ * 403; ERR_NOTFOUND 404; ERR_EXISTS 409; ERR_LIMIT 413; ERR_AGAIN 503; ERR_IO others, or an answer
+ * that is not HTTP.  `f` has the API's message and hint. */
 MUST_CHECK enum err client_call(const char *base_url, const char *method, const char *path,
                                 const char *content_type, const void *body, size_t bytes,
                                 struct client_reply *out, struct fail *f);

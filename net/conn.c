@@ -17,7 +17,6 @@
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -39,6 +38,10 @@ struct conn {
     struct listener *listener; /* that accepted it; NULL: we dialled */
     struct bufferevent *bev;
     enum conn_state state;
+    /* dialling: the name being looked up, the addresses found, the next one to try */
+    struct resolve *resolve;
+    struct addrinfo *found;
+    const struct addrinfo *next;
     struct timer *timer; /* connect or handshake deadline; then the end itself: N4 */
     struct timer *beat;  /* NULL until conn_heartbeat */
     size_t body_bytes_max;
@@ -81,6 +84,10 @@ static void drop(struct loop_item *item)
     if (fd >= 0) {
         close(fd);
     }
+    if (c->found != NULL) {
+        freeaddrinfo(c->found);
+    }
+    resolve_cancel(c->resolve);
     timer_free(c->timer);
     timer_free(c->beat);
     if (c->listener != NULL) {
@@ -135,11 +142,40 @@ static void close_for(struct conn *c, const char *fmt, ...)
     conn_close(c, why);
 }
 
+/* dial_next - a name may stand for several addresses (localhost: ::1 and 127.0.0.1). */
+static void dial_next(struct conn *c)
+{
+    const struct addrinfo *to = c->next;
+    int fd = bufferevent_getfd(c->bev);
+    c->next = to->ai_next;
+    if (fd >= 0) {
+        bufferevent_setfd(c->bev, -1);
+        close(fd);
+    }
+    if (bufferevent_socket_connect(c->bev, to->ai_addr, (int)to->ai_addrlen) != 0) {
+        close_for(c, "cannot connect to %s: %s", c->peer, strerror(errno));
+    }
+}
+
+static void on_resolved(void *arg, int error, struct addrinfo *found)
+{
+    struct conn *c = arg;
+    c->resolve = NULL;
+    c->found = found;
+    c->next = found;
+    if (error != 0) {
+        close_for(c, "cannot resolve %s: %s", c->peer, gai_strerror(error));
+    } else {
+        dial_next(c);
+    }
+}
+
 struct conn *conn_open(struct loop *l, const struct address *to, const struct conn_ops *ops,
                        void *arg)
 {
     struct conn *c = conn_new(l, -1, ops, arg);
-    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
+                                   .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
     struct addrinfo *found = NULL;
     char port[8];
     snprintf(port, sizeof port, "%u", (unsigned)to->port);
@@ -148,14 +184,15 @@ struct conn *conn_open(struct loop *l, const struct address *to, const struct co
              port);
     c->state = CONN_CONNECTING;
     timer_set(c->timer, PEER_DEAD_MS, false);
-    int e = to->host[0] == '\0' ? EAI_NONAME : getaddrinfo(to->host, port, &hints, &found);
-    if (e != 0) {
-        close_for(c, "cannot resolve %s: %s", c->peer, gai_strerror(e));
-    } else if (bufferevent_socket_connect(c->bev, found->ai_addr, (int)found->ai_addrlen) != 0) {
-        close_for(c, "cannot connect to %s: %s", c->peer, strerror(errno));
-    }
-    if (found != NULL) {
-        freeaddrinfo(found);
+    if (to->host[0] == '\0') {
+        conn_close(c, "cannot connect: the address has no host");
+    } else if (getaddrinfo(to->host, port, &hints, &found) == 0) {
+        on_resolved(c, 0, found);
+    } else {
+        c->resolve = resolve_start(l, to, on_resolved, c);
+        if (c->resolve == NULL) {
+            close_for(c, "cannot resolve %s: %s", c->peer, strerror(errno));
+        }
     }
     return c;
 }
@@ -248,6 +285,8 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
     if (c->state == CONN_CONNECTING) {
         if ((what & BEV_EVENT_CONNECTED) != 0) {
             on_connected(c);
+        } else if (c->next != NULL) {
+            dial_next(c);
         } else {
             close_for(c, "cannot connect to %s: %s", c->peer, error);
         }
@@ -311,6 +350,8 @@ static void end_soon(struct conn *c, enum conn_state state)
     if (c->beat != NULL) {
         timer_stop(c->beat);
     }
+    resolve_cancel(c->resolve);
+    c->resolve = NULL;
     timer_set(c->timer, 0, false);
 }
 

@@ -18,8 +18,8 @@
 
 struct loop;
 struct loop *loop_new(void); /* NULL: out of file descriptors */
-/* loop_free - after loop_run has returned (or never ran).  Listeners and connections still there are
- * freed without callbacks; timers are their owners', to be freed before. */
+/* loop_free - after loop_run has returned (or never ran).  Listeners and connections still there
+ * are freed without callbacks; timers are their owners', to be freed before. */
 void loop_free(struct loop *l);
 void loop_run(struct loop *l);  /* until loop_quit; holds back SIGPIPE on this thread */
 /* loop_quit - any thread.  What was posted or closed before is still delivered. */
@@ -63,7 +63,9 @@ void conn_send(struct conn *c, const struct msg *m);
  * kernel as far as it takes them at once (a REFUSED, say).  A second call does nothing. */
 void conn_close(struct conn *c, const char *why);
 void conn_heartbeat(struct conn *c);              /* start sending and expecting heartbeats */
-void conn_limit(struct conn *c, size_t body_bytes_max); /* FRAME_PRE_AUTH_BYTES_MAX until raised */
+/* conn_limit - bodies up to this are taken from now on; FRAME_PRE_AUTH_BYTES_MAX until then, at both
+ * ends: raise it once the peer is known. */
+void conn_limit(struct conn *c, size_t body_bytes_max);
 void conn_set(struct conn *c, const struct conn_ops *ops, void *arg); /* hand over */
 const char *conn_peer(const struct conn *c);      /* "127.0.0.1:40112" */
 const char *conn_peer_host(const struct conn *c);
@@ -76,8 +78,8 @@ const char *conn_peer_host(const struct conn *c);
 int conn_detach(struct conn *c, void **rest, size_t *rest_bytes);
 
 struct listener;
-/* listener_open - accept connections; each new one gets ops/arg and HANDSHAKE_MS until conn_accepted.
- * Connections beyond `conns_max` are closed at once; EMFILE backs off.
+/* listener_open - accept connections; each new one gets ops/arg, and HANDSHAKE_MS until
+ * conn_accepted.  Connections beyond `conns_max` are closed at once; EMFILE backs off.
  * Return: NULL, with `f` set, when it cannot listen there. */
 struct listener *listener_open(struct loop *l, const struct address *at, unsigned conns_max,
                                const struct conn_ops *ops, void *arg, struct fail *f);

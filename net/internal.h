@@ -6,6 +6,7 @@
 
 #include "net/conn.h"
 
+#include <netdb.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
@@ -27,5 +28,14 @@ void listener_release(struct listener *l); /* one of its connections is gone */
 void address_text(const struct sockaddr_storage *at, char *text, size_t text_bytes, char *host,
                   size_t host_bytes);
 uint16_t address_port(const struct sockaddr_storage *at);
+
+/* resolve_start - look the host up on a helper thread, then call `done` on the loop, once.
+ * @found: freeaddrinfo is the callee's; NULL when `error` (EAI_) is not 0.
+ * Return: NULL: no thread or descriptor to spare.  Gone after `done` or resolve_cancel. */
+struct resolve;
+struct resolve *resolve_start(struct loop *l, const struct address *what,
+                              void (*done)(void *arg, int error, struct addrinfo *found),
+                              void *arg);
+void resolve_cancel(struct resolve *r);
 
 #endif

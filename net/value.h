@@ -2,8 +2,8 @@
  *
  * Owns:       nothing; it never allocates, so a lying length costs nothing.
  * Threads:    any; pure.
- * Why:        msgpack-c's unpacker reserves what a length claims (a 6-byte map: 275 GB) and spends 24
- *             bytes per object; the pre-scan and the decoder need neither.
+ * Why:        msgpack-c's unpacker reserves what a length claims (a 6-byte map: 275 GB) and spends
+ *             24 bytes per object; the pre-scan and the decoder need neither.
  * See:        https://github.com/msgpack/msgpack/blob/master/spec.md, net/prescan.c */
 #ifndef OXB_NET_VALUE_H
 #define OXB_NET_VALUE_H
@@ -43,8 +43,8 @@ struct value_reader {
  * Return: ERR_INVALID: cut short, an extension type, or the one byte that has no meaning. */
 MUST_CHECK enum err value_next(struct value_reader *r, struct value *out);
 
-/* value_skip - read past one value and all its children.  Only on bytes that were pre-scanned, whose
- * declared counts are true. */
+/* value_skip - read past one value and all its children.  Only on bytes that were pre-scanned,
+ * whose declared counts are true. */
 MUST_CHECK enum err value_skip(struct value_reader *r);
 
 #endif

@@ -36,7 +36,6 @@ void emit_begin(struct oxb_pe *pe, struct batch *input)
     pe->at_us = 0;
     pe->now_us = 0;
     pe->mono_us = 0;
-    pe->failed = false;
 }
 
 void emit_end(struct oxb_pe *pe)

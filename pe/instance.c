@@ -379,6 +379,7 @@ static int callback_end(struct oxb_pe *pe, int result)
         snprintf(pe->error, sizeof pe->error, "the PE failed without saying why (result %d)",
                  result);
     }
+    pe->failed = false;
     counter_add(&pe->counters.errors, 1);
     return OXB_ERROR;
 }

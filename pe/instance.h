@@ -60,7 +60,7 @@ struct oxb_pe {
     int64_t now_us;              /* wall clock, read in this callback; 0: not yet */
     uint64_t mono_us;            /* monotonic, likewise */
     uint64_t skew_us;            /* added to the monotonic clock by the harness */
-    bool failed;                 /* oxb_fail ran in this callback */
+    bool failed;                 /* oxb_fail ran and no callback has reported it yet */
     uint16_t sel[BATCH_ROWS_MAX];
     /* any thread */
     _Atomic(struct oxb_metric *) metrics;

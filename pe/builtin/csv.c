@@ -218,7 +218,7 @@ bool csv_put(struct csv *c, const struct oxb_schema *schema, struct oxb_writer *
             text = plain_cell(c, cell, &bytes);
         }
         if (is_text) {
-            text_put(w, f, row, text, bytes, type == OXB_BYTES, &c->repaired);
+            text_put(w, f, row, text, bytes, c->is_plain || type == OXB_BYTES, &c->repaired);
             continue;
         }
         *why = put_parsed(w, f, row, type, text, bytes);

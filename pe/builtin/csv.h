@@ -23,6 +23,7 @@ struct csv {                /* a zeroed struct is empty and valid */
     uint32_t *columns;      /* [field_count]: where each field of the schema stands */
     struct csv_cell *cells; /* [CSV_COLUMNS_MAX]: the record cut last */
     uint32_t cell_count;
+    bool is_plain; /* set by the caller: the text is known to be ASCII */
     struct strbuf scratch;
     struct strbuf repaired;
 };

@@ -37,6 +37,12 @@ char *lines_space(struct lines *b, size_t bytes);
 void lines_filled(struct lines *b, size_t bytes);
 /* lines_next - take the next line.  Return: false when no complete one is there. */
 bool lines_next(struct lines *b, struct line *line);
+/* lines_untake - give the line taken last back: the next call finds it again. */
+static inline void lines_untake(struct lines *b, const struct line *line)
+{
+    b->begin -= line->taken;
+    b->searched = b->begin;
+}
 static inline size_t lines_left(const struct lines *b)
 {
     return b->end - b->begin;
