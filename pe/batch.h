@@ -41,6 +41,7 @@ void buf_unref(struct buf *b);
 MUST_CHECK enum err schema_parse(const char *text, const struct oxb_schema **out, struct fail *f);
 uint32_t type_width(const struct oxb_field *field); /* bytes of one value (refs: 8) */
 bool type_has_heap(enum oxb_type t);
+uint32_t schema_row_bytes(const struct oxb_schema *s); /* of one row's values, heaps apart */
 const char *type_name(enum oxb_type t);
 
 /* ---- a view ---- */
@@ -50,7 +51,9 @@ struct batch {
     uint32_t buf_count;      /* distinct blocks this view holds a reference to */
     uint32_t buf_capacity;
     struct buf **bufs;
-    uint16_t *sel_store;     /* owned copy behind pub.sel, or NULL */
+    uint16_t *sel_store;     /* room for pub.sel, [pub.rows], inside `block` */
+    struct buf *block;       /* what this view itself lies in: header, columns, bufs, selection */
+    struct oxb_pe *pending;  /* forwarded by this instance, not emitted yet; NULL: nowhere */
 };
 
 static inline struct batch *batch_of(struct oxb_batch *b)
@@ -58,6 +61,10 @@ static inline struct batch *batch_of(struct oxb_batch *b)
     return (struct batch *)b;
 }
 
+/* batch_new - a view of `rows` rows without columns (data NULL) and without blocks. */
+struct batch *batch_new(struct pool *p, const struct oxb_schema *schema, uint32_t rows);
+/* batch_hold - let the view hold one reference to `block`, for columns that lie in it. */
+void batch_hold(struct batch *b, struct buf *block TAKES);
 void batch_free(struct batch *b); /* accepts NULL */
 /* batch_share - another view of the same rows with its own selection and column table. */
 struct batch *batch_share(const struct batch *b);
@@ -86,6 +93,10 @@ struct builder {
     int64_t at_us;           /* stamp of the oldest row; 0: none yet */
     void (*on_full)(void *arg, struct builder *b); /* oxb_row found it full: take it with finish */
     void *arg;
+    size_t block_bytes;      /* of `fixed` */
+    uint32_t rows_limit;     /* rows a batch of this schema may have */
+    uint32_t heap_limit;     /* bytes of all heaps at which it counts as full */
+    uint64_t tuple_bytes_over; /* size of a string that broke TUPLE_BYTES_MAX; 0: none did */
 };
 void builder_init(struct builder *b, struct pool *p, const struct oxb_schema *schema,
                   void (*on_full)(void *arg, struct builder *b), void *arg);
@@ -94,7 +105,7 @@ void builder_open(struct builder *b);            /* allocates when nothing is op
 /* builder_finish - the committed rows as a batch (NULL if none); the builder is empty after. */
 struct batch *builder_finish(struct builder *b);
 /* builder_gather - append rows of `b` (row numbers sel[0..n)); columns by number map[field], or NULL
- * when schemas are equal.  Stops when full; Return: rows taken. */
+ * when schemas are equal.  sel NULL: the rows 0..n-1.  Stops when full; Return: rows taken. */
 uint32_t builder_gather(struct builder *to, const struct batch *b, const uint16_t *sel, uint32_t n,
                         const int16_t *map);
 

@@ -16,6 +16,11 @@
 #include "core/err.h"
 #include "pe/pe.h"
 
+extern const struct oxb_pe_type *const builtin_types[]; /* ends with NULL: pe/builtin/table.c */
+
+/* type_check - is the table well-formed and of an ABI that this engine runs? */
+MUST_CHECK enum err type_check(const struct oxb_pe_type *type, struct fail *f);
+
 struct plugin; /* one loaded shared object, reference-counted */
 
 const struct oxb_pe_type *registry_find(const char *name); /* built-in or registered; NULL */

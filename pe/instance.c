@@ -1,0 +1,391 @@
+/* pe/instance.c - the life of one instance: from its parameters to its last callback.
+ *
+ * Owns:       struct oxb_pe.
+ * Threads:    the instance's, except oxb_wake (any).
+ * Invariants: P1, P2 of pe/host.h.  I1 every callback runs between emit_begin and emit_end.
+ * See:        pe/emit.c (what callbacks emit), pe/params.c, tests/unit/pe/instance_test.c */
+#include "pe/instance.h"
+
+#include "core/clock.h"
+#include "core/log.h"
+#include "core/mem.h"
+#include "pe/state.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+static void ports_init(struct oxb_pe *pe, const struct pe_spec *spec);
+static void states_init(struct oxb_pe *pe);
+static int callback_end(struct oxb_pe *pe, int result);
+static enum err as_err(struct oxb_pe *pe, int result, struct fail *f);
+
+struct oxb_pe *pe_new(const struct pe_spec *spec, const struct pe_host *host, struct pool *pool)
+{
+    struct oxb_pe *pe = mem_alloc(sizeof *pe);
+    pe->type = spec->type;
+    pe->host = *host;
+    pe->pool = pool;
+    pe->name = mem_dup(spec->name);
+    pe->base_dir = mem_dup(spec->base_dir);
+    pe->index = spec->index;
+    pe->parallelism = spec->parallelism;
+    pe->self = mem_alloc(spec->type->self_bytes);
+    pe->params = NULL;
+    struct fail f = {0};
+    if (params_load(pe, spec->params, &f) != ERR_OK) {
+        snprintf(pe->error, sizeof pe->error, "%s", f.what); /* pe_prepare reports it */
+    }
+    ports_init(pe, spec);
+    states_init(pe);
+    return pe;
+}
+
+void pe_free(struct oxb_pe *pe)
+{
+    if (pe == NULL) {
+        return;
+    }
+    pe_stop(pe);
+    if (pe->phase != PE_NEW && pe->type->drop != NULL) {
+        pe->type->drop(pe);
+    }
+    emit_fini(pe);
+    for (unsigned i = 0; i < pe->state_count; i++) {
+        state_free(pe->states[i]);
+    }
+    consts_free(pe);
+    metrics_free(pe);
+    params_free(pe);
+    mem_free(pe->states);
+    mem_free(pe->outputs);
+    mem_free(pe->in_schemas);
+    mem_free(pe->self);
+    mem_free(pe->base_dir);
+    mem_free(pe->name);
+    mem_free(pe);
+}
+
+enum err pe_prepare(struct oxb_pe *pe, struct fail *f)
+{
+    assert(pe->phase == PE_NEW);
+    if (pe->error[0] != '\0') {
+        return fail_set(f, ERR_INVALID, "", "%s", pe->error);
+    }
+    pe->phase = PE_PREPARED; /* also when it fails: drop frees what it had made */
+    emit_begin(pe, NULL);
+    int result = pe->type->prepare != NULL ? pe->type->prepare(pe) : OXB_OK;
+    for (unsigned i = 0; i < pe->input_count && result >= 0 && !pe->failed; i++) {
+        if (pe->type->bind != NULL && pe->in_schemas[i] != NULL) {
+            result = pe->type->bind(pe, i, pe->in_schemas[i]);
+        }
+    }
+    return as_err(pe, callback_end(pe, result), f);
+}
+
+enum err pe_start(struct oxb_pe *pe, struct fail *f)
+{
+    assert(pe->phase == PE_PREPARED);
+    pe->phase = PE_STARTED;
+    emit_begin(pe, NULL);
+    int result = pe->type->start != NULL ? pe->type->start(pe) : OXB_OK;
+    return as_err(pe, callback_end(pe, result), f);
+}
+
+int pe_process(struct oxb_pe *pe, unsigned port, struct batch *in)
+{
+    assert(pe->phase == PE_STARTED && port < pe->input_count); /* P1 */
+    counter_add(&pe->counters.tuples_in, in->pub.live);
+    counter_add(&pe->counters.batches_in, 1);
+    counter_add(&pe->counters.bytes_in, batch_bytes(in));
+    emit_begin(pe, in);
+    pe->at_us = in->pub.at_us;
+    return callback_end(pe, pe->type->process(pe, port, &in->pub));
+}
+
+int pe_produce(struct oxb_pe *pe, uint32_t rows_max)
+{
+    assert(pe->phase == PE_STARTED && pe->type->produce != NULL);
+    emit_begin(pe, NULL);
+    return callback_end(pe, pe->type->produce(pe, rows_max));
+}
+
+int pe_ready(struct oxb_pe *pe, int fd, uint32_t events)
+{
+    assert(pe->phase == PE_STARTED);
+    if (pe->type->ready == NULL) {
+        return OXB_OK;
+    }
+    emit_begin(pe, NULL);
+    return callback_end(pe, pe->type->ready(pe, fd, events));
+}
+
+int pe_timer(struct oxb_pe *pe, uint64_t id)
+{
+    assert(pe->phase == PE_STARTED);
+    if (pe->type->timer == NULL) {
+        return OXB_OK;
+    }
+    emit_begin(pe, NULL);
+    return callback_end(pe, pe->type->timer(pe, id));
+}
+
+int pe_finish(struct oxb_pe *pe)
+{
+    assert(pe->phase == PE_STARTED);
+    if (pe->type->finish == NULL) {
+        return OXB_OK;
+    }
+    emit_begin(pe, NULL);
+    return callback_end(pe, pe->type->finish(pe));
+}
+
+int pe_flush_sink(struct oxb_pe *pe)
+{
+    assert(pe->phase == PE_STARTED);
+    if (pe->type->flush == NULL) {
+        return OXB_OK;
+    }
+    emit_begin(pe, NULL);
+    return callback_end(pe, pe->type->flush(pe));
+}
+
+void pe_stop(struct oxb_pe *pe)
+{
+    if (pe->phase != PE_STARTED) {
+        return;
+    }
+    if (pe->type->stop != NULL) {
+        emit_begin(pe, NULL);
+        pe->type->stop(pe);
+        callback_end(pe, OXB_OK);
+    }
+    pe->phase = PE_STOPPED; /* P1 */
+}
+
+const char *pe_error(const struct oxb_pe *pe)
+{
+    return pe->error;
+}
+
+struct pe_counters *pe_counters(struct oxb_pe *pe)
+{
+    return &pe->counters;
+}
+
+const struct oxb_pe_type *pe_type(const struct oxb_pe *pe)
+{
+    return pe->type;
+}
+
+/* ---- state ---- */
+
+enum err pe_snapshot(struct oxb_pe *pe, void **data, size_t *bytes)
+{
+    assert(pe->phase == PE_STARTED);
+    struct oxb_blob blob = {0};
+    int result = OXB_OK;
+    if (pe->type->snapshot != NULL) {
+        emit_begin(pe, NULL);
+        result = callback_end(pe, pe->type->snapshot(pe, &blob));
+    }
+    if (result < 0) {
+        strbuf_fini(&blob.bytes);
+        return ERR_INVALID;
+    }
+    *bytes = blob.bytes.bytes;
+    *data = strbuf_take(&blob.bytes);
+    return ERR_OK;
+}
+
+enum err pe_restore(struct oxb_pe *pe, const void *data, size_t bytes, uint32_t version,
+                    struct fail *f)
+{
+    assert(pe->phase == PE_PREPARED);
+    if (pe->type->restore == NULL) {
+        return bytes == 0 ? ERR_OK
+                          : fail_set(f, ERR_VERSION, "", "the PE `%s` has no restore, but %zu "
+                                     "bytes of state are there for it", pe->name, bytes);
+    }
+    emit_begin(pe, NULL);
+    return as_err(pe, callback_end(pe, pe->type->restore(pe, data, bytes, version)), f);
+}
+
+unsigned pe_state_count(const struct oxb_pe *pe)
+{
+    return pe->state_count;
+}
+
+struct oxb_state *pe_state_at(struct oxb_pe *pe, unsigned i)
+{
+    return i < pe->state_count ? pe->states[i] : NULL;
+}
+
+void oxb_blob_add(struct oxb_blob *out, const void *data, size_t bytes)
+{
+    strbuf_add(&out->bytes, data, bytes);
+}
+
+struct oxb_state *oxb_state(struct oxb_pe *pe, const char *name)
+{
+    for (unsigned i = 0; i < pe->state_count; i++) {
+        if (strcmp(state_decl(pe->states[i])->name, name) == 0) {
+            return pe->states[i];
+        }
+    }
+    return NULL;
+}
+
+/* ---- what an instance knows of itself ---- */
+
+void *oxb_self(struct oxb_pe *pe)
+{
+    return pe->self;
+}
+
+const char *oxb_name(struct oxb_pe *pe)
+{
+    return pe->name;
+}
+
+unsigned oxb_index(struct oxb_pe *pe)
+{
+    return pe->index;
+}
+
+unsigned oxb_parallelism(struct oxb_pe *pe)
+{
+    return pe->parallelism;
+}
+
+const struct oxb_schema *oxb_in_schema(struct oxb_pe *pe, unsigned port)
+{
+    return port < pe->input_count ? pe->in_schemas[port] : NULL;
+}
+
+const struct oxb_schema *oxb_out_schema(struct oxb_pe *pe, unsigned port)
+{
+    return port < pe->output_count ? pe->outputs[port].schema : NULL;
+}
+
+bool oxb_out_connected(struct oxb_pe *pe, unsigned port)
+{
+    return port < pe->output_count && pe->outputs[port].connected;
+}
+
+int oxb_fail(struct oxb_pe *pe, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(pe->error, sizeof pe->error, fmt, ap);
+    va_end(ap);
+    for (char *c = pe->error; *c != '\0'; c++) {
+        *c = *c == '\n' || *c == '\r' ? ' ' : *c; /* struct fail holds one line */
+    }
+    pe->failed = true;
+    return OXB_ERROR;
+}
+
+void oxb_log(struct oxb_pe *pe, enum oxb_log_level level, const char *fmt, ...)
+{
+    char text[512];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    enum log_level to = level == OXB_DEBUG  ? LOG_DEBUG
+                        : level == OXB_INFO ? LOG_INFO
+                        : level == OXB_WARN ? LOG_WARN
+                                            : LOG_ERROR;
+    log_event(to, "pe.log", "pe=%s index=%u text=\"%s\"", pe->name, pe->index, text);
+}
+
+/* ---- time and descriptors ---- */
+
+int64_t oxb_now_us(struct oxb_pe *pe)
+{
+    if (pe->now_us == 0 || pe->depth == 0) {
+        pe->now_us = clock_wall_us();
+    }
+    return pe->now_us;
+}
+
+uint64_t oxb_mono_us(struct oxb_pe *pe)
+{
+    if (pe->mono_us == 0 || pe->depth == 0) {
+        pe->mono_us = clock_now_us() + pe->skew_us;
+    }
+    return pe->mono_us;
+}
+
+void oxb_timer_set(struct oxb_pe *pe, uint64_t id, uint64_t due_mono_us)
+{
+    pe->host.timer_set(pe->host.ctx, id, due_mono_us);
+}
+
+void oxb_timer_clear(struct oxb_pe *pe, uint64_t id)
+{
+    pe->host.timer_clear(pe->host.ctx, id);
+}
+
+int oxb_watch(struct oxb_pe *pe, int fd, uint32_t events)
+{
+    return pe->host.watch(pe->host.ctx, fd, events);
+}
+
+void oxb_wake(struct oxb_pe *pe)
+{
+    pe->host.wake(pe->host.ctx);
+}
+
+/* ---- helpers ---- */
+
+static void ports_init(struct oxb_pe *pe, const struct pe_spec *spec)
+{
+    pe->input_count = spec->input_count;
+    pe->in_schemas = mem_array(spec->input_count, sizeof *pe->in_schemas);
+    for (unsigned i = 0; i < spec->input_count; i++) {
+        pe->in_schemas[i] = spec->inputs[i].schema;
+    }
+    pe->output_count = spec->output_count;
+    pe->outputs = mem_array(spec->output_count, sizeof *pe->outputs);
+    for (unsigned i = 0; i < spec->output_count; i++) {
+        pe->outputs[i] = (struct out_port){
+            .pe = pe,
+            .index = i,
+            .schema = spec->outputs[i].schema,
+            .connected = spec->outputs[i].connected,
+        };
+    }
+}
+
+static void states_init(struct oxb_pe *pe)
+{
+    const struct oxb_state_decl *d = pe->type->states;
+    while (d != NULL && d[pe->state_count].name != NULL) {
+        pe->state_count++;
+    }
+    pe->states = mem_array(pe->state_count, sizeof(struct oxb_state *));
+    for (unsigned i = 0; i < pe->state_count; i++) {
+        pe->states[i] = state_new(&d[i]);
+    }
+}
+
+static int callback_end(struct oxb_pe *pe, int result)
+{
+    emit_end(pe);
+    if (result >= 0 && !pe->failed) {
+        return result;
+    }
+    if (!pe->failed) {
+        snprintf(pe->error, sizeof pe->error, "the PE failed without saying why (result %d)",
+                 result);
+    }
+    pe->failed = false;
+    counter_add(&pe->counters.errors, 1);
+    return OXB_ERROR;
+}
+
+static enum err as_err(struct oxb_pe *pe, int result, struct fail *f)
+{
+    return result >= 0 ? ERR_OK : fail_set(f, ERR_INVALID, "", "%s", pe->error);
+}

@@ -1,0 +1,94 @@
+/* pe/instance.h - struct oxb_pe as the files that implement the SDK see it. */
+#ifndef OXB_PE_INSTANCE_H
+#define OXB_PE_INSTANCE_H
+
+#include "core/limits.h"
+#include "core/strbuf.h"
+#include "pe/host.h"
+
+#include <jansson.h>
+#include <stdatomic.h>
+
+struct oxb_blob {
+    struct strbuf bytes;
+};
+
+struct oxb_metric {
+    struct oxb_metric *next;
+    char *name;
+    char *doc;
+    _Atomic int64_t value;
+};
+
+struct out_port {
+    struct oxb_pe *pe;
+    unsigned index;
+    const struct oxb_schema *schema;
+    bool connected;
+    struct builder writer;                   /* zeroed until oxb_writer asks for it */
+    const struct oxb_schema *derived_from;   /* what `derive_map` was made for; NULL: nothing */
+    int16_t *derive_map;                     /* [schema->field_count] */
+};
+
+enum pe_phase { PE_NEW, PE_PREPARED, PE_STARTED, PE_STOPPED };
+
+struct oxb_pe {
+    /* fixed after pe_new */
+    const struct oxb_pe_type *type;
+    struct pe_host host;
+    struct pool *pool;
+    char *name;
+    char *base_dir;
+    unsigned index, parallelism;
+    const struct oxb_schema **in_schemas;    /* [input_count] */
+    unsigned input_count;
+    struct out_port *outputs;
+    unsigned output_count;
+    json_t *params;
+    struct oxb_state **states;
+    unsigned state_count;
+    struct oxb_const *consts;
+    void *self;
+    /* one callback */
+    enum pe_phase phase;
+    unsigned depth;              /* > 0 while a callback runs */
+    struct batch *input;         /* the batch being processed; NULL: none */
+    struct batch **derived;      /* views made in this callback */
+    size_t derived_count, derived_capacity;
+    struct batch *pending;       /* forwarded last; emitted before anything else leaves */
+    unsigned pending_port;
+    int64_t at_us;               /* stamp of what is written now; 0: not known yet */
+    int64_t now_us;              /* wall clock, read in this callback; 0: not yet */
+    uint64_t mono_us;            /* monotonic, likewise */
+    uint64_t skew_us;            /* added to the monotonic clock by the harness */
+    bool failed;                 /* oxb_fail ran and no callback has reported it yet */
+    uint16_t sel[BATCH_ROWS_MAX];
+    /* any thread */
+    _Atomic(struct oxb_metric *) metrics;
+    struct pe_counters counters;
+    char error[512];
+};
+
+/* params.c */
+enum err params_load(struct oxb_pe *pe, const char *json, struct fail *f);
+void params_free(struct oxb_pe *pe);
+json_t *params_fallback(const struct oxb_param *p); /* the default as JSON, or NULL; caller decrefs */
+/* emit.c */
+void emit_begin(struct oxb_pe *pe, struct batch *input TAKES);
+void emit_end(struct oxb_pe *pe);   /* emits what is pending, frees the callback's views */
+void emit_fini(struct oxb_pe *pe);  /* drops what the writers hold */
+void emit_batch(struct oxb_pe *pe, unsigned port, struct batch *batch TAKES);
+/* emit_before_change - call it before a view or its columns change: M2 of emit.c. */
+void emit_before_change(struct batch *b);
+/* const.c */
+void consts_free(struct oxb_pe *pe);
+/* metrics.c */
+void metrics_free(struct oxb_pe *pe);
+
+static inline void counter_add(_Atomic uint64_t *c, uint64_t by) /* one writer: no locked add */
+{
+    atomic_store_explicit(c, atomic_load_explicit(c, memory_order_relaxed) + by,
+                          memory_order_relaxed);
+}
+
+#endif

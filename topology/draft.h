@@ -1,0 +1,65 @@
+/* topology/draft.h - a topology while it is read: the model and, beside it, where things stood.
+ *
+ * Used by parse*.c, params.c and check.c only. */
+#ifndef OXB_TOPOLOGY_DRAFT_H
+#define OXB_TOPOLOGY_DRAFT_H
+
+#include "topology/schema.h"
+#include "topology/yaml.h"
+
+struct dpe {                        /* beside topology.pes[] */
+    const struct ynode *with;       /* NULL: absent */
+    const struct ynode *out;
+    const struct ynode *then;       /* on_error.then */
+    const struct ynode *isolate;
+    const struct ynode *device;
+};
+
+struct dstream {                    /* beside topology.streams[] until they are sorted */
+    const struct ynode *by;         /* NULL: absent */
+};
+
+struct draft {
+    const struct catalog *catalog;
+    const char *base_dir;
+    struct diags *d;
+    struct topology *t;
+    struct dpe *pes;
+    struct dstream *streams;
+};
+
+/* ---- read.c: values of the kinds the format has; each reports what is wrong and returns false */
+
+/* read_map - a mapping with known keys only; values[i] belongs to keys[i], NULL when absent. */
+bool read_map(struct diags *d, const struct ynode *n, const char *what, const char *const *keys,
+              size_t count, const struct ynode **values);
+bool read_text(struct diags *d, const struct ynode *n, const char *what, const char **out);
+bool read_name(struct diags *d, const struct ynode *n, const char *what, const char **out);
+bool read_u32(struct diags *d, const struct ynode *n, const char *what, uint32_t min, uint32_t max,
+              uint32_t *out);
+bool read_duration_us(struct diags *d, const struct ynode *n, const char *what, uint64_t min_us,
+                      uint64_t *out);
+bool read_bool(struct diags *d, const struct ynode *n, const char *what, bool *out);
+bool read_choice(struct diags *d, const struct ynode *n, const char *what,
+                 const char *const *choices, size_t count, unsigned *out);
+bool check_name(struct diags *d, struct place_at at, const char *what, const char *name);
+
+/* ---- the steps, in order */
+
+void parse_pes(struct draft *dr, const struct ynode *n);     /* parse_pe.c */
+void parse_streams(struct draft *dr, const struct ynode *n); /* parse_stream.c */
+/* params_read - `with:` against the PE's table, defaults filled in. */
+void params_read(struct draft *dr, struct pe *p, const struct dpe *at); /* params.c */
+/* params_check_fields - parameters that name input fields, once the input is known. */
+void params_check_fields(struct draft *dr, const struct pe *p, const struct dpe *at);
+void check_topology(struct draft *dr);                       /* check.c */
+/* resolve_schemas - every port's schema, in topological order. */
+void resolve_schemas(struct draft *dr);                      /* resolve.c */
+/* check_supported - what the format has and the engine has not yet. */
+void check_supported(struct draft *dr);
+void digest_topology(struct topology *t);                    /* digest.c */
+
+const char *stream_default_name_of(const struct pe *p, bool output, unsigned port);
+int port_default(const struct port *ports, unsigned count, const char *name); /* -1: none */
+
+#endif
