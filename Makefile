@@ -61,7 +61,8 @@ programs: $(PROGRAMS) $(B)/oxbow.pc $(B)/include/oxbow/pe.h
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
+	@echo "  CC $<"
+	@$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
 
 $(B)/liboxbow.a: $(LIB)
 	@rm -f $@

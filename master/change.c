@@ -90,17 +90,18 @@ static bool classify(struct change *c, const struct change_event *in, struct cha
 static void set_state(struct change *c, enum change_state to);
 
 void change_init(struct change *c, struct change_token token, const struct change_part *parts,
-                 size_t part_count, bool decided)
+                 size_t part_count, enum change_state at)
 {
     assert(part_count > 0);
-    *c = (struct change){.state = decided ? CHANGE_DECIDED : CHANGE_PLANNED,
+    assert(at == CHANGE_PLANNED || at == CHANGE_DECIDED || at == CHANGE_DONE);
+    *c = (struct change){.state = at,
                          .token = token,
                          .parts = mem_array(part_count, sizeof *parts),
                          .part_count = part_count};
     for (size_t i = 0; i < part_count; i++) {
         c->parts[i] = parts[i];
-        c->parts[i].ready = decided;
-        c->parts[i].done = false;
+        c->parts[i].ready = at != CHANGE_PLANNED;
+        c->parts[i].done = at == CHANGE_DONE;
     }
 }
 

@@ -106,9 +106,9 @@ struct change {
 };
 
 /* change_init - a change among `part_count` workers (>= 1).
- * @decided: restored from a durable decision: starts in DECIDED, not in PLANNED. */
+ * @at: PLANNED; or, restored from the store, DECIDED or DONE. */
 void change_init(struct change *c, struct change_token token, const struct change_part *parts,
-                 size_t part_count, bool decided);
+                 size_t part_count, enum change_state at);
 void change_fini(struct change *c);
 
 /* change_step - take one event; appends what is to be done to `out`.

@@ -11,6 +11,7 @@
 #define THREADS_MAX EXECUTORS_MAX
 
 static void forget_hello(struct member *w);
+static json_t *names_of(json_t *types);
 static struct member *add(struct members *ms, const char *name, uint64_t id);
 
 void members_fini(struct members *ms)
@@ -137,6 +138,7 @@ struct member *members_join(struct members *ms, const struct member_hello *h, ui
     w->gpu = h->gpu;
     w->labels = h->labels != NULL ? json_incref(h->labels) : json_object();
     w->types = h->types != NULL ? json_incref(h->types) : json_array();
+    w->type_names = names_of(w->types);
     w->state = MEMBER_UP;
     w->reporting = true;
     w->heard_at_us = now_us;
@@ -172,6 +174,21 @@ const char *member_state_name(enum member_state s)
     return names[s];
 }
 
+static json_t *names_of(json_t *types)
+{
+    json_t *names = json_array();
+    size_t i;
+    json_t *type;
+    json_array_foreach(types, i, type)
+    {
+        json_t *name = json_object_get(type, "name");
+        if (json_is_string(name)) {
+            json_array_append(names, name);
+        }
+    }
+    return names;
+}
+
 static struct member *add(struct members *ms, const char *name, uint64_t id)
 {
     struct member *w = mem_alloc(sizeof *w);
@@ -192,5 +209,6 @@ static void forget_hello(struct member *w)
     json_decref(w->labels);
     json_decref(w->types);
     w->address = w->host = w->version = NULL;
-    w->labels = w->types = NULL;
+    json_decref(w->type_names);
+    w->labels = w->types = w->type_names = NULL;
 }

@@ -37,6 +37,7 @@ struct member {
     bool gpu;
     json_t *labels;            /* object of strings; never NULL once joined */
     json_t *types;             /* array of descriptions; never NULL once joined */
+    json_t *type_names;        /* array of their names; never NULL once joined */
     /* now */
     enum member_state state;
     bool reporting;            /* UP, but REPORT_END of this join has not come yet */

@@ -72,7 +72,7 @@ void translate_worker(const struct member *w, uint32_t slots_used, struct worker
                                 .slots_used = slots_used,
                                 .has_gpu = w->gpu,
                                 .labels = w->labels,
-                                .types = w->types};
+                                .types = w->type_names};
     memcpy(out->name, w->name, sizeof out->name);
     snprintf(out->host, sizeof out->host, "%s", w->host);
 }

@@ -19,7 +19,6 @@
 #include <inttypes.h>
 
 static void settle(struct oxb_pe *pe);
-static void settle_batch(struct batch *b);
 static void hand_over(struct oxb_pe *pe, unsigned port, struct batch *b TAKES);
 static void writer_emit(struct out_port *out);
 static void writer_on_full(void *arg, struct builder *b);
@@ -122,7 +121,7 @@ void oxb_forward(struct oxb_pe *pe, unsigned port, struct oxb_batch *batch)
 void oxb_keep(struct oxb_batch *batch, const uint16_t *sel, uint32_t live)
 {
     struct batch *b = batch_of(batch);
-    settle_batch(b);
+    emit_before_change(b);
     batch_narrow(b, sel, live);
 }
 
@@ -148,7 +147,7 @@ struct oxb_batch *oxb_derive(struct oxb_pe *pe, unsigned port, struct oxb_batch 
 
 static void *new_column(struct oxb_batch *b, unsigned field, uint32_t heap_bytes)
 {
-    settle_batch(batch_of(b));
+    emit_before_change(batch_of(b));
     batch_column_new(batch_of(b), field, heap_bytes);
     return b->cols[field].data;
 }
@@ -198,7 +197,7 @@ int64_t *oxb_own_i64s(struct oxb_pe *pe, struct oxb_batch *b, unsigned field)
 {
     (void)pe;
     assert(b->schema->fields[field].type == OXB_I64 || b->schema->fields[field].type == OXB_TIME);
-    settle_batch(batch_of(b));
+    emit_before_change(batch_of(b));
     batch_column_own(batch_of(b), field);
     return b->cols[field].data;
 }
@@ -207,7 +206,7 @@ double *oxb_own_f64s(struct oxb_pe *pe, struct oxb_batch *b, unsigned field)
 {
     (void)pe;
     assert(b->schema->fields[field].type == OXB_F64);
-    settle_batch(batch_of(b));
+    emit_before_change(batch_of(b));
     batch_column_own(batch_of(b), field);
     return b->cols[field].data;
 }
@@ -289,7 +288,7 @@ static void settle(struct oxb_pe *pe)
     hand_over(pe, pe->pending_port, batch_share(b));
 }
 
-static void settle_batch(struct batch *b)
+void emit_before_change(struct batch *b)
 {
     if (b->pending != NULL) {
         settle(b->pending);

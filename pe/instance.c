@@ -53,6 +53,7 @@ void pe_free(struct oxb_pe *pe)
     for (unsigned i = 0; i < pe->state_count; i++) {
         state_free(pe->states[i]);
     }
+    consts_free(pe);
     metrics_free(pe);
     params_free(pe);
     mem_free(pe->states);

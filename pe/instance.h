@@ -47,6 +47,7 @@ struct oxb_pe {
     json_t *params;
     struct oxb_state **states;
     unsigned state_count;
+    struct oxb_const *consts;
     void *self;
     /* one callback */
     enum pe_phase phase;
@@ -77,6 +78,10 @@ void emit_begin(struct oxb_pe *pe, struct batch *input TAKES);
 void emit_end(struct oxb_pe *pe);   /* emits what is pending, frees the callback's views */
 void emit_fini(struct oxb_pe *pe);  /* drops what the writers hold */
 void emit_batch(struct oxb_pe *pe, unsigned port, struct batch *batch TAKES);
+/* emit_before_change - call it before a view or its columns change: M2 of emit.c. */
+void emit_before_change(struct batch *b);
+/* const.c */
+void consts_free(struct oxb_pe *pe);
 /* metrics.c */
 void metrics_free(struct oxb_pe *pe);
 

@@ -9,6 +9,7 @@
 #include "pe/batch.h"
 
 #include <assert.h>
+#include <stdbool.h>
 
 static void hash_field(const struct oxb_batch *b, unsigned field, bool mix, uint64_t *out);
 static inline uint64_t f64_bits(double v);
@@ -73,7 +74,7 @@ static void hash_field(const struct oxb_batch *b, unsigned field, bool mix, uint
         break;
     }
     case OXB_NONE:
-        assert(!"a schema has no fields of type none");
+        assert(false && "a schema has no fields of type none");
     }
 }
 

@@ -22,14 +22,14 @@ static json_t *complain(const struct param_at *at, const struct ynode *n, char *
 {
     bool shown = n->kind == Y_SCALAR && n->text[0] != '\0';
     diags_error(at->dr->d, n->at, hint, "'%s' of '%s' is %s%.60s%s, not %s", at->param->name,
-                at->pe->name, shown ? "'" : "", shown ? n->text : yaml_kind_text(n),
+                at->pe->name, shown ? "'" : "", shown ? n->text : ytree_kind_text(n),
                 shown ? "'" : "", not_a);
     return NULL;
 }
 
 static json_t *text_json(const char *s)
 {
-    return json_string(s); /* yaml_parse gives UTF-8 only */
+    return json_string(s); /* ytree_parse gives UTF-8 only */
 }
 
 static bool in_range(const struct param_at *at, const struct ynode *n, double value)
@@ -177,7 +177,7 @@ static json_t *read_scalar(const struct param_at *at, const struct ynode *n)
 {
     int64_t integer;
     double real;
-    if (n->kind != Y_SCALAR || yaml_is_null(n)) {
+    if (n->kind != Y_SCALAR || ytree_is_null(n)) {
         return complain(at, n, mem_dup("give a number, text, true or false"), "a single value");
     }
     if (n->quoted) {
@@ -204,7 +204,7 @@ static json_t *read_names(const struct param_at *at, const struct ynode *n) /* a
         const struct ynode *key = n->items[i], *value = n->items[i + 1];
         json_t *json = NULL;
         if (key->kind != Y_SCALAR) {
-            good = false; /* reported by yaml_parse */
+            good = false; /* reported by ytree_parse */
             continue;
         }
         if (value->kind == Y_LIST) { /* {MODEL_INPUT: [FIELD, ...]} */
@@ -229,7 +229,7 @@ static json_t *read_names(const struct param_at *at, const struct ynode *n) /* a
 
 static json_t *read_string(const struct param_at *at, const struct ynode *n)
 {
-    if (n->kind != Y_SCALAR || yaml_is_null(n)) {
+    if (n->kind != Y_SCALAR || ytree_is_null(n)) {
         return complain(at, n, mem_dup("write text, in quotes where YAML needs them"), "text");
     }
     return text_json(n->text);
@@ -301,7 +301,7 @@ static void fill_default(struct draft *dr, struct pe *p, const struct param_desc
         diags_error(dr->d, p->at, mem_dup("correct the PE's table of parameters"),
                     "the default of '%s' of '%s' does not have its type", desc->name, p->use);
     }
-    yaml_free(n);
+    ytree_free(n);
     diags_fini(&quiet);
 }
 
@@ -328,10 +328,10 @@ static void unknown_param(struct draft *dr, const struct pe *p, const struct yno
 
 void params_read(struct draft *dr, struct pe *p, const struct dpe *at)
 {
-    const struct ynode *with = yaml_is_null(at->with) ? NULL : at->with;
+    const struct ynode *with = ytree_is_null(at->with) ? NULL : at->with;
     if (with != NULL && with->kind != Y_MAP) {
         diags_error(dr->d, with->at, mem_dup("write {name: value, ...}"),
-                    "'with' of '%s' is %s, not a mapping", p->name, yaml_kind_text(with));
+                    "'with' of '%s' is %s, not a mapping", p->name, ytree_kind_text(with));
         return;
     }
     for (size_t i = 0; with != NULL && i + 1 < with->count; i += 2) {
@@ -339,7 +339,7 @@ void params_read(struct draft *dr, struct pe *p, const struct dpe *at)
         const struct param_desc *desc =
             key->kind == Y_SCALAR ? find_param(p->desc, key->text) : NULL;
         if (key->kind != Y_SCALAR) {
-            continue; /* reported by yaml_parse */
+            continue; /* reported by ytree_parse */
         }
         if (desc == NULL) {
             unknown_param(dr, p, key);
@@ -353,7 +353,7 @@ void params_read(struct draft *dr, struct pe *p, const struct dpe *at)
     }
     for (unsigned i = 0; i < p->desc->param_count; i++) {
         const struct param_desc *desc = &p->desc->params[i];
-        if (yaml_get(with, desc->name) != NULL) {
+        if (ytree_get(with, desc->name) != NULL) {
             continue;
         }
         if (desc->required) {
@@ -396,7 +396,7 @@ void params_check_fields(struct draft *dr, const struct pe *p, const struct dpe 
     for (unsigned i = 0; i < p->desc->param_count; i++) {
         const struct param_desc *desc = &p->desc->params[i];
         const json_t *value = json_object_get(p->with, desc->name);
-        const struct ynode *n = yaml_get(at->with, desc->name);
+        const struct ynode *n = ytree_get(at->with, desc->name);
         if (strcmp(desc->type, "field") == 0 && value != NULL) {
             check_field(dr, p, desc, json_string_value(value), n);
         } else if (strcmp(desc->type, "fields") == 0) {

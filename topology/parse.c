@@ -127,7 +127,7 @@ struct topology *topology_parse(const char *yaml, size_t bytes, const char *base
                                 const struct catalog *c, struct diags *d)
 {
     size_t errors = d->errors;
-    struct ynode *root = yaml_parse(yaml, bytes, d);
+    struct ynode *root = ytree_parse(yaml, bytes, d);
     if (root == NULL) {
         diags_sort(d);
         return NULL;
@@ -140,7 +140,7 @@ struct topology *topology_parse(const char *yaml, size_t bytes, const char *base
     t->upgrade_timeout_us = 60000000;
     read_root(&dr, root);
     check_topology(&dr);
-    yaml_free(root);
+    ytree_free(root);
     mem_free(dr.pes);
     mem_free(dr.streams);
     diags_sort(d);
@@ -157,14 +157,14 @@ struct topology *topology_parse(const char *yaml, size_t bytes, const char *base
 
 json_t *topology_files(const char *yaml, size_t bytes, struct diags *d)
 {
-    struct ynode *root = yaml_parse(yaml, bytes, d);
+    struct ynode *root = ytree_parse(yaml, bytes, d);
     if (root == NULL) {
         return NULL;
     }
     json_t *files = json_array(), *seen = json_object();
-    const struct ynode *pes = yaml_get(root, "pes");
+    const struct ynode *pes = ytree_get(root, "pes");
     for (size_t i = 0; pes != NULL && pes->kind == Y_MAP && i + 1 < pes->count; i += 2) {
-        const struct ynode *use = yaml_get(pes->items[i + 1], "use");
+        const struct ynode *use = ytree_get(pes->items[i + 1], "use");
         if (use == NULL || use->kind != Y_SCALAR) {
             continue;
         }
@@ -183,6 +183,6 @@ json_t *topology_files(const char *yaml, size_t bytes, struct diags *d)
         mem_free(file);
     }
     json_decref(seen);
-    yaml_free(root);
+    ytree_free(root);
     return files;
 }

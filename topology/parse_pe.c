@@ -35,7 +35,7 @@ static void read_labels(struct draft *dr, struct pe *p, const struct ynode *n)
 {
     if (n->kind != Y_MAP) {
         diags_error(dr->d, n->at, mem_dup("write {zone: a}"), "'labels' is %s, not a mapping",
-                    yaml_kind_text(n));
+                    ytree_kind_text(n));
         return;
     }
     if (n->count / 2 > LABELS_MAX) {
@@ -97,7 +97,7 @@ static void read_out(struct draft *dr, struct pe *p, const struct ynode *n)
     if (n->kind != Y_MAP || n->count == 0) {
         diags_error(dr->d, n->at, mem_dup("write {field: type, ...}"),
                     "'out' of '%s' is %s, not a mapping of fields to types", p->name,
-                    n->count == 0 && n->kind != Y_SCALAR ? "empty" : yaml_kind_text(n));
+                    n->count == 0 && n->kind != Y_SCALAR ? "empty" : ytree_kind_text(n));
         return;
     }
     if (n->count / 2 > FIELDS_MAX) {
@@ -217,7 +217,7 @@ static void parse_pe(struct draft *dr, struct pe *p, struct dpe *at, const struc
     p->with = json_object();
     (void)check_name(dr->d, key->at, "a PE", p->name);
     char *what = mem_printf("the PE '%.80s'", p->name);
-    if (yaml_is_null(n)) {
+    if (ytree_is_null(n)) {
         diags_error(dr->d, key->at, mem_dup("add `use: NAME` below it, indented"), "%s is empty",
                     what);
         memset(v, 0, sizeof v);
@@ -283,7 +283,7 @@ void parse_pes(struct draft *dr, const struct ynode *n)
     if (n->kind != Y_MAP || n->count == 0) {
         diags_error(dr->d, n->at, mem_dup("write `NAME: {use: ...}` lines below it"),
                     "'pes' is %s, not a mapping of names to PEs",
-                    n->kind == Y_MAP ? "empty" : yaml_kind_text(n));
+                    n->kind == Y_MAP ? "empty" : ytree_kind_text(n));
         return;
     }
     if (n->count / 2 > PES_MAX) {

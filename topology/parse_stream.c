@@ -206,12 +206,12 @@ static void check_unique(struct draft *dr)
 
 void parse_streams(struct draft *dr, const struct ynode *n)
 {
-    if (yaml_is_null(n)) {
+    if (ytree_is_null(n)) {
         return;
     }
     if (n->kind != Y_LIST) {
         diags_error(dr->d, n->at, mem_dup("write `- {from: a, to: b}` lines below it"),
-                    "'streams' is %s, not a list", yaml_kind_text(n));
+                    "'streams' is %s, not a list", ytree_kind_text(n));
         return;
     }
     if (n->count > STREAMS_MAX) {

@@ -14,7 +14,7 @@ bool read_map(struct diags *d, const struct ynode *n, const char *what, const ch
     }
     if (n->kind != Y_MAP) {
         diags_error(d, n->at, mem_printf("write `%s: value` lines below it", keys[0]),
-                    "%s is %s, not a mapping", what, yaml_kind_text(n));
+                    "%s is %s, not a mapping", what, ytree_kind_text(n));
         return false;
     }
     bool good = true;
@@ -25,7 +25,7 @@ bool read_map(struct diags *d, const struct ynode *n, const char *what, const ch
             k++;
         }
         if (key->kind != Y_SCALAR) {
-            good = false; /* reported by yaml_parse */
+            good = false; /* reported by ytree_parse */
         } else if (k < count) {
             values[k] = values[k] == NULL ? n->items[i + 1] : values[k];
         } else {
@@ -39,9 +39,9 @@ bool read_map(struct diags *d, const struct ynode *n, const char *what, const ch
 
 bool read_text(struct diags *d, const struct ynode *n, const char *what, const char **out)
 {
-    if (yaml_is_null(n) || n->kind != Y_SCALAR) {
+    if (ytree_is_null(n) || n->kind != Y_SCALAR) {
         diags_error(d, n->at, mem_dup("write one value after the colon"), "%s is %s, not text", what,
-                    yaml_kind_text(n));
+                    ytree_kind_text(n));
         return false;
     }
     *out = n->text;
@@ -91,7 +91,7 @@ bool read_u32(struct diags *d, const struct ynode *n, const char *what, uint32_t
     if (n->kind != Y_SCALAR || n->quoted || !text_parse_i64(n->text, &value)) {
         diags_error(d, n->at, mem_printf("write a number from %u to %u", min, max),
                     "%s is %s, not a whole number", what,
-                    n->kind == Y_SCALAR && n->text[0] != '\0' ? "text" : yaml_kind_text(n));
+                    n->kind == Y_SCALAR && n->text[0] != '\0' ? "text" : ytree_kind_text(n));
         return false;
     }
     if (value < min || value > max) {

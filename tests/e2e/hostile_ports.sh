@@ -9,8 +9,7 @@ HOSTILE=$BIN/tests/e2e/hostile
 SEEDS=${HOSTILE_SEEDS:-1 2 3}
 
 start_cluster 1
-peer=$(ready_value w1 listen)
-[ -n "$peer" ] || peer=$(ready_value w1 peers)
+peer=$(ready_value w1 peers)
 [ -n "$peer" ] || give_up "the worker says where its peer port is" "$(cat "$WORK/w1.out")"
 cat >"$WORK/t.yaml" <<YAML
 oxbow: 1
