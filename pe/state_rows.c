@@ -3,7 +3,7 @@
  * Runs on:    the instance's thread.
  * Method:     the search for a row starts AHEAD rows before it is finished: hash, prefetch the home
  *             slot, and go on; so that cache misses overlap, and in cache the arithmetic does.
- *             Three kinds of keys: one field of 8 bytes in a narrow table, one string, anything.
+ *             Three kinds of keys: one i64 or time in a narrow table, one string, anything.
  * Invariants: L1 slots[] is right for all rows when the call returns: rows whose group was moved by
  *                the growth that a later row caused are looked up again at the end.
  * See:        pe/state_table.h, bench/state_bench.c */
@@ -258,7 +258,7 @@ int oxb_state_rows(struct oxb_state *s, const struct oxb_batch *in, const unsign
         group_purge_step(s);
     }
     enum oxb_type type = in->schema->fields[keys[0]].type;
-    bool word = key_count == 1 && !key_type_is_text(type) && type != OXB_BOOL;
+    bool word = key_count == 1 && (type == OXB_I64 || type == OXB_TIME);
     if (!word && !s->wide) {
         state_widen(s);
     }

@@ -87,7 +87,7 @@ static void table_fill(struct table *t, struct prng *p, uint64_t keys, bool sele
         uint64_t id = prng_below(p, keys);
         t->k[i] = (int64_t)id;
         t->b[i] = id % 3 == 0;
-        t->f[i] = (double)(id / 2);
+        t->f[i] = id >= 9 ? (double)(id / 9) : prng_below(p, 2) != 0 ? 0.0 : -0.0; /* one key */
         int n = snprintf((char *)t->heap + used, 24, "%s%llu", id % 2 != 0 ? "a-longer-key-" : "",
                          (unsigned long long)id);
         t->s[i] = (struct oxb_ref){used, (uint32_t)n};
