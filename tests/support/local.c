@@ -25,16 +25,22 @@ struct local {
     uint64_t incarnation;
     struct timer *tick;
     pthread_mutex_t lock;
-    pthread_cond_t changed; /* something happened on the loop: look again */
-    uint64_t turn;
+    pthread_cond_t changed;
+    /* what the test waits for; looked at on the loop's thread, where nothing else moves */
+    bool (*is)(const void *arg);
+    const void *is_arg;
+    bool held;
     bool dropped;
 };
 
 static void changed(struct local *l)
 {
     pthread_mutex_lock(&l->lock);
-    l->turn++;
-    pthread_cond_broadcast(&l->changed);
+    if (l->is != NULL && l->is(l->is_arg)) {
+        l->is = NULL;
+        l->held = true;
+        pthread_cond_broadcast(&l->changed);
+    }
     pthread_mutex_unlock(&l->lock);
 }
 
@@ -192,10 +198,13 @@ static void call_on_loop(void *arg)
         part_drop(c->deployment);
         break;
     }
-    pthread_mutex_lock(&l->lock);
     c->done = true;
-    pthread_cond_broadcast(&l->changed);
-    pthread_mutex_unlock(&l->lock);
+    changed(l);
+}
+
+static void look(void *arg)
+{
+    changed(arg);
 }
 
 static void wait_until(struct local *l, bool (*is)(const void *arg), const void *arg)
@@ -205,10 +214,15 @@ static void wait_until(struct local *l, bool (*is)(const void *arg), const void 
     until.tv_sec += DEADLINE_S;
     int timed_out = 0;
     pthread_mutex_lock(&l->lock);
-    while (!is(arg) && timed_out == 0) {
+    l->held = false;
+    l->is = is;
+    l->is_arg = arg;
+    loop_post(l->loop, look, l);
+    while (!l->held && timed_out == 0) {
         timed_out = pthread_cond_timedwait(&l->changed, &l->lock, &until);
     }
-    bool held = is(arg);
+    bool held = l->held;
+    l->is = NULL;
     pthread_mutex_unlock(&l->lock);
     assert_true(held);
 }
