@@ -170,6 +170,8 @@ struct oxb_param {            /* array ends with name == NULL */
  *   name: $field  a field with the type of the input field that parameter `field` names
  *   +fields       the constants of the OXB_P_MAP parameter `fields` (replacing fields of that name)
  *   ?bytes(...)   the item in brackets, if parameter `bytes` is set and neither 0 nor false
+ *   ?p=word(...)  the item in brackets, if parameter `p` (its default counts) is `word`
+ *   ?p!=word(...) likewise, if it is not
  *   declared      what the topology's `out:` says (required there)
  * For an input: NULL or "*" takes any schema; otherwise the fields that must be present. */
 struct oxb_port {         /* array ends with name == NULL */

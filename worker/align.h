@@ -1,0 +1,46 @@
+/* worker/align.h - marker alignment of one instance: when may it act on a marker, what must wait.
+ *
+ * Owns:       struct align, the set of inputs that have delivered the current marker.
+ * Runs on:    the instance's thread; pure: no clock, no socket, no allocation after init.
+ * Invariants: A1 at most one epoch is aligning at a time (PROTOCOL R17, I5).
+ *             A2 an input is blocked exactly from its marker until the alignment completes or is
+ *                released (R9).
+ *             A3 completion happens once per epoch, when every input that takes part has delivered.
+ *             A4 a switch marker of epoch e releases an alignment on a checkpoint epoch < e, and
+ *                later markers of epochs < e are dropped (R17).
+ *             A5 an ended input still delivers markers: the end is data, not closing (R12). */
+#ifndef OXB_WORKER_ALIGN_H
+#define OXB_WORKER_ALIGN_H
+
+#include "worker/ring.h"
+
+struct align {
+    uint32_t input_count;
+    uint32_t arrived_count;
+    bool *arrived;          /* [input_count] */
+    uint64_t epoch;         /* aligning on, if active */
+    enum item_kind kind;
+    bool active;
+    uint64_t epoch_floor;   /* markers below are void */
+};
+
+enum align_action {
+    ALIGN_WAIT,     /* block this input, go on with the others */
+    ALIGN_COMPLETE, /* every input has it: act, pass the marker on, unblock all */
+    ALIGN_DROP,     /* void: ignore it */
+    ALIGN_CONFLICT, /* a second live epoch: a protocol error */
+};
+
+void align_init(struct align *a, uint32_t input_count);
+void align_fini(struct align *a); /* accepts a zeroed struct */
+/* align_marker - input `input` delivered a marker.  After ALIGN_COMPLETE the alignment is over. */
+enum align_action align_marker(struct align *a, uint32_t input, enum item_kind kind,
+                               uint64_t epoch);
+/* align_void - checkpoint epochs below `epoch` are void.  Return: true when that released inputs. */
+bool align_void(struct align *a, uint64_t epoch);
+static inline bool align_blocks(const struct align *a, uint32_t input)
+{
+    return a->active && a->arrived[input];
+}
+
+#endif

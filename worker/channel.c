@@ -1,0 +1,264 @@
+/* worker/channel.c - sending, receiving and accounting on one channel. */
+#include "worker/channel.h"
+
+#include "core/clock.h"
+#include "core/log.h"
+#include "core/mem.h"
+#include "worker/frame.h"
+#include "worker/instance.h"
+#include "worker/link.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void on_builder_full(void *arg, struct builder *b);
+static void put(struct channel *c, struct item *it);
+
+static inline uint64_t get(_Atomic uint64_t *v)
+{
+    return atomic_load_explicit(v, memory_order_relaxed);
+}
+
+static inline void add(_Atomic uint64_t *v, uint64_t by) /* one writer */
+{
+    atomic_store_explicit(v, get(v) + by, memory_order_relaxed);
+}
+
+struct channel *channel_new(uint64_t id, enum channel_kind kind, const struct oxb_schema *schema,
+                            struct pool *pool)
+{
+    struct channel *c = aligned_alloc(64, (sizeof *c + 63) / 64 * 64);
+    if (c == NULL) {
+        abort();
+    }
+    memset(c, 0, sizeof *c);
+    c->id = id;
+    c->kind = kind;
+    c->schema = schema;
+    c->credit_items = RING_BATCHES; /* both ends exist before the first item: see worker/link.h */
+    atomic_init(&c->credit_told, RING_BATCHES);
+    if (kind == CHANNEL_LOCAL || kind == CHANNEL_OUT) {
+        builder_init(&c->builder, pool, schema, on_builder_full, c);
+        c->has_builder = true;
+    }
+    return c;
+}
+
+static void item_drop(struct item *it)
+{
+    if (it->frame != NULL) {
+        frame_free(it->frame);
+    } else {
+        batch_free(it->batch);
+    }
+}
+
+void channel_free(struct channel *c)
+{
+    if (c == NULL) {
+        return;
+    }
+    if (c->has_builder) {
+        batch_free(builder_finish(&c->builder));
+        builder_fini(&c->builder);
+    }
+    for (struct item *it; (it = ring_peek(&c->ring)) != NULL; ring_drop(&c->ring)) {
+        item_drop(it);
+    }
+    for (size_t i = 0; i < c->spill_count; i++) {
+        item_drop(&c->spill[c->spill_first + i]);
+    }
+    for (size_t i = 0; i < c->unacked_count; i++) {
+        item_drop(&c->unacked[c->unacked_first + i]);
+    }
+    mem_free(c->spill);
+    mem_free(c->unacked);
+    free(c);
+}
+
+/* ---------------------------------------------------------------- sender */
+
+static void tell_consumer(struct channel *c)
+{
+    if (c->kind == CHANNEL_LOCAL) {
+        task_notify(instance_task(c->to));
+    } else {
+        link_out_notify(c->out);
+    }
+}
+
+static void spill(struct channel *c, const struct item *it)
+{
+    if (c->spill_count == 0) {
+        c->spill_first = 0;
+        instance_spills(c->from, +1);
+    }
+    size_t at = c->spill_first + c->spill_count;
+    c->spill = mem_grow(c->spill, at, &c->spill_capacity, sizeof *c->spill);
+    c->spill[at] = *it;
+    c->spill_count++;
+}
+
+static void put(struct channel *c, struct item *it)
+{
+    if (c->kind == CHANNEL_OUT) {
+        it->frame = frame_new(c->id, c->sent_items++, it);
+    }
+    if (c->spill_count > 0 || !ring_push(&c->ring, it)) {
+        spill(c, it);
+        return;
+    }
+    tell_consumer(c);
+}
+
+bool channel_drain(struct channel *c)
+{
+    bool moved = false;
+    for (int tries = 0; c->spill_count > 0 && tries < 2; tries++) {
+        while (c->spill_count > 0 && ring_push(&c->ring, &c->spill[c->spill_first])) {
+            c->spill_first++;
+            c->spill_count--;
+            moved = true;
+        }
+        if (c->spill_count > 0 && tries == 0) {
+            atomic_store(&c->producer_waits, true); /* then look once more: see channel_taken */
+        }
+    }
+    if (moved) {
+        tell_consumer(c);
+    }
+    if (c->spill_count > 0) {
+        return false;
+    }
+    if (moved) {
+        instance_spills(c->from, -1);
+    }
+    return true;
+}
+
+void channel_send(struct channel *c, struct batch *batch)
+{
+    struct item it = {.kind = ITEM_BATCH, .count = batch->pub.live, .first = get(&c->ledger.sent)};
+    assert(it.count > 0);
+    it.batch = batch;
+    add(&c->ledger.sent, it.count);
+    if (c->kind == CHANNEL_FUSED) {
+        instance_take(c->to, c->to_input, &it);
+        return;
+    }
+    put(c, &it);
+}
+
+void channel_mark(struct channel *c, enum item_kind kind, uint64_t epoch)
+{
+    channel_flush(c);
+    struct item it = {.kind = kind, .first = get(&c->ledger.sent), .epoch = epoch};
+    if (kind == ITEM_END) {
+        atomic_store_explicit(&c->ledger.end_sent, true, memory_order_relaxed);
+    }
+    if (c->kind == CHANNEL_FUSED) {
+        instance_take(c->to, c->to_input, &it);
+        return;
+    }
+    put(c, &it);
+}
+
+static void on_builder_full(void *arg, struct builder *b)
+{
+    struct batch *full = builder_finish(b);
+    if (full != NULL) {
+        channel_send(arg, full);
+    }
+}
+
+void channel_gather(struct channel *c, const struct batch *batch, const uint16_t *sel, uint32_t n)
+{
+    while (n > 0) {
+        uint32_t taken = builder_gather(&c->builder, batch, sel, n, NULL);
+        sel += taken;
+        n -= taken;
+        if (n > 0 || c->builder.pub.rows == c->builder.pub.rows_max) {
+            channel_flush(c);
+        }
+    }
+}
+
+void channel_flush(struct channel *c)
+{
+    if (channel_has_open(c)) {
+        on_builder_full(c, &c->builder);
+    }
+}
+
+bool channel_has_open(const struct channel *c)
+{
+    return c->has_builder && c->builder.pub.rows > 0;
+}
+
+/* ---------------------------------------------------------------- receiver */
+
+static void compare(struct channel *c, uint64_t sent)
+{
+    struct ledger *l = &c->ledger;
+    add(&l->compared, 1);
+    if (sent != get(&l->received)) {
+        add(&l->mismatched, 1);
+        log_event(LOG_ERROR, "channel.mismatch", "channel=%" PRIu64 " sent=%" PRIu64
+                  " received=%" PRIu64, c->id, sent, get(&l->received));
+    }
+}
+
+static enum take out_of_order(struct channel *c, const struct item *it)
+{
+    struct ledger *l = &c->ledger;
+    bool late = it->first >= l->gap_low && it->first + it->count <= l->gap_high;
+    add(late ? &l->reordered : &l->repeats, it->count);
+    log_event(LOG_ERROR, late ? "channel.reordered" : "channel.repeat",
+              "channel=%" PRIu64 " first=%" PRIu64 " count=%u expected=%" PRIu64, c->id, it->first,
+              it->count, get(&l->received));
+    return TAKE_REPEAT;
+}
+
+enum take channel_account(struct channel *c, const struct item *it)
+{
+    struct ledger *l = &c->ledger;
+    if (it->kind != ITEM_BATCH) {
+        compare(c, it->first);
+        if (it->kind == ITEM_END) {
+            atomic_store_explicit(&l->ended, true, memory_order_relaxed);
+        }
+        return TAKE_OK;
+    }
+    uint64_t expected = get(&l->received);
+    if (it->first < expected) {
+        return out_of_order(c, it);
+    }
+    if (it->first > expected) {
+        l->gap_low = expected;
+        l->gap_high = it->first;
+        add(&l->gaps, it->first - expected);
+        log_event(LOG_ERROR, "channel.gap", "channel=%" PRIu64 " expected=%" PRIu64
+                  " first=%" PRIu64, c->id, expected, it->first);
+    }
+    atomic_store_explicit(&l->received, it->first + it->count, memory_order_relaxed);
+    return TAKE_OK;
+}
+
+void channel_taken(struct channel *c)
+{
+    if (c->kind == CHANNEL_IN) {
+        uint64_t consumed = get(&c->consumed_items) + 1;
+        atomic_store(&c->consumed_items, consumed);
+        if (consumed + RING_BATCHES >= atomic_load(&c->credit_told) + RING_BATCHES / 2) {
+            link_in_notify(c->in);
+        }
+        return;
+    }
+    if (atomic_load(&c->producer_waits) && ring_used(&c->ring) <= RING_BATCHES / 2) {
+        if (atomic_exchange(&c->producer_waits, false)) {
+            task_notify(instance_task(c->from));
+        }
+    }
+}

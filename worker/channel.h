@@ -1,0 +1,102 @@
+/* worker/channel.h - one physical FIFO from one instance to one instance, and its ledger.
+ *
+ * Owns:       struct channel: ring, spill, open batch, counters of both ends.
+ * Threads:    the sender half belongs to the sending instance's thread, the receiver half to the
+ *             receiving instance's; on a channel to or from a peer the loop thread takes the other
+ *             half (worker/link.h).  Counters are relaxed atomics that anyone may read.
+ * Kinds:      FUSED  a direct call within one task; counted like any other.
+ *             LOCAL  a ring between two tasks of this worker.
+ *             OUT    the sender half; link_out takes items off the ring.
+ *             IN     the receiver half; link_in puts items on the ring.
+ * Invariants: C1 every batch carries the number of its first tuple; numbers are 0,1,2,... without
+ *                gap per channel (I1).
+ *             C2 at every marker, end and close the sender's count is compared with what was
+ *                received; a difference is counted and logged, never mended silently.
+ *             C3 what does not fit into the ring waits in the spill in order, and while any channel
+ *                of a task spills the task takes no input: memory is bounded by one callback's
+ *                output.
+ * See:        worker/ring.h, docs/PROTOCOL.md. */
+#ifndef OXB_WORKER_CHANNEL_H
+#define OXB_WORKER_CHANNEL_H
+
+#include "worker/ring.h"
+
+struct instance;
+struct link_out;
+struct link_in;
+
+enum channel_kind { CHANNEL_FUSED, CHANNEL_LOCAL, CHANNEL_OUT, CHANNEL_IN };
+
+struct ledger {
+    _Atomic uint64_t sent;       /* tuples numbered by the sender */
+    _Atomic uint64_t received;   /* number the receiver expects next */
+    _Atomic uint64_t gaps;       /* tuples that never came */
+    _Atomic uint64_t repeats;    /* tuples that came again (and were dropped) */
+    _Atomic uint64_t reordered;  /* tuples that came after later ones (and were dropped) */
+    _Atomic uint64_t compared;   /* comparisons made */
+    _Atomic uint64_t mismatched; /* of these, counts that differed */
+    _Atomic bool ended;          /* the end was received */
+    _Atomic bool end_sent;
+    uint64_t gap_low, gap_high;  /* latest gap: what tells a late tuple from a repeat */
+};
+
+struct channel {
+    /* fixed while it exists */
+    uint64_t id;
+    enum channel_kind kind;
+    const struct oxb_schema *schema;
+    struct instance *from, *to;  /* NULL at a peer */
+    uint32_t to_input;           /* index into to's inputs */
+    struct link_out *out;        /* CHANNEL_OUT */
+    struct link_in *in;          /* CHANNEL_IN; loop thread */
+    /* sender */
+    bool has_builder;
+    struct builder builder;      /* rows gathered for this channel, not yet sent */
+    uint64_t sent_items;         /* items numbered for the wire, CHANNEL_OUT */
+    struct item *spill;          /* FIFO of what the ring had no room for */
+    size_t spill_first, spill_count, spill_capacity;
+    _Atomic bool producer_waits; /* tell the sender when half the ring is free */
+    /* both */
+    struct ledger ledger;
+    struct ring ring;
+    /* loop thread, CHANNEL_OUT */
+    uint64_t next_item;          /* number of the next item put on the wire */
+    uint64_t acked_items;        /* the peer has them */
+    uint64_t credit_items;       /* absolute limit: numbers below may be sent (R24) */
+    struct item *unacked;        /* FIFO of sent items, oldest = acked_items */
+    size_t unacked_first, unacked_count, unacked_capacity;
+    uint64_t resend_item;        /* after a reconnect: next unacked item to send again */
+    /* loop thread, CHANNEL_IN */
+    uint64_t expected_item;      /* number of the next item the peer must send */
+    _Atomic uint64_t consumed_items; /* taken off the ring by the instance */
+    _Atomic uint64_t credit_told; /* last limit told to the peer */
+    struct channel *next;        /* list of the link */
+};
+
+struct channel *channel_new(uint64_t id, enum channel_kind kind, const struct oxb_schema *schema,
+                            struct pool *pool);
+void channel_free(struct channel *c); /* accepts NULL; frees what is still in it */
+
+/* ---- sender ---- */
+/* channel_send - number a batch and hand it over.  @batch: TAKES; live > 0. */
+void channel_send(struct channel *c, struct batch *batch TAKES);
+/* channel_gather - copy rows into the channel's open batch; full ones are sent. */
+void channel_gather(struct channel *c, const struct batch *batch, const uint16_t *sel, uint32_t n);
+void channel_flush(struct channel *c); /* send the open batch */
+bool channel_has_open(const struct channel *c);
+/* channel_mark - put a marker, end or close behind everything sent so far. */
+void channel_mark(struct channel *c, enum item_kind kind, uint64_t epoch);
+bool channel_drain(struct channel *c); /* spill -> ring; true: nothing is spilled any more */
+static inline bool channel_has_spill(const struct channel *c)
+{
+    return c->spill_count > 0;
+}
+
+/* ---- receiver ---- */
+enum take { TAKE_OK, TAKE_REPEAT };
+/* channel_account - book an item that was received.  TAKE_REPEAT: drop it. */
+enum take channel_account(struct channel *c, const struct item *it);
+/* channel_taken - an item was removed from the ring: give room back to the sender. */
+void channel_taken(struct channel *c);
+
+#endif

@@ -1,0 +1,571 @@
+/* worker/instance.c - running chains: taking input, producing, flushing, ending, failing. */
+#include "worker/instance.h"
+
+#include "core/clock.h"
+#include "core/log.h"
+#include "core/mem.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static enum task_after chain_run(struct task *t);
+static void chain_timer(struct task *t, void *who, uint64_t id);
+static void chain_ready(struct task *t, void *who, int fd, uint32_t events);
+static void chain_task_dead(struct task *t);
+
+static inline struct chain *chain_of(struct task *t)
+{
+    return (struct chain *)((char *)t - offsetof(struct chain, task));
+}
+
+static inline void add(_Atomic uint64_t *v, uint64_t by) /* one writer */
+{
+    atomic_store_explicit(v, atomic_load_explicit(v, memory_order_relaxed) + by,
+                          memory_order_relaxed);
+}
+
+/* ---------------------------------------------------------------- making */
+
+struct chain *chain_new(struct instance **members, uint32_t count, struct executor *home,
+                        bool private_executor)
+{
+    struct chain *c = mem_alloc(sizeof *c);
+    c->members = members;
+    c->member_count = count;
+    for (uint32_t i = 0; i < count; i++) {
+        members[i]->chain = c;
+    }
+    if (private_executor) {
+        c->private_executor = executor_new_private();
+        home = c->private_executor;
+    }
+    task_init(&c->task, home);
+    c->task.run = chain_run;
+    c->task.on_timer = chain_timer;
+    c->task.on_ready = chain_ready;
+    c->task.on_dead = chain_task_dead;
+    return c;
+}
+
+void chain_free(struct chain *c)
+{
+    if (c == NULL) {
+        return;
+    }
+    executor_free_private(c->private_executor);
+    for (uint32_t i = 0; i < c->member_count; i++) {
+        instance_free(c->members[i]);
+    }
+    mem_free(c->members);
+    mem_free(c);
+}
+
+void chain_go(struct chain *c)
+{
+    atomic_store(&c->go, true);
+    task_notify(&c->task);
+}
+
+void chain_drain(struct chain *c)
+{
+    atomic_store(&c->drain, true);
+    task_notify(&c->task);
+}
+
+void chain_inject(struct chain *c, uint64_t epoch)
+{
+    atomic_store(&c->inject, epoch);
+    task_notify(&c->task);
+}
+
+void chain_halt(struct chain *c)
+{
+    task_halt(&c->task);
+}
+
+struct instance *instance_new(uint64_t id, const char *pe_name, unsigned index, struct pool *pool)
+{
+    struct instance *i = mem_alloc(sizeof *i);
+    i->id = id;
+    i->pe_name = mem_dup(pe_name);
+    i->index = index;
+    i->pool = pool;
+    atomic_init(&i->state, INSTANCE_PREPARED);
+    return i;
+}
+
+void instance_free(struct instance *i)
+{
+    if (i == NULL) {
+        return;
+    }
+    pe_free(i->pe);
+    align_fini(&i->align);
+    for (uint32_t p = 0; p < i->port_count; p++) {
+        route_fini(&i->ports[p]);
+    }
+    mem_free(i->ports);
+    mem_free(i->inputs);
+    mem_free(i->pe_name);
+    mem_free(i);
+}
+
+void instance_wire(struct instance *i, struct input *inputs, uint32_t input_count,
+                   struct out_port *ports, uint32_t port_count)
+{
+    i->inputs = inputs;
+    i->input_count = input_count;
+    i->ports = ports;
+    i->port_count = port_count;
+    align_init(&i->align, input_count);
+}
+
+struct task *instance_task(struct instance *i)
+{
+    return &i->chain->task;
+}
+
+void instance_spills(struct instance *i, int by)
+{
+    i->chain->spilled = (uint32_t)((int)i->chain->spilled + by);
+}
+
+/* ---------------------------------------------------------------- what the PE asks of its host */
+
+static void host_emit(void *ctx, unsigned port, struct batch *batch)
+{
+    struct instance *i = ctx;
+    if (port < i->port_count) {
+        route_emit(&i->ports[port], batch);
+    } else {
+        batch_free(batch);
+    }
+}
+
+static void host_timer_set(void *ctx, uint64_t id, uint64_t due_us)
+{
+    struct instance *i = ctx;
+    task_timer_set(&i->chain->task, i, id, due_us);
+}
+
+static void host_timer_clear(void *ctx, uint64_t id)
+{
+    struct instance *i = ctx;
+    task_timer_clear(&i->chain->task, i, id);
+}
+
+static int host_watch(void *ctx, int fd, uint32_t events)
+{
+    struct instance *i = ctx;
+    return task_watch(&i->chain->task, i, fd, events);
+}
+
+static void host_wake(void *ctx)
+{
+    struct instance *i = ctx;
+    if (i->chain != NULL) {
+        task_notify(&i->chain->task);
+    }
+}
+
+struct pe_host instance_host(struct instance *i)
+{
+    return (struct pe_host){.ctx = i,
+                            .emit = host_emit,
+                            .timer_set = host_timer_set,
+                            .timer_clear = host_timer_clear,
+                            .watch = host_watch,
+                            .wake = host_wake};
+}
+
+/* ---------------------------------------------------------------- states */
+
+static void set_state(struct instance *i, enum instance_state state)
+{
+    atomic_store(&i->state, state);
+    if (i->chain->on_change != NULL) {
+        i->chain->on_change(i->chain->arg, i->chain);
+    }
+}
+
+void instance_fail(struct instance *i, const char *text)
+{
+    if (i->chain->failed) {
+        return;
+    }
+    i->chain->failed = true;
+    snprintf(i->error, sizeof i->error, "%s", text[0] != '\0' ? text : "failed without a reason");
+    log_event(LOG_ERROR, "instance.failed", "pe=%s index=%u error=\"%s\"", i->pe_name, i->index,
+              i->error);
+    set_state(i, INSTANCE_FAILED);
+}
+
+/* The result of a callback: true when the instance may go on. */
+static bool survives(struct instance *i, int result)
+{
+    if (result != OXB_ERROR) {
+        return true;
+    }
+    add(&pe_counters(i->pe)->errors, 1);
+    if (i->drop_errors) {
+        log_event(LOG_WARN, "instance.dropped", "pe=%s index=%u error=\"%s\"", i->pe_name, i->index,
+                  pe_error(i->pe));
+        return true;
+    }
+    instance_fail(i, pe_error(i->pe));
+    return false;
+}
+
+/* ---------------------------------------------------------------- taking items */
+
+static void flush_outputs(struct instance *i)
+{
+    pe_flush_writers(i->pe);
+    for (uint32_t p = 0; p < i->port_count; p++) {
+        route_flush(&i->ports[p]);
+    }
+}
+
+static void mark_outputs(struct instance *i, enum item_kind kind, uint64_t epoch)
+{
+    flush_outputs(i);
+    for (uint32_t p = 0; p < i->port_count; p++) {
+        route_mark(&i->ports[p], kind, epoch);
+    }
+}
+
+static void finish(struct instance *i)
+{
+    if (i->finished || !survives(i, pe_finish(i->pe))) {
+        return;
+    }
+    i->finished = true;
+    flush_outputs(i);
+    if (!survives(i, pe_flush_sink(i->pe))) {
+        return;
+    }
+    mark_outputs(i, ITEM_END, 0);
+    set_state(i, INSTANCE_ENDED);
+}
+
+static void pass_marker(struct instance *i, enum item_kind kind, uint64_t epoch)
+{
+    flush_outputs(i);
+    if (!survives(i, pe_flush_sink(i->pe))) {
+        return;
+    }
+    mark_outputs(i, kind, epoch);
+    atomic_store_explicit(&i->stats.epoch_passed, epoch, memory_order_relaxed);
+}
+
+static void take_marker(struct instance *i, uint32_t input, const struct item *it)
+{
+    switch (align_marker(&i->align, input, it->kind, it->epoch)) {
+    case ALIGN_COMPLETE:
+        pass_marker(i, it->kind, it->epoch);
+        break;
+    case ALIGN_CONFLICT:
+        log_event(LOG_ERROR, "marker.conflict", "pe=%s index=%u epoch=%" PRIu64, i->pe_name,
+                  i->index, it->epoch);
+        instance_fail(i, "two markers of different epochs met at one instance");
+        break;
+    case ALIGN_WAIT:
+    case ALIGN_DROP:
+        break;
+    }
+}
+
+static void take_end(struct instance *i, uint32_t input)
+{
+    i->inputs[input].ended = true;
+    for (uint32_t k = 0; k < i->input_count; k++) {
+        if (!i->inputs[k].ended) {
+            return;
+        }
+    }
+    finish(i);
+}
+
+static void take_batch(struct instance *i, uint32_t input, struct batch *batch)
+{
+    uint64_t start = clock_now_ns();
+    uint64_t child_before = i->child_ns;
+    int64_t at_us = batch->pub.at_us;
+    uint32_t live = batch->pub.live;
+    i->child_ns = 0;
+    survives(i, pe_process(i->pe, i->inputs[input].port, batch));
+    uint64_t took = clock_now_ns() - start;
+    uint64_t own = took > i->child_ns ? took - i->child_ns : 0;
+    i->child_ns = child_before;
+    add(&i->stats.busy_ns, own);
+    hist_add(&i->stats.service_us, own / 1000, 1);
+    if (i->sink && at_us != 0) {
+        int64_t age = clock_wall_us() - at_us;
+        hist_add(i->end_to_end_us, age > 0 ? (uint64_t)age : 0, live);
+    }
+    struct channel *from = i->inputs[input].channel;
+    if (from->kind == CHANNEL_FUSED) {
+        from->from->child_ns += took;
+    }
+}
+
+void instance_take(struct instance *i, uint32_t input, struct item *it)
+{
+    struct channel *c = i->inputs[input].channel;
+    if (channel_account(c, it) == TAKE_REPEAT || i->chain->failed) {
+        batch_free(it->batch);
+        return;
+    }
+    switch (it->kind) {
+    case ITEM_BATCH:
+        take_batch(i, input, it->batch);
+        break;
+    case ITEM_MARKER_CHECKPOINT:
+    case ITEM_MARKER_SWITCH:
+        take_marker(i, input, it);
+        break;
+    case ITEM_END:
+        take_end(i, input);
+        break;
+    case ITEM_CLOSE:
+        i->inputs[input].closed = true;
+        break;
+    }
+}
+
+/* ---------------------------------------------------------------- one turn of a chain */
+
+static bool begin(struct chain *c)
+{
+    c->begun = true;
+    for (uint32_t k = c->member_count; k-- > 0;) { /* sinks open before what feeds them */
+        struct instance *i = c->members[k];
+        struct fail f = {0};
+        i->started = true; /* stop runs also after a start that failed half-way */
+        if (pe_start(i->pe, &f) != ERR_OK) {
+            instance_fail(i, f.what);
+            return false;
+        }
+        atomic_store(&i->state, INSTANCE_RUNNING);
+    }
+    return true;
+}
+
+static enum task_after end(struct chain *c)
+{
+    task_forget(&c->task);
+    for (uint32_t k = 0; k < c->member_count; k++) {
+        if (c->members[k]->started) {
+            pe_stop(c->members[k]->pe);
+            c->members[k]->started = false;
+        }
+    }
+    return AFTER_DEAD;
+}
+
+static bool drain_spills(struct chain *c)
+{
+    bool empty = true;
+    for (uint32_t k = 0; k < c->member_count && c->spilled > 0; k++) {
+        for (uint32_t p = 0; p < c->members[k]->port_count; p++) {
+            empty = route_drain(&c->members[k]->ports[p]) && empty;
+        }
+    }
+    struct instance_stats *s = &c->members[0]->stats;
+    uint64_t since = atomic_load_explicit(&s->blocked_since_ns, memory_order_relaxed);
+    if (!empty && since == 0) {
+        atomic_store_explicit(&s->blocked_since_ns, clock_now_ns(), memory_order_relaxed);
+    } else if (empty && since != 0) {
+        add(&s->blocked_ns, clock_now_ns() - since);
+        atomic_store_explicit(&s->blocked_since_ns, 0, memory_order_relaxed);
+    }
+    return empty;
+}
+
+static bool has_open(const struct chain *c)
+{
+    for (uint32_t k = 0; k < c->member_count; k++) {
+        const struct instance *i = c->members[k];
+        if (pe_has_open(i->pe)) {
+            return true;
+        }
+        for (uint32_t p = 0; p < i->port_count; p++) {
+            if (route_has_open(&i->ports[p])) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static void flush_all(struct chain *c) /* the head first: its rows pass through the others */
+{
+    for (uint32_t k = 0; k < c->member_count && !c->failed; k++) {
+        struct instance *i = c->members[k];
+        if (!i->finished) {
+            flush_outputs(i);
+            survives(i, pe_flush_sink(i->pe));
+        }
+    }
+    c->open_since_us = 0;
+}
+
+/* On a busy chain an open batch waits at most LINGER_US; asked once per turn. */
+static void linger(struct chain *c)
+{
+    if (!has_open(c)) {
+        c->open_since_us = 0;
+        return;
+    }
+    uint64_t now = clock_now_us();
+    if (c->open_since_us == 0) {
+        c->open_since_us = now;
+    } else if (now - c->open_since_us >= LINGER_US) {
+        flush_all(c);
+    }
+}
+
+static enum task_after run_source(struct chain *c)
+{
+    struct instance *head = c->members[0];
+    for (int n = 0; n < RUN_BATCHES_MAX; n++) {
+        if (head->finished || c->failed) {
+            return AFTER_IDLE;
+        }
+        if (atomic_load_explicit(&c->drain, memory_order_relaxed)) {
+            finish(head);
+            return AFTER_IDLE;
+        }
+        uint64_t start = clock_now_ns();
+        head->child_ns = 0;
+        int result = pe_produce(head->pe, BATCH_ROWS_MAX);
+        uint64_t took = clock_now_ns() - start;
+        add(&head->stats.busy_ns, took > head->child_ns ? took - head->child_ns : 0);
+        if (!survives(head, result)) {
+            return AFTER_IDLE;
+        }
+        if (result == OXB_END) {
+            finish(head);
+            return AFTER_IDLE;
+        }
+        if (result == OXB_IDLE) {
+            flush_all(c);
+            return AFTER_IDLE;
+        }
+        if (c->spilled > 0 && !drain_spills(c)) {
+            return AFTER_IDLE;
+        }
+    }
+    linger(c);
+    return AFTER_AGAIN;
+}
+
+/* Take the oldest item of input `k` of the head, if it may be taken.  Return: was there one? */
+static bool take_one(struct chain *c, uint32_t k)
+{
+    struct instance *head = c->members[0];
+    if (align_blocks(&head->align, k) || head->inputs[k].closed) {
+        return false;
+    }
+    struct channel *from = head->inputs[k].channel;
+    struct item *slot = ring_peek(&from->ring);
+    if (slot == NULL) {
+        return false;
+    }
+    struct item it = *slot;
+    ring_drop(&from->ring);
+    channel_taken(from);
+    instance_take(head, k, &it);
+    return true;
+}
+
+static enum task_after run_inputs(struct chain *c)
+{
+    struct instance *head = c->members[0];
+    uint32_t count = head->input_count;
+    uint32_t idle = 0; /* inputs in a row that had nothing */
+    for (uint32_t taken = 0; taken < RUN_BATCHES_MAX;) {
+        if (c->failed) {
+            return AFTER_IDLE;
+        }
+        if (c->spilled > 0 && !drain_spills(c)) {
+            return AFTER_IDLE;
+        }
+        if (take_one(c, c->next_input)) {
+            taken++;
+            idle = 0;
+        } else if (++idle >= count) {
+            flush_all(c);
+            return AFTER_IDLE;
+        }
+        c->next_input = c->next_input + 1 < count ? c->next_input + 1 : 0;
+    }
+    linger(c);
+    return AFTER_AGAIN;
+}
+
+static enum task_after chain_run(struct task *t)
+{
+    struct chain *c = chain_of(t);
+    if (atomic_load(&t->halt)) {
+        return end(c);
+    }
+    if (!atomic_load(&c->go)) {
+        return AFTER_IDLE;
+    }
+    if (!c->begun && !begin(c)) {
+        return AFTER_IDLE;
+    }
+    if (c->failed || (c->spilled > 0 && !drain_spills(c))) {
+        return AFTER_IDLE;
+    }
+    struct instance *head = c->members[0];
+    uint64_t epoch = head->source ? atomic_exchange(&c->inject, 0) : 0;
+    if (epoch != 0) {
+        pass_marker(head, ITEM_MARKER_CHECKPOINT, epoch);
+    }
+    enum task_after after = head->source ? run_source(c) : run_inputs(c);
+    /* What the turn's last flush or end spilled asks for a wake-up here, or nobody would. */
+    if (after == AFTER_IDLE && c->spilled > 0 && drain_spills(c)) {
+        after = AFTER_AGAIN;
+    }
+    return after;
+}
+
+/* ---------------------------------------------------------------- other events */
+
+static void after_event(struct chain *c, struct instance *i, int result)
+{
+    if (survives(i, result)) {
+        flush_all(c);
+        task_notify(&c->task); /* a source may have something now; spills may have come up */
+    }
+}
+
+static void chain_timer(struct task *t, void *who, uint64_t id)
+{
+    struct chain *c = chain_of(t);
+    struct instance *i = who;
+    if (!c->failed && !atomic_load(&t->halt) && !i->finished) {
+        after_event(c, i, pe_timer(i->pe, id));
+    }
+}
+
+static void chain_ready(struct task *t, void *who, int fd, uint32_t events)
+{
+    struct chain *c = chain_of(t);
+    struct instance *i = who;
+    if (!c->failed && !atomic_load(&t->halt) && !i->finished) {
+        after_event(c, i, pe_ready(i->pe, fd, events));
+    }
+}
+
+static void chain_task_dead(struct task *t)
+{
+    struct chain *c = chain_of(t);
+    if (c->on_dead != NULL) {
+        c->on_dead(c->arg, c);
+    }
+}

@@ -1,0 +1,103 @@
+/* worker/instance.h - instances and the fused chains they run in.
+ *
+ * Owns:       struct chain (one task: its head and the instances fused behind it), struct instance
+ *             (PE, inputs, output routing, alignment, statistics).
+ * Threads:    made on the loop thread and its helpers; from chain_begin until on_dead everything
+ *             here runs on the task's executor, but chain_notify-like calls and the relaxed counters.
+ * Invariants: R1 only the head of a chain has rings to read; the others are called directly.
+ *             R2 a chain takes no input while a channel of one of its members spills (C3).
+ *             R3 order on each channel: what was emitted before a marker or the end leaves before it.
+ *             R4 finish runs once, when every input has ended (or the source has), and the end is
+ *                passed on once; an ended instance still passes markers (PROTOCOL R12).
+ *             R5 after a failure nothing of the chain runs but its stop.
+ * See:        worker/task.h, worker/channel.h, worker/route.h, worker/align.h. */
+#ifndef OXB_WORKER_INSTANCE_H
+#define OXB_WORKER_INSTANCE_H
+
+#include "core/hist.h"
+#include "net/states.h"
+#include "pe/host.h"
+#include "worker/align.h"
+#include "worker/channel.h"
+#include "worker/route.h"
+#include "worker/task.h"
+
+struct chain;
+
+struct input {
+    struct channel *channel;
+    unsigned port;     /* of the PE */
+    bool ended;        /* delivered ITEM_END */
+    bool closed;       /* delivered ITEM_CLOSE: to be removed */
+};
+
+struct instance_stats { /* relaxed; one writer */
+    _Atomic uint64_t busy_ns, blocked_ns, blocked_since_ns, epoch_passed;
+    struct hist service_us; /* per batch */
+};
+
+struct instance {
+    /* fixed */
+    uint64_t id;
+    char *pe_name;
+    unsigned index;
+    bool source, sink, drop_errors;
+    struct chain *chain;
+    struct oxb_pe *pe;
+    struct pool *pool;
+    /* wiring: replaced as a whole at a batch boundary */
+    struct input *inputs;
+    uint32_t input_count;
+    struct out_port *ports;
+    uint32_t port_count;
+    struct align align;
+    /* life */
+    _Atomic unsigned state;       /* enum instance_state */
+    bool started, finished;
+    char error[512];              /* valid once state is INSTANCE_FAILED */
+    uint64_t child_ns;            /* time spent in instances called from this one, per call */
+    struct instance_stats stats;
+    struct hist *end_to_end_us;   /* of the deployment's sinks; shared, own shard; may be NULL */
+};
+
+struct chain {
+    struct task task;
+    struct instance **members;    /* the head first, then in order of the calls */
+    uint32_t member_count;
+    struct executor *private_executor; /* or NULL */
+    uint32_t next_input;          /* of the head: where the round goes on */
+    uint32_t spilled;             /* channels of members that spill */
+    uint64_t open_since_us;       /* something unflushed is open since; 0: nothing */
+    bool begun, failed;
+    _Atomic bool go;              /* decided: may start */
+    _Atomic bool drain;           /* the source is asked to end */
+    _Atomic uint64_t inject;      /* epoch of a checkpoint marker to inject at a source; 0: none */
+    void (*on_change)(void *arg, struct chain *c); /* a state changed; any executor thread */
+    void (*on_dead)(void *arg, struct chain *c);
+    void *arg;
+};
+
+/* chain_new - members[0] is the head.  @home: first executor.  The chain owns its members. */
+struct chain *chain_new(struct instance **members TAKES, uint32_t count, struct executor *home,
+                        bool private_executor);
+void chain_free(struct chain *c); /* dead, or never begun */
+void chain_go(struct chain *c);   /* start callbacks, then run; any thread */
+void chain_drain(struct chain *c);/* sources: end as if the input had ended; any thread */
+void chain_inject(struct chain *c, uint64_t epoch); /* sources: a checkpoint marker; any thread */
+void chain_halt(struct chain *c); /* stop callbacks, then on_dead; any thread */
+
+/* instance_new - the PE is made by the caller with instance_host() as host and set afterwards. */
+struct instance *instance_new(uint64_t id, const char *pe_name, unsigned index, struct pool *pool);
+struct pe_host instance_host(struct instance *i);
+void instance_free(struct instance *i); /* frees the PE and routing, not the channels */
+/* instance_wire - before chain_go: the inputs and ports it has.  Both arrays: TAKES. */
+void instance_wire(struct instance *i, struct input *inputs TAKES, uint32_t input_count,
+                   struct out_port *ports TAKES, uint32_t port_count);
+
+struct task *instance_task(struct instance *i);
+void instance_spills(struct instance *i, int by);
+/* instance_take - an item arrives at input `input`; the batch in it is taken over. */
+void instance_take(struct instance *i, uint32_t input, struct item *it);
+void instance_fail(struct instance *i, const char *text);
+
+#endif

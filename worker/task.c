@@ -1,0 +1,568 @@
+/* worker/task.c - executors and the states of tasks. */
+#include "worker/task.h"
+
+#include "core/clock.h"
+#include "core/limits.h"
+#include "core/mem.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+struct timer_entry {
+    uint64_t due_us;
+    uint64_t id;
+    struct task *task;
+    void *who;
+};
+
+struct watch {
+    struct watch *next;
+    struct task *task;
+    void *who;
+    int fd;
+    bool gone; /* freed after the current round of events */
+};
+
+struct executor {
+    /* fixed */
+    struct executors *group; /* NULL: private */
+    pthread_t thread;
+    int epoll_fd, event_fd;
+    /* any thread */
+    _Alignas(64) pthread_mutex_t lock; /* leaf: queue */
+    struct task *queue_first, *queue_last;
+    _Atomic unsigned queue_length;
+    _Atomic bool parked;
+    _Atomic bool quit;
+    /* own thread */
+    _Alignas(64) struct timer_entry *timers; /* binary heap by due_us */
+    size_t timer_count, timer_capacity;
+    struct watch *watches;
+    bool in_events;
+};
+
+struct executors {
+    unsigned count;
+    _Atomic unsigned next; /* of executors_place */
+    struct executor *items[EXECUTORS_MAX];
+};
+
+static _Thread_local struct executor *current; /* tidy: which executor this thread is */
+
+static void *executor_main(void *arg);
+
+/* ---------------------------------------------------------------- making and ending */
+
+static struct executor *executor_new(struct executors *group)
+{
+    struct executor *e = aligned_alloc(64, (sizeof *e + 63) / 64 * 64);
+    if (e == NULL) {
+        abort();
+    }
+    *e = (struct executor){.group = group};
+    pthread_mutex_init(&e->lock, NULL);
+    e->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    e->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    struct epoll_event ev = {.events = EPOLLIN, .data.ptr = NULL};
+    if (e->epoll_fd < 0 || e->event_fd < 0 ||
+        epoll_ctl(e->epoll_fd, EPOLL_CTL_ADD, e->event_fd, &ev) != 0) {
+        abort(); /* out of descriptors at start-up: nothing sensible is left to do */
+    }
+    return e;
+}
+
+static void executor_start(struct executor *e)
+{
+    if (pthread_create(&e->thread, NULL, executor_main, e) != 0) {
+        abort();
+    }
+}
+
+static void executor_wake(struct executor *e)
+{
+    if (atomic_exchange(&e->parked, false)) {
+        uint64_t one = 1;
+        if (write(e->event_fd, &one, sizeof one) < 0) {
+            return; /* the counter is full: it will wake all the same */
+        }
+    }
+}
+
+static void executor_join(struct executor *e)
+{
+    atomic_store(&e->quit, true);
+    atomic_store(&e->parked, true); /* so that executor_wake writes */
+    executor_wake(e);
+    pthread_join(e->thread, NULL);
+    while (e->watches != NULL) {
+        struct watch *w = e->watches;
+        e->watches = w->next;
+        mem_free(w);
+    }
+    mem_free(e->timers);
+    close(e->epoll_fd);
+    close(e->event_fd);
+    pthread_mutex_destroy(&e->lock);
+    free(e);
+}
+
+struct executors *executors_new(unsigned count)
+{
+    assert(count >= 1 && count <= EXECUTORS_MAX);
+    struct executors *group = mem_alloc(sizeof *group);
+    group->count = count;
+    for (unsigned i = 0; i < count; i++) {
+        group->items[i] = executor_new(group);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        executor_start(group->items[i]);
+    }
+    return group;
+}
+
+void executors_free(struct executors *group)
+{
+    if (group == NULL) {
+        return;
+    }
+    /* All must have stopped stealing before any is freed. */
+    for (unsigned i = 0; i < group->count; i++) {
+        atomic_store(&group->items[i]->quit, true);
+    }
+    for (unsigned i = 0; i < group->count; i++) {
+        atomic_store(&group->items[i]->parked, true);
+        executor_wake(group->items[i]);
+    }
+    for (unsigned i = 0; i < group->count; i++) {
+        pthread_join(group->items[i]->thread, NULL);
+    }
+    for (unsigned i = 0; i < group->count; i++) {
+        struct executor *e = group->items[i];
+        mem_free(e->timers);
+        close(e->epoll_fd);
+        close(e->event_fd);
+        pthread_mutex_destroy(&e->lock);
+        free(e);
+    }
+    mem_free(group);
+}
+
+unsigned executors_count(const struct executors *group)
+{
+    return group->count;
+}
+
+struct executor *executors_place(struct executors *group)
+{
+    return group->items[atomic_fetch_add(&group->next, 1) % group->count];
+}
+
+struct executor *executor_new_private(void)
+{
+    struct executor *e = executor_new(NULL);
+    executor_start(e);
+    return e;
+}
+
+void executor_free_private(struct executor *e)
+{
+    if (e != NULL) {
+        executor_join(e);
+    }
+}
+
+struct executor *executor_current(void)
+{
+    return current;
+}
+
+/* ---------------------------------------------------------------- notifying */
+
+void task_init(struct task *t, struct executor *home)
+{
+    atomic_init(&t->state, TASK_IDLE);
+    atomic_init(&t->halt, false);
+    atomic_init(&t->home, home);
+    atomic_init(&t->pinned, home->group == NULL);
+    t->next = NULL;
+}
+
+static void wake_a_thief(const struct executors *group, const struct executor *loaded)
+{
+    for (unsigned i = 0; i < group->count; i++) {
+        struct executor *e = group->items[i];
+        if (e != loaded && atomic_load(&e->parked)) {
+            executor_wake(e);
+            return;
+        }
+    }
+}
+
+static void enqueue(struct task *t)
+{
+    struct executor *to = atomic_load(&t->home);
+    bool pinned = atomic_load(&t->pinned);
+    if (!pinned && current != NULL && current->group == to->group && atomic_load(&to->parked)) {
+        to = current; /* a neighbour that is awake is nearer than a sleeping home */
+    }
+    pthread_mutex_lock(&to->lock);
+    t->next = NULL;
+    if (to->queue_last != NULL) {
+        to->queue_last->next = t;
+    } else {
+        to->queue_first = t;
+    }
+    to->queue_last = t;
+    unsigned length = atomic_load_explicit(&to->queue_length, memory_order_relaxed) + 1;
+    atomic_store(&to->queue_length, length);
+    pthread_mutex_unlock(&to->lock);
+    if (atomic_load(&to->parked)) {
+        executor_wake(to);
+    } else if (!pinned && length > 1) {
+        wake_a_thief(to->group, to);
+    }
+}
+
+void task_notify(struct task *t)
+{
+    unsigned s = atomic_load(&t->state);
+    for (;;) {
+        if (s == TASK_IDLE) {
+            if (atomic_compare_exchange_weak(&t->state, &s, TASK_QUEUED)) {
+                enqueue(t);
+                return;
+            }
+        } else if (s == TASK_RUNNING) {
+            if (atomic_compare_exchange_weak(&t->state, &s, TASK_RUNNING_AGAIN)) {
+                return;
+            }
+        } else {
+            return;
+        }
+    }
+}
+
+void task_halt(struct task *t)
+{
+    atomic_store(&t->halt, true);
+    task_notify(t);
+}
+
+/* ---------------------------------------------------------------- running */
+
+static struct task *queue_take(struct executor *e, bool stealing)
+{
+    if (atomic_load(&e->queue_length) == 0) {
+        return NULL;
+    }
+    pthread_mutex_lock(&e->lock);
+    struct task *before = NULL;
+    struct task *t = e->queue_first;
+    while (t != NULL && stealing && atomic_load(&t->pinned)) {
+        before = t;
+        t = t->next;
+    }
+    if (t != NULL) {
+        if (before != NULL) {
+            before->next = t->next;
+        } else {
+            e->queue_first = t->next;
+        }
+        if (e->queue_last == t) {
+            e->queue_last = before;
+        }
+        unsigned length = atomic_load_explicit(&e->queue_length, memory_order_relaxed);
+        atomic_store(&e->queue_length, length - 1);
+    }
+    pthread_mutex_unlock(&e->lock);
+    return t;
+}
+
+static struct task *find_task(struct executor *e)
+{
+    struct task *t = queue_take(e, false);
+    for (unsigned i = 0; t == NULL && e->group != NULL && i < e->group->count; i++) {
+        if (e->group->items[i] != e) {
+            t = queue_take(e->group->items[i], true);
+        }
+    }
+    return t;
+}
+
+static void run_task(struct executor *e, struct task *t)
+{
+    atomic_store(&t->home, e);
+    atomic_store(&t->state, TASK_RUNNING);
+    enum task_after after = t->run(t);
+    if (after == AFTER_DEAD) {
+        atomic_store(&t->state, TASK_DEAD);
+        t->on_dead(t);
+        return;
+    }
+    unsigned expected = TASK_RUNNING;
+    if (after == AFTER_IDLE &&
+        atomic_compare_exchange_strong(&t->state, &expected, TASK_IDLE)) {
+        return;
+    }
+    atomic_store(&t->state, TASK_QUEUED);
+    enqueue(t);
+}
+
+static void timer_down(struct executor *e, size_t i)
+{
+    for (;;) {
+        size_t least = i;
+        for (size_t c = 2 * i + 1; c <= 2 * i + 2 && c < e->timer_count; c++) {
+            if (e->timers[c].due_us < e->timers[least].due_us) {
+                least = c;
+            }
+        }
+        if (least == i) {
+            return;
+        }
+        struct timer_entry swap = e->timers[i];
+        e->timers[i] = e->timers[least];
+        e->timers[least] = swap;
+        i = least;
+    }
+}
+
+static void timer_up(struct executor *e, size_t i)
+{
+    while (i > 0 && e->timers[i].due_us < e->timers[(i - 1) / 2].due_us) {
+        struct timer_entry swap = e->timers[i];
+        e->timers[i] = e->timers[(i - 1) / 2];
+        e->timers[(i - 1) / 2] = swap;
+        i = (i - 1) / 2;
+    }
+}
+
+static void timer_remove(struct executor *e, size_t i)
+{
+    e->timers[i] = e->timers[--e->timer_count];
+    if (i < e->timer_count) {
+        timer_down(e, i);
+        timer_up(e, i);
+    }
+}
+
+static bool run_timers(struct executor *e)
+{
+    bool any = false;
+    if (e->timer_count == 0) {
+        return false;
+    }
+    uint64_t now = clock_now_us();
+    while (e->timer_count > 0 && e->timers[0].due_us <= now) {
+        struct timer_entry due = e->timers[0];
+        timer_remove(e, 0);
+        due.task->on_timer(due.task, due.who, due.id);
+        any = true;
+    }
+    return any;
+}
+
+static void sweep_watches(struct executor *e)
+{
+    struct watch **at = &e->watches;
+    while (*at != NULL) {
+        struct watch *w = *at;
+        if (w->gone) {
+            *at = w->next;
+            mem_free(w);
+        } else {
+            at = &w->next;
+        }
+    }
+}
+
+/* Wait for descriptors, timers or a wake-up, at most `timeout_us` (negative: for ever). */
+static bool poll_events(struct executor *e, int64_t timeout_us)
+{
+    struct epoll_event events[32];
+    struct timespec t = {.tv_sec = timeout_us / 1000000, .tv_nsec = timeout_us % 1000000 * 1000};
+    int n = epoll_pwait2(e->epoll_fd, events, 32, timeout_us < 0 ? NULL : &t, NULL);
+    bool any = false;
+    e->in_events = true;
+    for (int i = 0; i < n; i++) {
+        struct watch *w = events[i].data.ptr;
+        if (w == NULL) {
+            uint64_t drained;
+            if (read(e->event_fd, &drained, sizeof drained) < 0) {
+                continue;
+            }
+        } else if (!w->gone) {
+            w->task->on_ready(w->task, w->who, w->fd, events[i].events);
+            any = true;
+        }
+    }
+    e->in_events = false;
+    sweep_watches(e);
+    return any;
+}
+
+static inline void relax(void) /* tell the core that this is a spin */
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+static bool spin_for_work(struct executor *e)
+{
+    uint64_t until = clock_now_ns() + SPIN_NS;
+    do {
+        for (int i = 0; i < 16; i++) {
+            if (atomic_load_explicit(&e->queue_length, memory_order_relaxed) > 0) {
+                return true;
+            }
+            relax();
+        }
+    } while (clock_now_ns() < until);
+    return false;
+}
+
+static bool others_have_work(const struct executor *e)
+{
+    for (unsigned i = 0; e->group != NULL && i < e->group->count; i++) {
+        const struct executor *o = e->group->items[i];
+        if (o != e && atomic_load(&o->queue_length) > 1) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void park(struct executor *e)
+{
+    atomic_store(&e->parked, true);
+    if (atomic_load(&e->queue_length) > 0 || others_have_work(e) || atomic_load(&e->quit)) {
+        atomic_store(&e->parked, false);
+        return;
+    }
+    int64_t timeout_us = -1;
+    if (e->timer_count > 0) {
+        uint64_t now = clock_now_us();
+        timeout_us = e->timers[0].due_us > now ? (int64_t)(e->timers[0].due_us - now) : 0;
+    }
+    poll_events(e, timeout_us);
+    atomic_store(&e->parked, false);
+}
+
+static void *executor_main(void *arg)
+{
+    struct executor *e = arg;
+    current = e;
+    pthread_setname_np(pthread_self(), e->group != NULL ? "oxb-executor" : "oxb-private");
+    unsigned since_poll = 0;
+    while (!atomic_load_explicit(&e->quit, memory_order_relaxed)) {
+        struct task *t = find_task(e);
+        if (t != NULL) {
+            run_task(e, t);
+            if (++since_poll >= 32) {
+                since_poll = 0;
+                if (e->watches != NULL) {
+                    poll_events(e, 0);
+                }
+            }
+            run_timers(e);
+            continue;
+        }
+        since_poll = 0;
+        if (!run_timers(e) && !spin_for_work(e)) {
+            park(e);
+        }
+    }
+    return NULL;
+}
+
+/* ---------------------------------------------------------------- timers and watches */
+
+static struct executor *own_executor(struct task *t)
+{
+    struct executor *e = atomic_load(&t->home);
+    assert(current == e && "timers and watches are set from the task's own callbacks");
+    atomic_store(&t->pinned, true);
+    return e;
+}
+
+void task_timer_clear(struct task *t, void *who, uint64_t id)
+{
+    struct executor *e = own_executor(t);
+    for (size_t i = 0; i < e->timer_count; i++) {
+        if (e->timers[i].task == t && e->timers[i].who == who && e->timers[i].id == id) {
+            timer_remove(e, i);
+            return;
+        }
+    }
+}
+
+void task_timer_set(struct task *t, void *who, uint64_t id, uint64_t due_us)
+{
+    task_timer_clear(t, who, id);
+    struct executor *e = own_executor(t);
+    e->timers = mem_grow(e->timers, e->timer_count, &e->timer_capacity, sizeof *e->timers);
+    e->timers[e->timer_count] = (struct timer_entry){due_us, id, t, who};
+    timer_up(e, e->timer_count++);
+}
+
+int task_watch(struct task *t, void *who, int fd, uint32_t events)
+{
+    struct executor *e = own_executor(t);
+    struct watch *w = e->watches;
+    while (w != NULL && (w->gone || w->task != t || w->fd != fd)) {
+        w = w->next;
+    }
+    if (events == 0) {
+        if (w != NULL) {
+            epoll_ctl(e->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+            w->gone = true;
+            if (!e->in_events) {
+                sweep_watches(e);
+            }
+        }
+        return 0;
+    }
+    bool known = w != NULL;
+    if (!known) {
+        w = mem_alloc(sizeof *w);
+        *w = (struct watch){.next = e->watches, .task = t, .who = who, .fd = fd};
+        e->watches = w;
+    }
+    struct epoll_event ev = {.events = events, .data.ptr = w};
+    if (epoll_ctl(e->epoll_fd, known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &ev) != 0) {
+        int error = errno;
+        if (!known) {
+            w->gone = true;
+        }
+        return -error;
+    }
+    return 0;
+}
+
+void task_forget(struct task *t)
+{
+    struct executor *e = own_executor(t);
+    for (size_t i = e->timer_count; i-- > 0;) {
+        if (e->timers[i].task == t) {
+            timer_remove(e, i);
+            i = e->timer_count; /* the heap was reordered: look again from its end */
+        }
+    }
+    for (struct watch *w = e->watches; w != NULL; w = w->next) {
+        if (w->task == t && !w->gone) {
+            epoll_ctl(e->epoll_fd, EPOLL_CTL_DEL, w->fd, NULL);
+            w->gone = true;
+        }
+    }
+    if (!e->in_events) {
+        sweep_watches(e);
+    }
+}
