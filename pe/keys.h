@@ -4,6 +4,7 @@
  *             fields: h = hash(first), then h = hash_mix(h, hash(next)).
  * Bytes:      i64, time, f64: 8 bytes little-endian; bool: 1 byte; str, bytes: the raw bytes when
  *             the field is the whole key, else a u32 length before them.
+ *             f64: -0.0 is taken as 0.0, so that equal values are one key.
  * Invariants: K1 equal keys have equal hashes and equal bytes, in every process: state and routing
  *             agree on the group of a key only because both come from here.
  * Threads:    any; nothing is kept. */
@@ -36,7 +37,8 @@ static inline uint64_t key_word(const struct oxb_batch *b, unsigned field, uint3
 {
     uint64_t v;
     memcpy(&v, (const uint8_t *)b->cols[field].data + (size_t)row * sizeof(v), sizeof(v));
-    return v;
+    bool negative_zero = v == 1ull << 63 && b->schema->fields[field].type == OXB_F64;
+    return negative_zero ? 0 : v;
 }
 
 static inline uint64_t key_hash_field(const struct oxb_batch *b, unsigned field, uint32_t row)
@@ -64,7 +66,8 @@ static inline uint64_t key_hash_row(const struct oxb_batch *b, const unsigned *k
     return h;
 }
 
-/* key_hash_column - the hashes of one field of all live rows; with `mix`, mixed into what is there. */
+/* key_hash_column - the hashes of one field of all live rows; with `mix`, mixed into what is there.
+ */
 static inline void key_hash_column(const struct oxb_batch *b, unsigned field, bool mix,
                                    uint64_t *out /* [live] */)
 {

@@ -26,7 +26,8 @@ struct oxb_state *state_new(const struct oxb_state_decl *decl)
         s->values[i].type = decl->values[i].type;
         s->has_blobs = s->has_blobs || s->values[i].type == OXB_BYTES;
     }
-    s->decl.name = mem_dup(decl->name); /* copies: the state may outlive the code that declared it */
+    s->decl.name =
+        mem_dup(decl->name); /* copies: the state may outlive the code that declared it */
     s->decl.values = s->values;
     s->version = 1;
     s->cells_at = sizeof(struct slot);

@@ -92,8 +92,8 @@ void slot_clear_cells(struct oxb_state *s, struct slot *p)
 
 static uint32_t group_limit(unsigned group, uint32_t home)
 {
-    if (home <= 8) {
-        return home;
+    if (home <= 64) {
+        return home * 3 / 8; /* small tables: fewer collisions are worth more than the memory */
     }
     uint64_t share = (group * 167u) & 255u; /* an odd factor: neighbours get distant limits */
     return (uint32_t)((uint64_t)home * (640 + share / 2) / 1024); /* 0.62 to 0.75 */
@@ -131,7 +131,8 @@ static void group_vacate(struct oxb_state *s, unsigned group) /* its entries are
 static struct slot *place(const struct oxb_state *s, uint8_t *slots, uint32_t bits, uint32_t slack,
                           uint64_t hash)
 {
-    struct slot *last = (struct slot *)(void *)(slots + (size_t)((1u << bits) + slack) * s->slot_bytes);
+    struct slot *last =
+        (struct slot *)(void *)(slots + (size_t)((1u << bits) + slack) * s->slot_bytes);
     uint64_t home = (hash << 8) >> (64 - bits);
     struct slot *p = (struct slot *)(void *)(slots + home * s->slot_bytes);
     while (p->stamp != 0) {

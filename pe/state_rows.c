@@ -3,7 +3,7 @@
  * Runs on:    the instance's thread.
  * Method:     the search for a row starts AHEAD rows before it is finished: hash, prefetch the home
  *             slot, and go on; so that cache misses overlap, and in cache the arithmetic does.
- *             Three kinds of keys: one field of 8 bytes in a narrow table, one string, anything.
+ *             Three kinds of keys: one i64 or time in a narrow table, one string, anything.
  * Invariants: L1 slots[] is right for all rows when the call returns: rows whose group was moved by
  *                the growth that a later row caused are looked up again at the end.
  * See:        pe/state_table.h, bench/state_bench.c */
@@ -15,6 +15,8 @@
 #include <string.h>
 
 #define AHEAD 32u
+#define RING (2 * AHEAD) /* hashes kept of a computed kind: all of them would crowd the L1 cache   \
+                          */
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 
 enum kind { KIND_NARROW, KIND_TEXT, KIND_ANY };
@@ -22,31 +24,69 @@ enum kind { KIND_NARROW, KIND_TEXT, KIND_ANY };
 struct lookup {
     struct oxb_state *s;
     const struct oxb_batch *in;
-    unsigned field;                          /* NARROW, TEXT */
-    void **slots;                            /* [live]; slot while ahead, cells when found */
-    uint64_t hashes[BATCH_ROWS_MAX];
-    uint32_t key_at[BATCH_ROWS_MAX + 1];     /* ANY: encoded keys in s->scratch */
+    unsigned field;                      /* NARROW, TEXT */
+    void **slots;                        /* [live]; slot while ahead, cells when found */
+    uint64_t hashes[BATCH_ROWS_MAX];     /* ANY: all; else the last RING rows */
+    uint32_t key_at[BATCH_ROWS_MAX + 1]; /* ANY: encoded keys in s->scratch */
     bool any_moved;
     bool moved[KEY_GROUPS];
 };
 
-static ALWAYS_INLINE uint32_t row_of(const struct lookup *l, bool dense, uint32_t k)
+struct frame { /* in registers: the compiler must not read these again after every store */
+    uint32_t version;
+    uint32_t slot_bytes;
+    uint32_t cells_at;
+    const uint16_t *sel;
+    const uint8_t *data; /* NARROW, TEXT: of the key's column */
+    const uint8_t *heap; /* TEXT */
+    void **slots;
+};
+
+static ALWAYS_INLINE uint32_t row_of(struct frame f, bool dense, uint32_t k)
 {
-    return dense ? k : l->in->sel[k];
+    return dense ? k : f.sel[k];
 }
 
-static ALWAYS_INLINE struct oxb_key key_of(const struct lookup *l, enum kind kind, bool dense,
-                                           uint32_t k)
+static ALWAYS_INLINE struct oxb_str text_of(struct frame f, uint32_t row)
 {
-    struct oxb_key key = {.hash = l->hashes[k]};
-    uint32_t row = row_of(l, dense, k);
+    struct oxb_ref ref;
+    memcpy(&ref, f.data + (size_t)row * sizeof(ref), sizeof(ref));
+    return (struct oxb_str){(const char *)f.heap + ref.off, ref.len};
+}
+
+static ALWAYS_INLINE uint64_t *hash_at(struct lookup *l, enum kind kind, uint32_t k)
+{
+    return &l->hashes[kind == KIND_ANY ? k : k % RING];
+}
+
+static ALWAYS_INLINE uint64_t hash_row(const struct lookup *l, struct frame f, enum kind kind,
+                                       bool dense, uint32_t k)
+{
+    uint32_t row = row_of(f, dense, k);
     if (kind == KIND_NARROW) {
-        key.data = (const uint8_t *)l->in->cols[l->field].data + (size_t)row * 8;
+        uint64_t word;
+        memcpy(&word, f.data + (size_t)row * sizeof(word), sizeof(word));
+        return hash_i64(word);
+    }
+    if (kind == KIND_TEXT) {
+        struct oxb_str text = text_of(f, row);
+        return hash_bytes(text.p, text.len);
+    }
+    return l->hashes[k];
+}
+
+static ALWAYS_INLINE struct oxb_key key_of(const struct lookup *l, struct frame f, enum kind kind,
+                                           bool dense, uint32_t k, uint64_t hash)
+{
+    struct oxb_key key = {.hash = hash};
+    uint32_t row = row_of(f, dense, k);
+    if (kind == KIND_NARROW) {
+        key.data = f.data + (size_t)row * 8;
         key.bytes = 8;
     } else if (kind == KIND_TEXT) {
-        struct oxb_str s = oxb_str_at(l->in, l->field, row);
-        key.data = (const uint8_t *)s.p;
-        key.bytes = s.len;
+        struct oxb_str text = text_of(f, row);
+        key.data = (const uint8_t *)text.p;
+        key.bytes = text.len;
     } else {
         key.data = (const uint8_t *)l->s->scratch.data + l->key_at[k];
         key.bytes = l->key_at[k + 1] - l->key_at[k];
@@ -55,22 +95,20 @@ static ALWAYS_INLINE struct oxb_key key_of(const struct lookup *l, enum kind kin
 }
 
 /* aim - hash the key of row k and send for its home slot. */
-static ALWAYS_INLINE void aim(struct lookup *l, enum kind kind, bool dense, uint32_t k)
+static ALWAYS_INLINE void aim(struct lookup *l, struct frame f, enum kind kind, bool dense,
+                              uint32_t k)
 {
-    struct oxb_state *s = l->s;
-    if (kind == KIND_NARROW) {
-        l->hashes[k] = hash_i64(key_word(l->in, l->field, row_of(l, dense, k)));
-    } else if (kind == KIND_TEXT) {
-        struct oxb_str text = oxb_str_at(l->in, l->field, row_of(l, dense, k));
-        l->hashes[k] = hash_bytes(text.p, text.len);
+    uint64_t hash = hash_row(l, f, kind, dense, k);
+    if (kind != KIND_ANY) {
+        *hash_at(l, kind, k) = hash;
     }
-    uint64_t hash = l->hashes[k];
-    if (__builtin_expect(s->ranges[hash >> 56].changed != s->version, 0)) {
-        group_touch(s, (unsigned)(hash >> 56));
+    const struct range *r = &l->s->ranges[hash >> 56];
+    if (__builtin_expect(r->changed != f.version, 0)) {
+        group_touch(l->s, (unsigned)(hash >> 56));
     }
-    struct slot *p = range_home(s, hash);
+    void *p = r->slots + ((hash << 8) >> r->shift) * f.slot_bytes;
     __builtin_prefetch(p, 1);
-    l->slots[k] = p;
+    f.slots[k] = p;
 }
 
 static ALWAYS_INLINE bool same_bytes(const uint8_t *a, const uint8_t *b, uint32_t bytes)
@@ -113,7 +151,7 @@ static ALWAYS_INLINE bool is_hit(struct slot *p, enum kind kind, struct oxb_key 
 }
 
 /* enter - row k is not there: make its entry, and correct what its growth moved. */
-static struct slot *enter(struct lookup *l, struct oxb_key key, uint32_t k)
+static struct slot *enter(struct lookup *l, enum kind kind, struct oxb_key key, uint32_t k)
 {
     bool moved = false;
     struct slot *p = group_enter(l->s, key, &moved);
@@ -122,47 +160,52 @@ static struct slot *enter(struct lookup *l, struct oxb_key key, uint32_t k)
         l->moved[group] = true;
         l->any_moved = true;
         for (uint32_t j = k + 1; j < l->in->live && j <= k + AHEAD; j++) {
-            if (l->hashes[j] >> 56 == group) {
-                l->slots[j] = range_home(l->s, l->hashes[j]);
+            uint64_t hash = *hash_at(l, kind, j);
+            if (hash >> 56 == group) {
+                l->slots[j] = range_home(l->s, hash);
             }
         }
     }
     return p;
 }
 
-static ALWAYS_INLINE void land(struct lookup *l, enum kind kind, bool dense, uint32_t k)
+static ALWAYS_INLINE void land(struct lookup *l, struct frame f, enum kind kind, bool dense,
+                               uint32_t k)
 {
-    struct oxb_state *s = l->s;
-    struct oxb_key key = key_of(l, kind, dense, k);
-    struct slot *p = l->slots[k];
+    struct oxb_key key = key_of(l, f, kind, dense, k, *hash_at(l, kind, k));
+    struct slot *p = f.slots[k];
     while (!is_hit(p, kind, key)) {
         if (p->stamp == 0) {
-            p = enter(l, key, k);
+            p = enter(l, kind, key, k);
             break;
         }
-        p = slot_next(s, p);
+        p = (struct slot *)(void *)((uint8_t *)p + f.slot_bytes);
     }
-    p->stamp = s->version;
-    l->slots[k] = (uint8_t *)p + s->cells_at;
+    p->stamp = f.version;
+    f.slots[k] = (uint8_t *)p + f.cells_at;
 }
 
 static ALWAYS_INLINE void resolve(struct lookup *l, enum kind kind, bool dense)
 {
+    const struct oxb_col *col = &l->in->cols[l->field];
+    const struct frame f = {l->s->version, l->s->slot_bytes, l->s->cells_at, l->in->sel,
+                            col->data,     col->heap,        l->slots};
     uint32_t live = l->in->live;
     uint32_t k = 0;
     for (; k < AHEAD && k < live; k++) {
-        aim(l, kind, dense, k);
+        aim(l, f, kind, dense, k);
     }
     for (k = 0; k + AHEAD < live; k++) {
-        aim(l, kind, dense, k + AHEAD);
-        land(l, kind, dense, k);
+        aim(l, f, kind, dense, k + AHEAD);
+        land(l, f, kind, dense, k);
     }
     for (; k < live; k++) {
-        land(l, kind, dense, k);
+        land(l, f, kind, dense, k);
     }
     for (k = 0; l->any_moved && k < live; k++) { /* L1 */
-        if (l->moved[l->hashes[k] >> 56]) {
-            struct slot *p = group_find(l->s, key_of(l, kind, dense, k));
+        uint64_t hash = hash_row(l, f, kind, dense, k);
+        if (l->moved[hash >> 56]) {
+            struct slot *p = group_find(l->s, key_of(l, f, kind, dense, k, hash));
             l->slots[k] = slot_cells(l->s, p);
         }
     }
@@ -215,7 +258,7 @@ int oxb_state_rows(struct oxb_state *s, const struct oxb_batch *in, const unsign
         group_purge_step(s);
     }
     enum oxb_type type = in->schema->fields[keys[0]].type;
-    bool word = key_count == 1 && !key_type_is_text(type) && type != OXB_BOOL;
+    bool word = key_count == 1 && (type == OXB_I64 || type == OXB_TIME);
     if (!word && !s->wide) {
         state_widen(s);
     }

@@ -7,13 +7,12 @@
  *             hash is the key.  Wide from the first other key on: 16 bytes of key follow the head,
  *             or a pointer to a longer one.
  * Why:        a range per group, each grown by itself, measures the same as one allocation for all
- *             (bench: 1.0 and 1.0 of each other, with the searches of a batch interleaved), needs no
- *             second table during growth, and costs nothing for the groups other instances own.
- * Growth:     one group at a time; the groups' limits are staggered, so that groups that fill
- *             alike do not all grow in the same call.
- * Invariants: T1 the last slot of a range is empty; used <= slot_count - 1.
- *             T2 used = live + dead entries of the group; count = live entries of all groups.
- *             T3 no slot of a group is written in a version before group_touch(g) in that version. */
+ *             (bench: 1.0 and 1.0 of each other, with the searches of a batch interleaved), needs
+ * no second table during growth, and costs nothing for the groups other instances own. Growth: one
+ * group at a time; the groups' limits are staggered, so that groups that fill alike do not all grow
+ * in the same call. Invariants: T1 the last slot of a range is empty; used <= slot_count - 1. T2
+ * used = live + dead entries of the group; count = live entries of all groups. T3 no slot of a
+ * group is written in a version before group_touch(g) in that version. */
 #ifndef OXB_PE_STATE_TABLE_H
 #define OXB_PE_STATE_TABLE_H
 
@@ -33,21 +32,21 @@
 
 struct slot {
     uint64_t hash;
-    uint32_t stamp;     /* version of the last write, with STAMP_DEAD for a tombstone; 0: empty */
+    uint32_t stamp; /* version of the last write, with STAMP_DEAD for a tombstone; 0: empty */
     uint32_t key_bytes;
 };
 static_assert(sizeof(struct slot) == 16, "three slots of one cell in 72 bytes");
 
-struct range { /* what a search reads of a group */
-    uint8_t *slots;     /* never NULL: absent groups share oxb_state.nothing */
-    uint32_t changed;   /* version of the last write into the group */
-    uint32_t shift;     /* home slot = (hash << 8) >> shift */
+struct range {        /* what a search reads of a group */
+    uint8_t *slots;   /* never NULL: absent groups share oxb_state.nothing */
+    uint32_t changed; /* version of the last write into the group */
+    uint32_t shift;   /* home slot = (hash << 8) >> shift */
 };
 
-struct group { /* the rest of it */
-    uint32_t slot_count;  /* 0: absent */
+struct group {           /* the rest of it */
+    uint32_t slot_count; /* 0: absent */
     uint32_t slack;
-    uint32_t limit;       /* grow when this many are used */
+    uint32_t limit; /* grow when this many are used */
     uint32_t used;
     uint32_t dead;        /* tombstones among them */
     uint32_t dead_oldest; /* lower bound of their versions; valid if dead > 0 */
@@ -55,45 +54,45 @@ struct group { /* the rest of it */
     uint64_t imported;    /* version of the writer up to which it was taken in; 0: never */
 };
 
-enum phase { /* of one group for one reader, under the reader's lock */
-    PHASE_NONE,   /* not asked for */
-    PHASE_FROZEN, /* asked for; the table still holds it as it was at the freeze */
-    PHASE_BUSY,   /* one of the two threads copies it; the other waits */
-    PHASE_COPIED, /* the writer copied it before changing it: in copies[] */
-    PHASE_DONE,   /* handed out */
+enum phase {               /* of one group for one reader, under the reader's lock */
+             PHASE_NONE,   /* not asked for */
+             PHASE_FROZEN, /* asked for; the table still holds it as it was at the freeze */
+             PHASE_BUSY,   /* one of the two threads copies it; the other waits */
+             PHASE_COPIED, /* the writer copied it before changing it: in copies[] */
+             PHASE_DONE,   /* handed out */
 };
 
 struct state_reader {
     struct oxb_state *state;
     struct state_reader *next;
     /* instance's thread */
-    uint32_t base[KEY_GROUPS];   /* copied up to; 0: nothing yet */
-    bool restart[KEY_GROUPS];    /* the group was replaced during the freeze: base returns to 0 */
+    uint32_t base[KEY_GROUPS]; /* copied up to; 0: nothing yet */
+    bool restart[KEY_GROUPS];  /* the group was replaced during the freeze: base returns to 0 */
     /* written by state_freeze before the helper is told */
-    uint32_t freeze;             /* version frozen; 0: none */
+    uint32_t freeze; /* version frozen; 0: none */
     /* both threads, under lock */
     pthread_mutex_t lock;
     pthread_cond_t changed;
     enum phase phase[KEY_GROUPS];
     struct strbuf copies[KEY_GROUPS];
-    unsigned remaining;          /* groups frozen and not handed out */
+    unsigned remaining; /* groups frozen and not handed out */
 };
 
 struct oxb_state {
     struct range ranges[KEY_GROUPS];
-    uint32_t version;      /* 1..STAMP_VERSION_MAX; raised by every freeze */
+    uint32_t version; /* 1..STAMP_VERSION_MAX; raised by every freeze */
     uint32_t slot_bytes;
-    uint32_t cells_at;     /* offset of the cells in a slot */
+    uint32_t cells_at; /* offset of the cells in a slot */
     uint32_t cell_count;
     bool wide;
     bool has_blobs;
     bool iterating;
     unsigned purge_next;
-    uint64_t count;        /* live entries */
-    uint64_t dead;         /* tombstones */
+    uint64_t count; /* live entries */
+    uint64_t dead;  /* tombstones */
     _Atomic uint64_t bytes;
     struct group groups[KEY_GROUPS];
-    uint8_t *nothing;      /* two empty slots */
+    uint8_t *nothing; /* two empty slots */
     struct state_reader *readers;
     struct strbuf scratch; /* encoded keys of a batch */
     struct oxb_state_decl decl;

@@ -1,16 +1,14 @@
 /* pe/state_wire.c - a key group as bytes, for checkpoints and moves, and back.
  *
- * Format:     MessagePack, always in these forms, so that they can be read without a general parser:
- *             fixarray(4) [uint64 group, uint64 base, uint64 version, array32 of entries];
- *             an entry is array16 [uint64 hash, bin32 key, cell ...] with the cells as declared:
- *             int64 (i64, time), float64, true/false, bin32 (bytes); a tombstone is
- *             array16 [uint64 hash, bin32 key, nil].
- *             base 0: the whole group, which replaces what the taker has of it.  Else: what was
- *             written in the versions base+1 .. version.
- * Runs on:    group_encode: the instance's thread or a reader's helper (R2); the rest: instance's.
- * Invariants: W1 what is taken in was checked as a whole first: a refusal changes nothing.
- *             W2 a delta is taken in only on top of its base, or of something newer.
- * See:        pe/state.h, tests/unit/pe/state_wire_test.c */
+ * Format:     MessagePack, always in these forms, so that they can be read without a general
+ * parser: fixarray(4) [uint64 group, uint64 base, uint64 version, array32 of entries]; an entry is
+ * array16 [uint64 hash, bin32 key, cell ...] with the cells as declared: int64 (i64, time),
+ * float64, true/false, bin32 (bytes); a tombstone is array16 [uint64 hash, bin32 key, nil]. base 0:
+ * the whole group, which replaces what the taker has of it.  Else: what was written in the versions
+ * base+1 .. version. Runs on:    group_encode: the instance's thread or a reader's helper (R2); the
+ * rest: instance's. Invariants: W1 what is taken in was checked as a whole first: a refusal changes
+ * nothing. W2 a delta is taken in only on top of its base, or of something newer. See: pe/state.h,
+ * tests/unit/pe/state_wire_test.c */
 #include "pe/state_table.h"
 
 #include <string.h>
@@ -241,15 +239,18 @@ static enum err check(struct oxb_state *s, unsigned group, struct cursor *c, str
         c->problem = "there are bytes behind its end";
     }
     if (c->problem != NULL) {
-        return fail_set(f, ERR_INVALID, "take the state from an intact checkpoint, or start without",
+        return fail_set(f, ERR_INVALID,
+                        "take the state from an intact checkpoint, or start without",
                         "state `%s`, group %u, byte %zu of %zu: %s", s->decl.name, group,
                         (size_t)(c->p - c->start), (size_t)(c->end - c->start), c->problem);
     }
-    if (h.base > 0 && (s->groups[group].imported < h.base || s->groups[group].imported > h.version)) {
-        return fail_set(f, ERR_STALE, "take in the base first, then each delta in order",
-                        "state `%s`, group %u: a delta from version %llu does not fit on top of %llu",
-                        s->decl.name, group, (unsigned long long)h.base,
-                        (unsigned long long)s->groups[group].imported);
+    if (h.base > 0 &&
+        (s->groups[group].imported < h.base || s->groups[group].imported > h.version)) {
+        return fail_set(
+            f, ERR_STALE, "take in the base first, then each delta in order",
+            "state `%s`, group %u: a delta from version %llu does not fit on top of %llu",
+            s->decl.name, group, (unsigned long long)h.base,
+            (unsigned long long)s->groups[group].imported);
     }
     return ERR_OK;
 }
