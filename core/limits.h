@@ -20,6 +20,7 @@
 #define PES_MAX 1000                /* per topology */
 #define STREAMS_MAX 4000            /* per topology */
 #define INSTANCES_MAX 10000         /* per topology */
+#define CHANNELS_MAX (1u << 18)     /* per topology; 512 x 512 instances all to all */
 #define PARALLELISM_MAX 1024        /* instances of one PE */
 #define FIELDS_MAX 256              /* per schema; above some 500 rows would beat columns */
 #define DIMS_MAX 8                  /* of a tensor field */

@@ -67,11 +67,12 @@ struct msg { /* one decoded message */
 
 struct strbuf;
 
-/* msg_encode - append one whole frame (head and body) to `out`.
- * Return: ERR_LIMIT when it would exceed FRAME_BYTES_MAX (out unchanged). */
+/* msg_encode - append one whole frame (head and body) to `out`.  Text that is not UTF-8 (cut in the
+ * middle of a character, say) goes out with '?' in place of the bad bytes.
+ * Return: ERR_LIMIT when it would exceed FRAME_BYTES_MAX or FRAME_OBJECTS_MAX (out unchanged). */
 MUST_CHECK enum err msg_encode(const struct msg *m, struct strbuf *out);
 /* msg_decode - the body of a frame whose head said `kind`.  Pre-scans (depth, objects, lengths)
- * before msgpack-c sees a byte.  ERR_INVALID, ERR_LIMIT: refused, `m` untouched. */
+ * before anything is allocated.  ERR_INVALID, ERR_LIMIT: refused, `m` untouched. */
 MUST_CHECK enum err msg_decode(unsigned kind, const void *body, size_t bytes, struct msg *m,
                                struct fail *f);
 void msg_free(struct msg *m);

@@ -53,13 +53,12 @@ void params_read(struct draft *dr, struct pe *p, const struct dpe *at); /* param
 /* params_check_fields - parameters that name input fields, once the input is known. */
 void params_check_fields(struct draft *dr, const struct pe *p, const struct dpe *at);
 void check_topology(struct draft *dr);                       /* check.c */
-/* resolve_schemas - every port's schema, in topological order. */
-void resolve_schemas(struct draft *dr);                      /* resolve.c */
+/* resolve_schemas - every port of the first `ordered` PEs of topology.order. */
+void resolve_schemas(struct draft *dr, uint32_t ordered);    /* resolve.c */
 /* check_supported - what the format has and the engine has not yet. */
 void check_supported(struct draft *dr);
 void digest_topology(struct topology *t);                    /* digest.c */
 
-const char *stream_default_name_of(const struct pe *p, bool output, unsigned port);
 int port_default(const struct port *ports, unsigned count, const char *name); /* -1: none */
 
 #endif

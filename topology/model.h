@@ -109,6 +109,7 @@ struct topology {
     bool fusion;             /* `fusion: auto|off`, default auto */
     char *canonical;         /* canonical JSON of the whole */
     char digest[DIGEST_HEX_BYTES];
+    uint32_t *order;         /* [pe_count] indices of PEs, producers before consumers */
 };
 
 /* topology_parse - text to a checked topology.
@@ -123,6 +124,14 @@ void topology_free(struct topology *t);
  * caller decrefs.  NULL when the YAML does not parse: `d` says why. */
 json_t *topology_files(const char *yaml, size_t bytes, struct diags *d);
 const struct pe *topology_pe(const struct topology *t, const char *name);
+/* stream_is_one_to_one - instance i feeds instance i and nobody else: balanced between PEs of equal
+ * parallelism, or any partitioning between two single instances. */
+static inline bool stream_is_one_to_one(const struct topology *t, const struct stream *s)
+{
+    uint32_t from = t->pes[s->from_pe].parallelism;
+    return from == t->pes[s->to_pe].parallelism &&
+           (from == 1 || s->partitioning == PART_BALANCED);
+}
 
 /* topology_schema_json - the JSON Schema (draft-07) of the format; caller frees. */
 char *topology_schema_json(const struct catalog *c);

@@ -3,8 +3,8 @@
  * Owns:       struct pgraph.
  * Runs on:    anywhere; pure.
  * Invariants: G1 a fused channel joins two instances of one worker that are neighbours one-to-one:
- *                forward, both on shared executors, the consumer has no other input channel and the
- *                producer's port no other stream.
+ *                forward (or one instance on both sides), both on shared executors, the consumer has
+ *                no other input channel and the producer's port no other stream.
  *             G2 per keyed stream every key group has exactly one owner instance.
  *             G3 no worker holds more instances than slots.
  *             G4 placing the same topology on the same workers gives the same graph. */
@@ -29,7 +29,7 @@ struct pinstance {
     uint32_t pe;             /* index in the topology */
     uint32_t index;          /* 0 .. parallelism-1 */
     uint32_t worker;         /* index into pgraph.workers */
-    uint32_t chain;          /* instances with the same chain run on the same executor */
+    uint32_t chain;          /* from 1; instances with the same chain run on the same executor */
 };
 
 struct pchannel {
@@ -54,8 +54,10 @@ struct placer {
     void *ctx;
     enum err (*place)(void *ctx, struct pgraph *g, struct fail *f);
 };
-extern const struct placer placer_default; /* fewest hops first, then evenly by free slots; sources
-                                            * and OXB_LOCAL PEs on the host of the first worker */
+extern const struct placer placer_default; /* place.c: lanes of one-to-one streams stay together, the
+                                            * instances of one PE spread, then fewest hops, then
+                                            * evenly by free slots; sources and OXB_LOCAL PEs on the
+                                            * host of the first worker */
 
 /* physical_expand - instances and channels of a topology, placed and fused.
  * @next_id: in/out counter for instance and channel ids.  Return: NULL with `f` set when it does not

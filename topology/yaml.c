@@ -23,27 +23,27 @@ static struct place_at place_of(yaml_mark_t mark)
     return (struct place_at){(uint32_t)mark.line + 1, (uint32_t)mark.column + 1};
 }
 
-void yaml_free(struct ynode *n)
+void ytree_free(struct ynode *n)
 {
     if (n == NULL) {
         return;
     }
     for (size_t i = 0; i < n->count; i++) {
-        yaml_free(n->items[i]); /* recursion is bounded by Y1 */
+        ytree_free(n->items[i]); /* recursion is bounded by Y1 */
     }
     mem_free(n->items);
     mem_free(n->text);
     mem_free(n);
 }
 
-bool yaml_is_null(const struct ynode *n)
+bool ytree_is_null(const struct ynode *n)
 {
     return n == NULL || (n->kind == Y_SCALAR && !n->quoted &&
                          (n->text[0] == '\0' || strcmp(n->text, "~") == 0 ||
                           strcmp(n->text, "null") == 0));
 }
 
-struct ynode *yaml_get(const struct ynode *n, const char *key)
+struct ynode *ytree_get(const struct ynode *n, const char *key)
 {
     for (size_t i = 0; n != NULL && n->kind == Y_MAP && i + 1 < n->count; i += 2) {
         if (n->items[i]->kind == Y_SCALAR && strcmp(n->items[i]->text, key) == 0) {
@@ -53,9 +53,9 @@ struct ynode *yaml_get(const struct ynode *n, const char *key)
     return NULL;
 }
 
-const char *yaml_kind_text(const struct ynode *n)
+const char *ytree_kind_text(const struct ynode *n)
 {
-    if (yaml_is_null(n)) {
+    if (ytree_is_null(n)) {
         return "nothing";
     }
     return n->kind == Y_MAP ? "a mapping" : n->kind == Y_LIST ? "a list" : "a plain value";
@@ -269,7 +269,7 @@ static void check_keys(struct reader *r, const struct ynode *map)
             keys[count++] = map->items[i];
         } else {
             diags_error(r->diags, map->items[i]->at, mem_dup("use a plain word as the key"),
-                        "a key is %s", yaml_kind_text(map->items[i]));
+                        "a key is %s", ytree_kind_text(map->items[i]));
         }
     }
     qsort(keys, count, sizeof keys[0], by_key);
@@ -315,7 +315,7 @@ static bool take(struct reader *r, const yaml_event_t *e)
     }
 }
 
-struct ynode *yaml_parse(const char *text, size_t bytes, struct diags *d)
+struct ynode *ytree_parse(const char *text, size_t bytes, struct diags *d)
 {
     struct reader r = {.diags = d};
     size_t errors = d->errors;
@@ -352,7 +352,7 @@ struct ynode *yaml_parse(const char *text, size_t bytes, struct diags *d)
                     "the file is empty");
     }
     if (!whole) {
-        yaml_free(r.root);
+        ytree_free(r.root);
         return NULL;
     }
     return r.root;

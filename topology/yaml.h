@@ -23,14 +23,14 @@ struct ynode {
     size_t capacity;
 };
 
-/* yaml_parse - the one document of `text`.  Return: NULL when nothing can be read; otherwise the
- * tree, perhaps with errors added to `d` (duplicate keys, aliases).  Free with yaml_free. */
-struct ynode *yaml_parse(const char *text, size_t bytes, struct diags *d);
-void yaml_free(struct ynode *n); /* accepts NULL */
+/* ytree_parse - the one document of `text`.  Return: NULL when nothing can be read; otherwise the
+ * tree, perhaps with errors added to `d` (duplicate keys, aliases).  Free with ytree_free. */
+struct ynode *ytree_parse(const char *text, size_t bytes, struct diags *d);
+void ytree_free(struct ynode *n); /* accepts NULL */
 
-bool yaml_is_null(const struct ynode *n); /* absent, empty, ~ or null */
-/* yaml_get - the value of a key, or NULL; `n` may be NULL or not a mapping. */
-struct ynode *yaml_get(const struct ynode *n, const char *key);
-const char *yaml_kind_text(const struct ynode *n); /* "a list", for messages; static */
+bool ytree_is_null(const struct ynode *n); /* absent, empty, ~ or null */
+/* ytree_get - the value of a key, or NULL; `n` may be NULL or not a mapping. */
+struct ynode *ytree_get(const struct ynode *n, const char *key);
+const char *ytree_kind_text(const struct ynode *n); /* "a list", for messages; static */
 
 #endif

@@ -95,7 +95,7 @@ static int start(struct oxb_pe *pe)
         return oxb_fail(pe, "cannot listen on %s: %s", where, strerror(e));
     }
     char bound[300];
-    address_text(s->listen_fd, bound, sizeof bound);
+    socket_own_text(s->listen_fd, bound, sizeof bound);
     oxb_log(pe, OXB_INFO, "listening on %s", bound);
     if (oxb_watch(pe, s->listen_fd, EPOLLIN) != 0) {
         return oxb_fail(pe, "cannot watch %s", where);

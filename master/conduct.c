@@ -1,0 +1,325 @@
+/* master/conduct.c - performs what the machines say: the only caller of change_step and life_step.
+ *
+ * Runs on:    the master loop.
+ * Invariants: W2, W3 of master/master.h.  Actions are performed in the order given; a decision that
+ *             is written feeds its own event, and what follows from it joins the same list. */
+#include "master/master.h"
+
+#include "core/clock.h"
+#include "core/log.h"
+#include "core/mem.h"
+#include "master/translate.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static void perform(struct master *m, struct deployment *d, struct change_action a,
+                    struct change_actions *out);
+static void decide(struct master *m, struct deployment *d, struct change_actions *out);
+static void keep_why(struct deployment *d, const struct fail *why, const char *where);
+static void send_stop(struct master *m, const struct deployment *d, bool now, bool retire);
+static void save(struct master *m, struct deployment *d);
+static void after_done(struct master *m, struct deployment *d);
+static bool is_live_part(const struct deployment *d, const struct part *p, const struct member *w,
+                         const struct msg_REPORT *r);
+
+void conduct_change(struct master *m, struct deployment *d, struct change_event in,
+                    const struct fail *why, const char *where)
+{
+    struct change_actions out = {0};
+    if (change_step(&d->change, &in, &out)) {
+        bool explains = in.kind == CHANGE_IN_NOT_READY || in.kind == CHANGE_IN_DEADLINE ||
+                        in.kind == CHANGE_IN_LOST;
+        if (explains && change_is_over(&d->change)) {
+            keep_why(d, why, where);
+        }
+        for (size_t i = 0; i < out.count; i++) { /* `out` may grow meanwhile */
+            perform(m, d, out.items[i], &out);
+        }
+    }
+    change_actions_fini(&out);
+}
+
+void conduct_life(struct master *m, struct deployment *d, enum life_event on,
+                  const struct fail *why, const char *where)
+{
+    unsigned to;
+    unsigned run = life_step(d->state, on, &to);
+    if (to == TOPOLOGY_FAILED && d->state != TOPOLOGY_FAILED) {
+        keep_why(d, why, where);
+    }
+    if (to != d->state) {
+        log_event(to == TOPOLOGY_FAILED ? LOG_WARN : LOG_INFO, "topology.state",
+                  "topology=%s version=%" PRIu64 " from=%s to=%s why=\"%s\"", d->name, d->version,
+                  topology_state_name(d->state), topology_state_name(to),
+                  to == TOPOLOGY_FAILED ? d->fail.what : "");
+        d->state = to;
+        d->timing = d->timing && !deployment_is_over(d);
+    }
+    if ((run & LIFE_DO_CANCEL) != 0) {
+        conduct_change(m, d, (struct change_event){.kind = CHANGE_IN_CANCEL}, NULL, NULL);
+    }
+    if ((run & (LIFE_DO_DRAIN | LIFE_DO_DROP | LIFE_DO_RETIRE)) != 0) {
+        send_stop(m, d, (run & LIFE_DO_DROP) != 0, (run & LIFE_DO_RETIRE) != 0);
+    }
+    if ((run & LIFE_DO_SAVE) != 0) {
+        save(m, d);
+    }
+}
+
+void conduct_stop(struct master *m, struct deployment *d, bool now)
+{
+    if (d->stop_asked < (now ? STOP_NOW : STOP_DRAIN)) {
+        d->stop_asked = now ? STOP_NOW : STOP_DRAIN;
+    }
+    conduct_life(m, d, now ? LIFE_STOP_NOW : LIFE_STOP, NULL, NULL);
+}
+
+void conduct_report(struct master *m, struct member *w, const struct msg_REPORT *r)
+{
+    struct deployment *d = deployments_find(&m->deployments, r->topology);
+    struct part *p = d != NULL ? deployment_part(d, w->id) : NULL;
+    if (!is_live_part(d, p, w, r)) {
+        if (w->reporting) { /* W3; later it would only be an echo of a STOP on its way */
+            const struct msg stop = {.kind = M_STOP,
+                                     .STOP = {m->term, r->topology, r->gen, true, true}};
+            log_event(LOG_INFO, "worker.cleans", "worker=%s topology=%s gen=%" PRIu64, w->name,
+                      r->topology, r->gen);
+            conn_send(w->conn, &stop);
+        }
+        return;
+    }
+    const struct instance_view *failed = NULL;
+    translate_report(d, p, r, &failed);
+    if (r->op == d->token.op && p->state >= DEPLOYMENT_RUNNING) { /* as good as its DONE */
+        conduct_change(m, d,
+                       (struct change_event){.kind = CHANGE_IN_DONE,
+                                             .worker_id = w->id,
+                                             .incarnation = w->incarnation,
+                                             .term = d->token.term,
+                                             .op = r->op},
+                       NULL, NULL);
+    }
+    if ((failed != NULL || p->state == DEPLOYMENT_FAILED) && change_is_decided(&d->change)) {
+        const struct pinstance *n = failed ? &d->graph->instances[failed->number] : NULL;
+        const char *pe = n != NULL ? d->topology->pes[n->pe].name : "";
+        struct fail why = {0};
+        fail_set(&why, ERR_INVALID, "see the worker's log, then deploy again",
+                 "%s%s%s failed on worker %s: %s", n != NULL ? "PE " : "a PE", pe,
+                 n != NULL ? "" : " instance", w->name,
+                 failed != NULL && failed->error != NULL ? failed->error : "no reason was given");
+        conduct_life(m, d, LIFE_FAILED, &why, pe);
+    } else if (deployment_all_ended(d)) {
+        conduct_life(m, d, LIFE_ENDED, NULL, NULL);
+    }
+}
+
+void conduct_joined(struct master *m, struct member *w)
+{
+    for (size_t i = 0; i < m->deployments.count; i++) {
+        struct deployment *d = m->deployments.items[i];
+        struct part *p = deployment_part(d, w->id);
+        if (p == NULL || p->incarnation != w->incarnation) {
+            continue;
+        }
+        if (!deployment_is_over(d) && change_is_decided(&d->change) && !p->reported) {
+            struct fail why = {0};
+            fail_set(&why, ERR_NOTFOUND, "deploy again",
+                     "worker %s came back without its part of the topology", w->name);
+            conduct_life(m, d, LIFE_FAILED, &why, w->name);
+            continue;
+        }
+        if (deployment_is_over(d) && change_is_decided(&d->change)) {
+            continue;
+        }
+        conduct_change(m, d,
+                       (struct change_event){.kind = CHANGE_IN_BACK,
+                                             .worker_id = w->id,
+                                             .incarnation = w->incarnation},
+                       NULL, NULL);
+        if (d->state == TOPOLOGY_DRAINING) { /* the STOP may have been lost */
+            const struct msg stop = {.kind = M_STOP,
+                                     .STOP = {m->term, d->name, d->token.gen, false, false}};
+            conn_send(w->conn, &stop);
+        }
+    }
+}
+
+void conduct_lost(struct master *m, const struct member *w, uint64_t incarnation)
+{
+    for (size_t i = 0; i < m->deployments.count; i++) {
+        struct deployment *d = m->deployments.items[i];
+        struct part *p = deployment_part(d, w->id);
+        if (p == NULL || p->incarnation != incarnation || deployment_is_over(d)) {
+            continue;
+        }
+        if (p->state == DEPLOYMENT_ENDED && change_is_over(&d->change)) {
+            continue; /* it had nothing left to do, and its links were drained */
+        }
+        struct fail why = {0};
+        fail_set(&why, ERR_CLOSED, "see why the worker died, start it again and deploy again",
+                 "worker %s was lost; it held %" PRIu32 " of %" PRIu32 " instances", w->name,
+                 deployment_slots(d, w->id), d->instance_count);
+        if (change_is_over(&d->change)) {
+            conduct_life(m, d, LIFE_FAILED, &why, w->name);
+        } else {
+            conduct_change(m, d,
+                           (struct change_event){.kind = CHANGE_IN_LOST,
+                                                 .worker_id = w->id,
+                                                 .incarnation = incarnation},
+                           &why, w->name);
+        }
+    }
+}
+
+void conduct_tick(struct master *m, uint64_t now_us)
+{
+    for (size_t i = 0; i < m->deployments.count; i++) {
+        struct deployment *d = m->deployments.items[i];
+        if (!d->timing || d->deadline_us > now_us) {
+            continue;
+        }
+        d->timing = false;
+        struct fail why = {0};
+        char missing[200] = "";
+        for (size_t k = 0; k < d->change.part_count; k++) {
+            struct member *w = members_by_id(&m->members, d->change.parts[k].worker_id);
+            size_t used = strlen(missing);
+            if (!d->change.parts[k].ready && w != NULL) {
+                snprintf(missing + used, sizeof missing - used, " %s", w->name);
+            }
+        }
+        fail_set(&why, ERR_TIMEOUT, "see the logs of these workers",
+                 "not every worker was ready within %u s; missing:%s",
+                 (m->options.prepare_ms + 999) / 1000, missing);
+        conduct_change(m, d, (struct change_event){.kind = CHANGE_IN_DEADLINE}, &why, "");
+    }
+}
+
+/* ---- helpers ---- */
+
+static void send_prepare(struct master *m, struct deployment *d, const struct part *p)
+{
+    struct msg msg;
+    struct fail f = {0};
+    if (translate_prepare(d, &m->members, (uint32_t)(p - d->parts), &msg, &f) != ERR_OK) {
+        log_event(LOG_ERROR, "change.prepare", "what=\"%s\"", f.what); /* checked when planned */
+        return;
+    }
+    control_send(m, p->worker_id, p->incarnation, &msg);
+    translate_prepare_fini(&msg);
+}
+
+static void perform(struct master *m, struct deployment *d, struct change_action a,
+                    struct change_actions *out)
+{
+    struct part *p = deployment_part(d, a.worker_id);
+    struct change_token t = d->token;
+    switch (a.what) {
+    case CHANGE_DO_PREPARE:
+        send_prepare(m, d, p);
+        break;
+    case CHANGE_DO_GO: {
+        const struct msg go = {.kind = M_GO, .GO = {t.term, d->name, t.gen, t.op, t.epoch}};
+        control_send(m, p->worker_id, p->incarnation, &go);
+        break;
+    }
+    case CHANGE_DO_ABORT: {
+        const struct msg abort = {.kind = M_ABORT, .ABORT = {t.term, d->name, t.op}};
+        control_send(m, p->worker_id, p->incarnation, &abort);
+        break;
+    }
+    case CHANGE_DO_TIMER:
+        d->timing = true;
+        d->deadline_us = clock_now_us() + (uint64_t)m->options.prepare_ms * 1000u;
+        break;
+    case CHANGE_DO_NO_TIMER:
+        d->timing = false;
+        break;
+    case CHANGE_DO_DECIDE:
+        decide(m, d, out);
+        break;
+    case CHANGE_DO_DONE:
+        conduct_life(m, d, LIFE_WENT, NULL, NULL);
+        after_done(m, d);
+        break;
+    case CHANGE_DO_ABORTED:
+        conduct_life(m, d, d->stop_asked != STOP_NONE ? LIFE_CANCELLED : LIFE_ABORTED, NULL, NULL);
+        break;
+    case CHANGE_DO_RECOVER:
+        conduct_life(m, d, LIFE_FAILED, NULL, NULL);
+        break;
+    }
+}
+
+static void decide(struct master *m, struct deployment *d, struct change_actions *out)
+{
+    struct fail f = {0};
+    enum err e = m->store->ops->decide(m->store, d->name, d->version, d->token.op, &f);
+    if (e != ERR_OK) {
+        keep_why(d, &f, "store");
+    }
+    struct change_event in = {.kind = e == ERR_OK ? CHANGE_IN_DECIDED : CHANGE_IN_UNDECIDABLE};
+    change_step(&d->change, &in, out);
+}
+
+/* What was asked, or happened, while the change was under way. */
+static void after_done(struct master *m, struct deployment *d)
+{
+    if (deployment_all_ended(d)) {
+        conduct_life(m, d, LIFE_ENDED, NULL, NULL);
+    } else if (d->stop_asked != STOP_NONE) {
+        conduct_stop(m, d, d->stop_asked == STOP_NOW);
+    }
+}
+
+static void keep_why(struct deployment *d, const struct fail *why, const char *where)
+{
+    if (why == NULL || d->fail.what[0] != '\0') {
+        return; /* the first reason is the one to show */
+    }
+    d->fail = *why;
+    snprintf(d->fail_where, sizeof d->fail_where, "%s", where != NULL ? where : "");
+}
+
+static void send_stop(struct master *m, const struct deployment *d, bool now, bool retire)
+{
+    for (uint32_t i = 0; d->graph != NULL && i < d->graph->worker_count; i++) {
+        const struct msg stop = {
+            .kind = M_STOP,
+            .STOP = {m->term, d->name, d->token.gen, now, retire || now}};
+        if (d->parts[i].used) {
+            control_send(m, d->parts[i].worker_id, d->parts[i].incarnation, &stop);
+        }
+    }
+}
+
+static void save(struct master *m, struct deployment *d)
+{
+    struct fail f = {0};
+    char *error = NULL, *final = NULL;
+    if (d->state == TOPOLOGY_FAILED) {
+        json_t *body = status_error(&d->fail, d->fail_where);
+        error = json_dumps(body, JSON_COMPACT);
+        json_decref(body);
+    }
+    if (deployment_is_over(d)) {
+        json_t *body = status_topology(d);
+        final = json_dumps(body, JSON_COMPACT);
+        json_decref(body);
+    }
+    if (m->store->ops->state(m->store, d->name, d->version, topology_state_name(d->state), error,
+                             final, &f) != ERR_OK) {
+        log_event(LOG_ERROR, "store.state", "topology=%s what=\"%s\"", d->name, f.what);
+    }
+    mem_free(error);
+    mem_free(final);
+}
+
+static bool is_live_part(const struct deployment *d, const struct part *p, const struct member *w,
+                         const struct msg_REPORT *r)
+{
+    return p != NULL && !deployment_is_over(d) && r->gen == d->token.gen &&
+           p->incarnation == w->incarnation;
+}

@@ -1,0 +1,328 @@
+/* master/deploy.c - from a request to a change under way.
+ *
+ *   files named -> all uploaded? -> plug-ins described (helper thread) -> parsed -> placed
+ *   -> translated once, to see that it fits -> ids and plan durable -> change started -> 202
+ *
+ * Owns:       struct deploying, from the request until it is answered.
+ * Runs on:    the master loop; describing runs beside it. */
+#include "master/master.h"
+
+#include "core/clock.h"
+#include "core/log.h"
+#include "core/mem.h"
+#include "master/translate.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+struct describing { /* one plug-in whose types are not known yet */
+    char digest[SHA256_HEX_BYTES];
+    char *file; /* as in the YAML */
+    char *path;
+    char *json; /* the result, or NULL and `f` */
+    struct fail f;
+};
+
+struct deploying {
+    struct master *master;
+    struct exchange *x;
+    struct deploy_request request;
+    struct describing *plugins;
+    size_t plugin_count;
+};
+
+static bool find_files(struct deploying *g, json_t *files, struct diags *d);
+static void describe_all(void *arg);
+static void on_described(void *arg);
+static void plan(struct deploying *g);
+static void finish(struct deploying *g);
+
+void deploy_start(struct master *m, struct deploy_request *r TAKES, struct exchange *x TAKES)
+{
+    struct deploying *g = mem_alloc(sizeof *g);
+    struct diags d = {0};
+    struct fail f = {0};
+    *g = (struct deploying){.master = m, .x = x, .request = *r};
+    json_t *files = topology_files(r->yaml, r->yaml_bytes, &d);
+    if (files == NULL) {
+        api_diags(x, &d);
+        finish(g);
+    } else if (!find_files(g, files, &d)) {
+        finish(g);
+    } else if (g->plugin_count == 0) {
+        plan(g);
+    } else if (jobs_has_room(&m->jobs)) {
+        job_start(&m->jobs, describe_all, on_described, g);
+    } else {
+        fail_set(&f, ERR_FULL, "try again in a moment", "too many plug-ins are being looked at");
+        api_fail(x, 503, &f, "");
+        finish(g);
+    }
+    json_decref(files);
+    diags_fini(&d);
+}
+
+/* Every file the YAML names must be here by digest.  false: answered. */
+static bool find_files(struct deploying *g, json_t *files, struct diags *d)
+{
+    struct master *m = g->master;
+    size_t i;
+    json_t *name;
+    (void)d;
+    g->plugins = mem_array(json_array_size(files), sizeof *g->plugins);
+    json_array_foreach(files, i, name)
+    {
+        const char *file = json_string_value(name);
+        const char *digest = json_string_value(json_object_get(g->request.artifacts, file));
+        struct fail f = {0};
+        if (digest == NULL || !sha256_is_hex(digest)) {
+            fail_set(&f, ERR_NOTFOUND,
+                     "upload it with PUT /v1/artifacts/SHA256 and name it in \"artifacts\"",
+                     "the topology names the file %.200s, which was not sent", file);
+        } else if (!artifacts_has(&m->artifacts, digest)) {
+            fail_set(&f, ERR_NOTFOUND, "upload it with PUT /v1/artifacts/SHA256",
+                     "there is no artifact %s (for %.200s)", digest, file);
+        } else if (types_plugin(&m->types, digest) == NULL) {
+            struct describing *p = &g->plugins[g->plugin_count++];
+            memcpy(p->digest, digest, sizeof p->digest);
+            p->file = mem_dup(file);
+            p->path = artifacts_path(&m->artifacts, digest);
+        }
+        if (f.code != ERR_OK) {
+            api_fail(g->x, 422, &f, file);
+            return false;
+        }
+    }
+    return true;
+}
+
+static void describe_all(void *arg) /* helper thread: touches only its plug-ins */
+{
+    struct deploying *g = arg;
+    for (size_t i = 0; i < g->plugin_count; i++) {
+        struct describing *p = &g->plugins[i];
+        if (types_describe(p->path, &p->json, &p->f) != ERR_OK) {
+            p->json = NULL;
+        }
+    }
+}
+
+static void on_described(void *arg)
+{
+    struct deploying *g = arg;
+    for (size_t i = 0; i < g->plugin_count; i++) {
+        struct describing *p = &g->plugins[i];
+        if (p->json == NULL) {
+            api_fail(g->x, 422, &p->f, p->file);
+            finish(g);
+            return;
+        }
+        types_plugin_put(&g->master->types, p->digest, p->json);
+        p->json = NULL;
+    }
+    plan(g);
+}
+
+static void finish(struct deploying *g)
+{
+    for (size_t i = 0; i < g->plugin_count; i++) {
+        mem_free(g->plugins[i].file);
+        mem_free(g->plugins[i].path);
+        mem_free(g->plugins[i].json);
+    }
+    mem_free(g->plugins);
+    mem_free(g->request.yaml);
+    mem_free(g->request.base_dir);
+    json_decref(g->request.artifacts);
+    mem_free(g);
+}
+
+/* ---- the plan ---- */
+
+static struct deployment *parse(struct deploying *g);
+static enum err place(struct master *m, struct deployment *d, uint64_t *ids, struct fail *f);
+static enum err check_fits(struct master *m, struct deployment *d, struct fail *f);
+static enum err keep(struct master *m, struct deployment *d, uint64_t ids, struct fail *f);
+
+static void plan(struct deploying *g)
+{
+    struct master *m = g->master;
+    struct fail f = {0};
+    struct deployment *d = parse(g); /* answers when it fails */
+    if (d == NULL) {
+        finish(g);
+        return;
+    }
+    const struct deployment *old = deployments_find(&m->deployments, d->name);
+    uint64_t ids = 0;
+    int status = 503;
+    enum err e;
+    if (old != NULL && !deployment_is_over(old)) {
+        status = 409;
+        e = fail_set(&f, ERR_EXISTS, "use `oxbow upgrade`, or `oxbow stop` first",
+                     "topology %s is %s already", d->name, topology_state_name(old->state));
+    } else {
+        d->version = old != NULL ? old->version + 1 : 1;
+        d->token.gen = old != NULL ? old->token.gen + 1 : 1;
+        e = place(m, d, &ids, &f);
+        if (e == ERR_OK) {
+            e = check_fits(m, d, &f);
+        }
+        if (e == ERR_OK) {
+            e = keep(m, d, ids, &f);
+        }
+    }
+    if (e != ERR_OK) {
+        api_fail(g->x, status, &f, d->name);
+        deployment_free(d);
+        finish(g);
+        return;
+    }
+    log_event(LOG_INFO, "topology.planned", "topology=%s version=%" PRIu64 " op=%" PRIu64,
+              d->name, d->version, d->token.op);
+    deployments_put(&m->deployments, d);
+    json_t *body = json_pack("{s:s, s:I, s:s}", "topology", d->name, "version",
+                             (json_int_t)d->version, "state", topology_state_name(d->state));
+    conduct_change(m, d, (struct change_event){.kind = CHANGE_IN_START}, NULL, NULL);
+    api_json(g->x, 202, body);
+    finish(g);
+}
+
+static struct deployment *parse(struct deploying *g)
+{
+    struct master *m = g->master;
+    struct deployment *d = mem_alloc(sizeof *d);
+    struct fail f = {0};
+    struct diags diags = {0};
+    d->state = TOPOLOGY_DEPLOYING;
+    d->yaml = mem_dup_n(g->request.yaml, g->request.yaml_bytes);
+    d->base_dir = mem_dup(g->request.base_dir);
+    d->artifacts = json_dumps(g->request.artifacts, JSON_COMPACT | JSON_SORT_KEYS);
+    d->created_at_us = clock_wall_us();
+    if (types_catalog(&m->types, &m->members, g->request.artifacts, &d->catalog, &d->types, &f) !=
+        ERR_OK) {
+        api_fail(g->x, 422, &f, "");
+        goto failed;
+    }
+    d->topology =
+        topology_parse(d->yaml, g->request.yaml_bytes, d->base_dir, d->catalog, &diags);
+    if (d->topology == NULL) {
+        api_diags(g->x, &diags);
+        goto failed;
+    }
+    diags_fini(&diags);
+    d->name = mem_dup(d->topology->name);
+    d->digest = mem_dup(d->topology->digest);
+    return d;
+failed:
+    diags_fini(&diags);
+    deployment_free(d);
+    return NULL;
+}
+
+/* @ids: how many ids the graph took. */
+static enum err place(struct master *m, struct deployment *d, uint64_t *ids, struct fail *f)
+{
+    size_t count = 0;
+    uint64_t first = 0;
+    if (members_up(&m->members) == 0) {
+        return fail_set(f, ERR_AGAIN, "start one: oxbow-worker --master HOST:PORT",
+                        "no worker is connected");
+    }
+    enum err e = m->store->ops->reserve(m->store, 0, &first, f);
+    if (e != ERR_OK) {
+        return e;
+    }
+    struct worker_info *workers = mem_array(m->members.count, sizeof *workers);
+    for (size_t i = 0; i < m->members.count; i++) {
+        const struct member *w = m->members.items[i];
+        if (w->state == MEMBER_UP) {
+            translate_worker(w, status_slots_used(&m->deployments, w->id), &workers[count++]);
+        }
+    }
+    uint64_t next = first;
+    d->graph = physical_expand(d->topology, workers, (uint32_t)count, &placer_default, &next, f);
+    mem_free(workers);
+    if (d->graph == NULL) {
+        return f->code != ERR_OK ? f->code : ERR_LIMIT;
+    }
+    *ids = next - first;
+    deployment_init_views(d);
+    struct change_part *parts = mem_array(d->graph->worker_count, sizeof *parts);
+    size_t part_count = 0;
+    for (uint32_t i = 0; i < d->graph->worker_count; i++) {
+        struct part *p = &d->parts[i];
+        p->worker_id = d->graph->workers[i].id;
+        p->incarnation = members_by_id(&m->members, p->worker_id)->incarnation;
+        if (p->used) {
+            parts[part_count++] =
+                (struct change_part){.worker_id = p->worker_id, .incarnation = p->incarnation};
+        }
+    }
+    d->token.term = m->term;
+    d->token.op = next; /* the two ids behind the graph's */
+    d->token.epoch = next + 1;
+    change_init(&d->change, d->token, parts, part_count, CHANGE_PLANNED);
+    mem_free(parts);
+    return ERR_OK;
+}
+
+static enum err check_fits(struct master *m, struct deployment *d, struct fail *f)
+{
+    enum err e = ERR_OK;
+    for (uint32_t i = 0; e == ERR_OK && i < d->graph->worker_count; i++) {
+        struct msg msg = {0};
+        if (d->parts[i].used) {
+            e = translate_prepare(d, &m->members, i, &msg, f);
+        }
+        if (e == ERR_OK && d->parts[i].used) {
+            translate_prepare_fini(&msg);
+        }
+    }
+    return e;
+}
+
+/* Ids first, then the plan: an id that a crash leaves unused is never met again. */
+static enum err keep(struct master *m, struct deployment *d, uint64_t ids, struct fail *f)
+{
+    const struct pgraph *g = d->graph;
+    uint64_t first = 0;
+    enum err e = m->store->ops->reserve(m->store, ids + 2, &first, f);
+    if (e != ERR_OK) {
+        return e;
+    }
+    assert(first + ids == d->token.op);
+    struct store_version v = {
+        .topology = d->name, .version = d->version, .gen = d->token.gen, .op = d->token.op,
+        .epoch = d->token.epoch, .state = (char *)(uintptr_t)topology_state_name(d->state),
+        .yaml = d->yaml, .canonical = d->topology->canonical, .digest = d->digest,
+        .base_dir = d->base_dir, .artifacts = d->artifacts, .types = d->types,
+        .created_at_us = d->created_at_us,
+        .instances = mem_array(g->instance_count, sizeof *v.instances),
+        .instance_count = g->instance_count,
+        .channels = mem_array(g->channel_count, sizeof *v.channels),
+        .channel_count = g->channel_count};
+    for (uint32_t i = 0; i < g->instance_count; i++) {
+        const struct pinstance *n = &g->instances[i];
+        v.instances[i] = (struct store_instance){.id = n->id,
+                                                 .pe = d->topology->pes[n->pe].name,
+                                                 .index = n->index,
+                                                 .worker = g->workers[n->worker].name,
+                                                 .incarnation = d->parts[n->worker].incarnation,
+                                                 .chain = n->chain};
+    }
+    for (uint32_t i = 0; i < g->channel_count; i++) {
+        const struct pchannel *c = &g->channels[i];
+        v.channels[i] = (struct store_channel){.id = c->id,
+                                               .stream = d->topology->streams[c->stream].name,
+                                               .from = g->instances[c->from].id,
+                                               .to = g->instances[c->to].id,
+                                               .fused = c->fused};
+    }
+    e = m->store->ops->plan(m->store, &v, f);
+    mem_free(v.instances); /* the texts inside are borrowed */
+    mem_free(v.channels);
+    return e;
+}

@@ -1,0 +1,108 @@
+/* master/master.h - one master: everything it holds, and how its files call each other.
+ *
+ * Owns:       struct master; main (or a test) owns the loop.
+ * Runs on:    the loop.
+ * Invariants: W1 nothing is sent before the term is durable.  W2 PREPARE only after the plan is in
+ *             the store, GO only after the decision.  W3 a worker is told to STOP what no live
+ *             topology knows. */
+#ifndef OXB_MASTER_MASTER_H
+#define OXB_MASTER_MASTER_H
+
+#include "master/artifacts.h"
+#include "master/deployment.h"
+#include "master/http.h"
+#include "master/job.h"
+#include "master/members.h"
+#include "master/store.h"
+#include "master/types.h"
+#include "net/conn.h"
+
+struct master_options {
+    struct address listen;  /* control */
+    struct address http;
+    const char *data;       /* folder; made when missing */
+    unsigned lost_ms;       /* a worker may be away for so long */
+    unsigned rejoin_ms;     /* and for so long after a restart of the master */
+    unsigned prepare_ms;    /* until every worker has said ready */
+    unsigned request_ms;    /* one HTTP request */
+};
+#define MASTER_OPTIONS_DEFAULT                                                                     \
+    {                                                                                              \
+        .listen = {"127.0.0.1", 7400}, .http = {"127.0.0.1", 7480}, .data = "./oxbow-data",        \
+        .lost_ms = PEER_DEAD_MS, .rejoin_ms = PEER_DEAD_MS + 2 * RECONNECT_MS_MAX,                 \
+        .prepare_ms = 30000, .request_ms = HTTP_REQUEST_MS_MAX                                     \
+    }
+
+struct master {
+    /* fixed after master_new */
+    struct master_options options;
+    struct loop *loop;       /* borrowed */
+    struct listener *listener;
+    struct http *http;
+    struct store *store;
+    struct timer *tick;
+    int lock;                /* fd of DATA/lock, held for our life */
+    uint64_t term;
+    /* now */
+    struct artifacts artifacts;
+    struct types types;
+    struct jobs jobs;
+    struct members members;
+    struct deployments deployments;
+    unsigned uploads;        /* in flight */
+};
+
+/* master_new - takes the lock and the next term, reads back what ran, listens.
+ * Return: NULL with `f` set. */
+struct master *master_new(struct loop *loop, const struct master_options *o, struct fail *f);
+void master_free(struct master *m); /* after the loop has stopped */
+
+/* ---- control.c: connections of workers ---- */
+extern const struct conn_ops control_ops; /* arg: struct master */
+/* control_send - to that process of that worker; dropped when it is not connected. */
+void control_send(struct master *m, uint64_t worker_id, uint64_t incarnation,
+                  const struct msg *msg);
+void control_tick(struct master *m, uint64_t now_us); /* who is lost by now? */
+
+/* ---- conduct.c: performs what the machines say ---- */
+/* @why, @where: kept as the topology's error if this event makes it fail; may be NULL. */
+void conduct_change(struct master *m, struct deployment *d, struct change_event in,
+                    const struct fail *why, const char *where);
+void conduct_life(struct master *m, struct deployment *d, enum life_event on,
+                  const struct fail *why, const char *where);
+void conduct_stop(struct master *m, struct deployment *d, bool now); /* asked by a user */
+void conduct_report(struct master *m, struct member *w, const struct msg_REPORT *r);
+void conduct_joined(struct master *m, struct member *w); /* all its reports are in */
+void conduct_lost(struct master *m, const struct member *w, uint64_t incarnation);
+void conduct_tick(struct master *m, uint64_t now_us);    /* deadlines */
+
+/* ---- deploy.c: from a request to a change under way ---- */
+struct deploy_request {
+    char *yaml;
+    size_t yaml_bytes;
+    char *base_dir;
+    json_t *artifacts; /* object: name in the YAML -> digest */
+};
+/* deploy_start - answers `x`, now or when the plug-ins are described. */
+void deploy_start(struct master *m, struct deploy_request *r TAKES, struct exchange *x TAKES);
+
+/* ---- restore.c: after a restart ---- */
+MUST_CHECK enum err restore_all(struct master *m, struct fail *f);
+
+/* ---- api.c: the routes ---- */
+extern const struct http_ops api_ops; /* arg: struct master */
+/* api_fail - answer with an error body.  @where: file or field, or "". */
+void api_fail(struct exchange *x TAKES, int status, const struct fail *f, const char *where);
+void api_json(struct exchange *x TAKES, int status, json_t *body TAKES);
+void api_diags(struct exchange *x TAKES, const struct diags *d);
+
+/* ---- status.c, metrics.c: what people and Prometheus see; pure ---- */
+json_t *status_topology(const struct deployment *d);      /* caller decrefs */
+json_t *status_topologies(const struct deployments *ds);
+json_t *status_workers(const struct members *ms, const struct deployments *ds, uint64_t now_us);
+json_t *status_error(const struct fail *f, const char *where);
+json_t *status_text(const char *s); /* a JSON string even if `s` is not UTF-8 */
+uint32_t status_slots_used(const struct deployments *ds, uint64_t worker_id);
+void metrics_text(const struct members *ms, const struct deployments *ds, struct strbuf *out);
+
+#endif

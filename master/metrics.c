@@ -1,0 +1,255 @@
+/* master/metrics.c - everything counted, as Prometheus text (format 0.0.4).
+ *
+ * Runs on:    the master loop; pure.
+ * Invariants: P1 a family's lines stand together under one HELP and TYPE.  P2 label values are
+ *             escaped.  P3 counters only grow while a version runs. */
+#include "master/master.h"
+
+#include "core/hist.h"
+#include "core/mem.h"
+
+#include <inttypes.h>
+
+struct labels { /* of one instance */
+    const char *topology, *pe, *worker;
+    uint32_t index;
+};
+
+static void label(struct strbuf *out, const char *name, const char *value, bool first);
+static void family(struct strbuf *out, const char *name, const char *type, const char *help);
+static void instance_families(const struct deployments *ds, struct strbuf *out);
+static void latency_families(const struct deployments *ds, struct strbuf *out);
+static void channel_families(const struct deployments *ds, struct strbuf *out);
+static void worker_families(const struct members *ms, const struct deployments *ds,
+                            struct strbuf *out);
+
+void metrics_text(const struct members *ms, const struct deployments *ds, struct strbuf *out)
+{
+    instance_families(ds, out);
+    latency_families(ds, out);
+    channel_families(ds, out);
+    worker_families(ms, ds, out);
+}
+
+static void family(struct strbuf *out, const char *name, const char *type, const char *help)
+{
+    strbuf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void label(struct strbuf *out, const char *name, const char *value, bool first)
+{
+    strbuf_printf(out, "%s%s=\"", first ? "{" : ",", name);
+    for (const char *p = value; *p != '\0'; p++) { /* P2 */
+        if (*p == '\n') {
+            strbuf_text_add(out, "\\n");
+        } else {
+            if (*p == '"' || *p == '\\') {
+                strbuf_char(out, '\\');
+            }
+            strbuf_char(out, *p);
+        }
+    }
+    strbuf_char(out, '"');
+}
+
+static void instance_labels(struct strbuf *out, const struct labels *l)
+{
+    label(out, "topology", l->topology, true);
+    label(out, "pe", l->pe, false);
+    strbuf_printf(out, ",instance=\"%" PRIu32 "\"", l->index);
+    label(out, "worker", l->worker, false);
+}
+
+static struct labels labels_of(const struct deployment *d, const struct instance_view *v)
+{
+    const struct pinstance *n = &d->graph->instances[v->number];
+    return (struct labels){.topology = d->name,
+                           .pe = d->topology->pes[n->pe].name,
+                           .worker = d->graph->workers[n->worker].name,
+                           .index = n->index};
+}
+
+/* ---- per instance ---- */
+
+static double value_in(const struct deployment *d, const struct instance_view *v)
+{
+    (void)d;
+    return (double)v->tuples_in;
+}
+
+static double value_out(const struct deployment *d, const struct instance_view *v)
+{
+    (void)d;
+    return (double)v->tuples_out;
+}
+
+static double value_errors(const struct deployment *d, const struct instance_view *v)
+{
+    (void)d;
+    return (double)v->errors;
+}
+
+static double share(const struct deployment *d, const struct instance_view *v, bool busy)
+{
+    struct sample a, b;
+    if (deployment_is_over(d) || !samples_span(&v->samples, &a, &b)) {
+        return 0;
+    }
+    uint64_t us = busy ? b.busy_us - a.busy_us : b.blocked_us - a.blocked_us;
+    double ratio = (double)us / (double)(b.at_us - a.at_us);
+    return ratio < 1 ? ratio : 1;
+}
+
+static double value_busy(const struct deployment *d, const struct instance_view *v)
+{
+    return share(d, v, true);
+}
+
+static double value_blocked(const struct deployment *d, const struct instance_view *v)
+{
+    return share(d, v, false);
+}
+
+static void instance_families(const struct deployments *ds, struct strbuf *out)
+{
+    static const struct {
+        const char *name, *type, *help;
+        double (*value)(const struct deployment *d, const struct instance_view *v);
+    } families[] = {
+        {"oxbow_pe_tuples_in_total", "counter", "Tuples taken in.", value_in},
+        {"oxbow_pe_tuples_out_total", "counter", "Tuples given out.", value_out},
+        {"oxbow_pe_errors_total", "counter", "Tuples on which the PE reported an error.",
+         value_errors},
+        {"oxbow_pe_busy_ratio", "gauge", "Share of time spent in the PE.", value_busy},
+        {"oxbow_pe_blocked_ratio", "gauge", "Share of time waiting for room downstream.",
+         value_blocked},
+    };
+    for (size_t f = 0; f < sizeof families / sizeof families[0]; f++) {
+        family(out, families[f].name, families[f].type, families[f].help);
+        for (size_t i = 0; i < ds->count; i++) {
+            const struct deployment *d = ds->items[i];
+            for (uint32_t k = 0; d->graph != NULL && k < d->graph->instance_count; k++) {
+                struct labels l = labels_of(d, &d->instances[k]);
+                strbuf_text_add(out, families[f].name);
+                instance_labels(out, &l);
+                strbuf_printf(out, "} %.17g\n", families[f].value(d, &d->instances[k]));
+            }
+        }
+    }
+}
+
+/* ---- histograms: powers of four, from 1 us ---- */
+
+static void histogram(struct strbuf *out, const char *name, const struct strbuf *labels,
+                      const struct hist *h)
+{
+    uint64_t below = 0;
+    unsigned bucket = 0;
+    for (uint64_t le_us = 1; le_us <= UINT64_C(1) << 26; le_us *= 4) { /* 67 s */
+        while (bucket < HIST_BUCKETS && hist_bucket_high(bucket) <= le_us) {
+            below += h->buckets[bucket++];
+        }
+        strbuf_printf(out, "%s_bucket%s,le=\"%g\"} %" PRIu64 "\n", name, labels->data,
+                      (double)le_us / 1e6, below);
+    }
+    uint64_t count = below;
+    while (bucket < HIST_BUCKETS) {
+        count += h->buckets[bucket++];
+    }
+    strbuf_printf(out, "%s_bucket%s,le=\"+Inf\"} %" PRIu64 "\n", name, labels->data, count);
+    strbuf_printf(out, "%s_sum%s} %.17g\n", name, labels->data, (double)h->sum / 1e6);
+    strbuf_printf(out, "%s_count%s} %" PRIu64 "\n", name, labels->data, count);
+}
+
+static void latency_families(const struct deployments *ds, struct strbuf *out)
+{
+    static const char pe_name[] = "oxbow_pe_latency_seconds";
+    static const char end_name[] = "oxbow_end_to_end_latency_seconds";
+    struct strbuf labels = {0};
+    family(out, pe_name, "histogram", "Service time of a PE per batch.");
+    for (size_t i = 0; i < ds->count; i++) {
+        const struct deployment *d = ds->items[i];
+        for (uint32_t k = 0; d->graph != NULL && k < d->graph->instance_count; k++) {
+            const struct instance_view *v = &d->instances[k];
+            struct labels l = labels_of(d, v);
+            struct hist h = {0};
+            (void)hist_decode(&h, v->latency.data, v->latency.bytes);
+            strbuf_clear(&labels);
+            instance_labels(&labels, &l);
+            histogram(out, pe_name, &labels, &h);
+        }
+    }
+    family(out, end_name, "histogram", "Time from source to sink.");
+    for (size_t i = 0; i < ds->count; i++) {
+        const struct deployment *d = ds->items[i];
+        struct hist h = {0};
+        for (uint32_t k = 0; d->graph != NULL && k < d->graph->worker_count; k++) {
+            (void)hist_decode(&h, d->parts[k].latency.data, d->parts[k].latency.bytes);
+        }
+        strbuf_clear(&labels);
+        label(&labels, "topology", d->name, true);
+        if (d->graph != NULL) {
+            histogram(out, end_name, &labels, &h);
+        }
+    }
+    strbuf_fini(&labels);
+}
+
+/* ---- streams ---- */
+
+static void channel_families(const struct deployments *ds, struct strbuf *out)
+{
+    static const struct {
+        const char *name, *type, *help;
+    } families[] = {
+        {"oxbow_channel_depth_batches", "gauge", "Batches waiting in the channels of a stream."},
+        {"oxbow_channel_gaps_total", "counter", "Tuples missing at a receiver by their numbers."},
+        {"oxbow_stream_tuples_total", "counter", "Tuples sent on a stream."},
+    };
+    for (size_t f = 0; f < sizeof families / sizeof families[0]; f++) {
+        family(out, families[f].name, families[f].type, families[f].help);
+        for (size_t i = 0; i < ds->count; i++) {
+            const struct deployment *d = ds->items[i];
+            if (d->graph == NULL) {
+                continue;
+            }
+            uint64_t *sums = mem_array(d->topology->stream_count, sizeof *sums);
+            for (uint32_t k = 0; k < d->graph->channel_count; k++) {
+                const struct channel_view *v = &d->channels[k];
+                uint64_t values[] = {v->depth_from + v->depth_to, v->gaps, v->sent};
+                sums[d->graph->channels[v->number].stream] += values[f];
+            }
+            for (uint32_t k = 0; k < d->topology->stream_count; k++) {
+                strbuf_text_add(out, families[f].name);
+                label(out, "topology", d->name, true);
+                label(out, "stream", d->topology->streams[k].name, false);
+                strbuf_printf(out, "} %" PRIu64 "\n", sums[k]);
+            }
+            mem_free(sums);
+        }
+    }
+}
+
+/* ---- workers and the program ---- */
+
+static void worker_families(const struct members *ms, const struct deployments *ds,
+                            struct strbuf *out)
+{
+    family(out, "oxbow_worker_up", "gauge", "1 when the worker is connected.");
+    for (size_t i = 0; i < ms->count; i++) {
+        strbuf_text_add(out, "oxbow_worker_up");
+        label(out, "worker", ms->items[i]->name, true);
+        strbuf_printf(out, "} %d\n", ms->items[i]->state == MEMBER_UP);
+    }
+    family(out, "oxbow_topology_state", "gauge", "1 for the state a topology is in.");
+    for (size_t i = 0; i < ds->count; i++) {
+        strbuf_text_add(out, "oxbow_topology_state");
+        label(out, "topology", ds->items[i]->name, true);
+        label(out, "state", topology_state_name(ds->items[i]->state), false);
+        strbuf_text_add(out, "} 1\n");
+    }
+    family(out, "oxbow_build_info", "gauge", "1, with the version as a label.");
+    strbuf_text_add(out, "oxbow_build_info");
+    label(out, "version", OXBOW_VERSION, true);
+    strbuf_text_add(out, "} 1\n");
+}

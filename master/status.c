@@ -1,0 +1,264 @@
+/* master/status.c - topologies and workers as JSON: docs/API.md describes the bodies.
+ *
+ * Runs on:    the master loop; pure.
+ * Invariants: T1 rates come from two reports of one worker, never from two clocks.
+ *             T2 what is over has no rate. */
+#include "master/master.h"
+
+#include "core/hist.h"
+#include "core/mem.h"
+#include "core/text.h"
+
+#include <string.h>
+
+struct rates {
+    double in, out;       /* per second */
+    double busy, blocked; /* 0..1 */
+};
+
+static struct rates rates_of(const struct deployment *d, const struct samples *s);
+static json_t *pes_json(const struct deployment *d);
+static json_t *streams_json(const struct deployment *d);
+static const char *phase(const struct deployment *d);
+
+json_t *status_text(const char *s)
+{
+    if (s != NULL && !text_is_utf8(s, strlen(s))) {
+        return json_string("(text is not UTF-8)");
+    }
+    return json_string(s != NULL ? s : "");
+}
+
+json_t *status_error(const struct fail *f, const char *where)
+{
+    return json_pack("{s:o, s:o, s:o}", "message", status_text(f->what), "hint",
+                     status_text(f->hint), "where", status_text(where));
+}
+
+static json_t *latency_json(const struct hist *h)
+{
+    return json_pack("{s:I, s:I, s:I}", "p50", (json_int_t)hist_quantile(h, 0.5), "p99",
+                     (json_int_t)hist_quantile(h, 0.99), "max", (json_int_t)h->max);
+}
+
+json_t *status_topology(const struct deployment *d)
+{
+    if (d->graph == NULL && d->final != NULL) {
+        json_t *last = json_loads(d->final, 0, NULL);
+        if (last != NULL) {
+            return last;
+        }
+    }
+    char created[28];
+    text_rfc3339_us(d->created_at_us, created);
+    struct hist latency = {0};
+    for (uint32_t i = 0; d->graph != NULL && i < d->graph->worker_count; i++) {
+        (void)hist_decode(&latency, d->parts[i].latency.data, d->parts[i].latency.bytes);
+    }
+    return json_pack("{s:s, s:I, s:s, s:s, s:s, s:o, s:s, s:o, s:o, s:o}", "name", d->name,
+                     "version", (json_int_t)d->version, "state", topology_state_name(d->state),
+                     "digest", d->digest, "created_at", created, "error",
+                     d->state == TOPOLOGY_FAILED ? status_error(&d->fail, d->fail_where)
+                                                 : json_null(),
+                     "phase", phase(d), "pes", pes_json(d), "streams", streams_json(d),
+                     "latency_us", latency_json(&latency));
+}
+
+json_t *status_topologies(const struct deployments *ds)
+{
+    json_t *all = json_array();
+    for (size_t i = 0; i < ds->count; i++) {
+        const struct deployment *d = ds->items[i];
+        char created[28];
+        text_rfc3339_us(d->created_at_us, created);
+        json_array_append_new(
+            all, json_pack("{s:s, s:I, s:s, s:I, s:I, s:I, s:s}", "name", d->name, "version",
+                           (json_int_t)d->version, "state", topology_state_name(d->state), "pes",
+                           (json_int_t)d->pe_count, "instances", (json_int_t)d->instance_count,
+                           "workers", (json_int_t)d->worker_count, "created_at", created));
+    }
+    return all;
+}
+
+uint32_t status_slots_used(const struct deployments *ds, uint64_t worker_id)
+{
+    uint32_t used = 0;
+    for (size_t i = 0; i < ds->count; i++) {
+        if (!deployment_is_over(ds->items[i])) {
+            used += deployment_slots(ds->items[i], worker_id);
+        }
+    }
+    return used;
+}
+
+json_t *status_workers(const struct members *ms, const struct deployments *ds, uint64_t now_us)
+{
+    json_t *all = json_array();
+    for (size_t i = 0; i < ms->count; i++) {
+        const struct member *w = ms->items[i];
+        uint64_t age_us = w->heard_at_us != 0 ? now_us - w->heard_at_us : 0;
+        json_t *labels = w->labels != NULL ? json_deep_copy(w->labels) : json_object();
+        json_array_append_new(
+            all,
+            json_pack("{s:s, s:I, s:s, s:o, s:o, s:i, s:i, s:i, s:b, s:o, s:I, s:o, s:I}", "name",
+                      w->name, "id", (json_int_t)w->id, "state", member_state_name(w->state),
+                      "address", status_text(w->address), "host", status_text(w->host), "slots",
+                      (int)w->slots, "slots_used", (int)status_slots_used(ds, w->id), "threads",
+                      (int)w->threads, "gpu", (int)w->gpu, "labels", labels, "pid",
+                      (json_int_t)w->pid, "version", status_text(w->version),
+                      "heartbeat_age_ms", (json_int_t)(age_us / 1000)));
+    }
+    return all;
+}
+
+/* ---- helpers ---- */
+
+static const char *phase(const struct deployment *d)
+{
+    switch (d->state) {
+    case TOPOLOGY_DEPLOYING:
+        return d->graph != NULL ? change_state_name(d->change.state) : "planned";
+    case TOPOLOGY_RUNNING:
+        return "run";
+    case TOPOLOGY_DRAINING:
+        return "drain";
+    default:
+        return "over";
+    }
+}
+
+static struct rates rates_of(const struct deployment *d, const struct samples *s)
+{
+    struct sample old, new;
+    struct rates r = {0};
+    if (deployment_is_over(d) || !samples_span(s, &old, &new)) { /* T2 */
+        return r;
+    }
+    double us = (double)(new.at_us - old.at_us); /* T1 */
+    r.in = new.in > old.in ? (double)(new.in - old.in) * 1e6 / us : 0;
+    r.out = new.out > old.out ? (double)(new.out - old.out) * 1e6 / us : 0;
+    r.busy = new.busy_us > old.busy_us ? (double)(new.busy_us - old.busy_us) / us : 0;
+    r.blocked = new.blocked_us > old.blocked_us
+                    ? (double)(new.blocked_us - old.blocked_us) / us
+                    : 0;
+    r.busy = r.busy < 1 ? r.busy : 1;
+    r.blocked = r.blocked < 1 ? r.blocked : 1;
+    return r;
+}
+
+static json_t *instance_json(const struct deployment *d, const struct instance_view *v,
+                             const struct rates *r)
+{
+    const struct pinstance *n = &d->graph->instances[v->number];
+    json_t *metrics = v->metrics != NULL ? json_loads(v->metrics, 0, NULL) : NULL;
+    return json_pack("{s:I, s:i, s:s, s:i, s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:I, s:o, s:o}",
+                     "id", (json_int_t)v->id, "index", (int)n->index, "worker",
+                     d->graph->workers[n->worker].name, "chain", (int)n->chain, "state",
+                     instance_state_name(v->state), "tuples_in", (json_int_t)v->tuples_in,
+                     "tuples_out", (json_int_t)v->tuples_out, "rate_in", r->in, "rate_out",
+                     r->out, "busy", r->busy, "blocked", r->blocked, "errors",
+                     (json_int_t)v->errors, "error", status_text(v->error), "metrics",
+                     metrics != NULL ? metrics : json_object());
+}
+
+static json_t *pe_json(const struct deployment *d, uint32_t number)
+{
+    const struct pe *pe = &d->topology->pes[number];
+    const struct pgraph *g = d->graph;
+    json_t *instances = json_array();
+    struct rates sum = {0};
+    struct hist latency = {0};
+    uint64_t in = 0, out = 0, errors = 0;
+    unsigned count = 0;
+    for (uint32_t i = 0; i < g->instance_count; i++) {
+        if (g->instances[i].pe != number) {
+            continue;
+        }
+        const struct instance_view *v =
+            deployment_instance((struct deployment *)(uintptr_t)d, g->instances[i].id);
+        struct rates r = rates_of(d, &v->samples);
+        in += v->tuples_in;
+        out += v->tuples_out;
+        errors += v->errors;
+        sum.in += r.in;
+        sum.out += r.out;
+        sum.busy += r.busy;
+        sum.blocked += r.blocked;
+        count++;
+        (void)hist_decode(&latency, v->latency.data, v->latency.bytes);
+        json_array_append_new(instances, instance_json(d, v, &r));
+    }
+    return json_pack("{s:s, s:o, s:i, s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:I, s:o, s:o}", "name",
+                     pe->name, "use", status_text(pe->use), "parallelism", (int)pe->parallelism,
+                     "digest", pe->digest, "tuples_in", (json_int_t)in, "tuples_out",
+                     (json_int_t)out, "rate_in", sum.in, "rate_out", sum.out, "busy",
+                     count > 0 ? sum.busy / count : 0.0, "blocked",
+                     count > 0 ? sum.blocked / count : 0.0, "errors", (json_int_t)errors,
+                     "latency_us", latency_json(&latency), "instances", instances);
+}
+
+static json_t *pes_json(const struct deployment *d)
+{
+    json_t *all = json_array();
+    for (uint32_t i = 0; d->graph != NULL && i < d->topology->pe_count; i++) {
+        json_array_append_new(all, pe_json(d, i));
+    }
+    return all;
+}
+
+static const char *partitioning_name(enum partitioning p)
+{
+    return p == PART_KEYED ? "keyed" : p == PART_BROADCAST ? "broadcast" : "balanced";
+}
+
+struct stream_sum {
+    uint64_t sent, depth, gaps, repeats, reordered, compared, mismatched;
+    double rate;
+    unsigned channels, fused;
+};
+
+static void add_channels(const struct deployment *d, struct stream_sum *sums)
+{
+    for (uint32_t i = 0; i < d->graph->channel_count; i++) {
+        const struct channel_view *v = &d->channels[i];
+        const struct pchannel *c = &d->graph->channels[v->number];
+        struct stream_sum *s = &sums[c->stream];
+        s->sent += v->sent;
+        s->depth += v->depth_from + v->depth_to;
+        s->gaps += v->gaps;
+        s->repeats += v->repeats;
+        s->reordered += v->reordered;
+        s->compared += v->compared;
+        s->mismatched += v->mismatched;
+        s->rate += rates_of(d, &v->samples).out;
+        s->channels++;
+        s->fused += c->fused;
+    }
+}
+
+static json_t *streams_json(const struct deployment *d)
+{
+    json_t *all = json_array();
+    if (d->graph == NULL) {
+        return all;
+    }
+    const struct topology *t = d->topology;
+    struct stream_sum *sums = mem_array(t->stream_count, sizeof *sums);
+    add_channels(d, sums);
+    for (uint32_t i = 0; i < t->stream_count; i++) {
+        const struct stream_sum *s = &sums[i];
+        json_array_append_new(
+            all, json_pack("{s:s, s:s, s:s, s:s, s:b, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:i}",
+                           "name", t->streams[i].name, "from", t->pes[t->streams[i].from_pe].name,
+                           "to", t->pes[t->streams[i].to_pe].name, "partitioning",
+                           partitioning_name(t->streams[i].partitioning), "fused",
+                           s->fused == s->channels && s->channels > 0, "tuples",
+                           (json_int_t)s->sent, "rate", s->rate, "depth", (json_int_t)s->depth,
+                           "gaps", (json_int_t)s->gaps, "repeats", (json_int_t)s->repeats,
+                           "reordered", (json_int_t)s->reordered, "compared",
+                           (json_int_t)s->compared, "mismatched", (json_int_t)s->mismatched,
+                           "channels", (int)s->channels));
+    }
+    mem_free(sums);
+    return all;
+}

@@ -1,0 +1,86 @@
+/* master/store.h - what must outlive the master, behind a small interface.
+ *
+ * Durable when a call returns ERR_OK, and not before: term before the first message, ids and the
+ * plan before PREPARE, the decision before GO, states last.  Another store (etcd) is another table
+ * of functions.
+ *
+ * Runs on:    the master loop; blocks for one durable write (measured: below 1 ms on SSD).
+ * Invariants: S1 the term grows by one at each open.  S2 an id once handed out is never handed out
+ *             again.  S3 a version without decision is aborted by the next term. */
+#ifndef OXB_MASTER_STORE_H
+#define OXB_MASTER_STORE_H
+
+#include "core/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct store_instance {
+    uint64_t id;
+    char *pe;
+    uint32_t index;
+    char *worker;
+    uint64_t incarnation; /* of the worker it was made in */
+    uint32_t chain;
+};
+
+struct store_channel {
+    uint64_t id;
+    char *stream;
+    uint64_t from, to; /* instance ids */
+    bool fused;
+};
+
+struct store_version { /* one version of one topology */
+    char *topology;
+    uint64_t version;
+    uint64_t gen, op, epoch;
+    bool decided;
+    char *state;      /* name, as topology_state_name */
+    char *yaml;
+    char *canonical;
+    char *digest;
+    char *base_dir;
+    char *artifacts;  /* JSON object: name in the YAML -> SHA-256 */
+    char *types;      /* JSON array of {file, digest, types}: what the YAML was checked against */
+    char *error;      /* JSON object, or "" */
+    char *final;      /* JSON: the last status once it is over, or "" */
+    int64_t created_at_us;
+    struct store_instance *instances;
+    size_t instance_count;
+    struct store_channel *channels;
+    size_t channel_count;
+};
+
+struct store;
+struct store_ops {
+    /* this run's term; durable already */
+    uint64_t (*term)(struct store *s);
+    /* a counter for instances, channels, ops and epochs: reserve `count`, *first is the first */
+    enum err (*reserve)(struct store *s, uint64_t count, uint64_t *first, struct fail *f);
+    /* the id that belongs to a worker's name, made when new */
+    enum err (*worker_id)(struct store *s, const char *name, uint64_t *id, struct fail *f);
+    /* a plan, undecided, replacing nothing: (topology, version) is new */
+    enum err (*plan)(struct store *s, const struct store_version *v, struct fail *f);
+    /* the point of no return */
+    enum err (*decide)(struct store *s, const char *topology, uint64_t version, uint64_t op,
+                       struct fail *f);
+    /* error, final: NULL leaves what is there */
+    enum err (*state)(struct store *s, const char *topology, uint64_t version, const char *state,
+                      const char *error, const char *final, struct fail *f);
+    /* the newest version of each topology, in order of name; `v` is borrowed until fn returns */
+    enum err (*newest)(struct store *s, void (*fn)(void *arg, const struct store_version *v),
+                       void *arg, struct fail *f);
+    void (*close)(struct store *s);
+};
+struct store { /* first member of every implementation */
+    const struct store_ops *ops;
+};
+
+/* store_sqlite_open - DATA/oxbow.db: WAL, synchronous=FULL.  Takes the next term. */
+MUST_CHECK enum err store_sqlite_open(const char *dir, struct store **out, struct fail *f);
+
+void store_version_fini(struct store_version *v);
+
+#endif

@@ -1,0 +1,395 @@
+/* master/store_sqlite.c - the store in one SQLite file: WAL, synchronous=FULL.
+ *
+ * Owns:       struct store_sqlite.
+ * Runs on:    the master loop.
+ * Invariants: those of master/store.h; every function is one transaction. */
+#include "master/store.h"
+
+#include "core/file.h"
+#include "core/mem.h"
+
+#include <inttypes.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <string.h>
+
+#define SCHEMA_VERSION 1
+
+struct store_sqlite {
+    struct store base;
+    sqlite3 *db;
+    uint64_t term;
+};
+
+static const char schema_sql[] =
+    "CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS workers(name TEXT PRIMARY KEY, id INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS versions("
+    " topology TEXT NOT NULL, version INTEGER NOT NULL, gen INTEGER NOT NULL,"
+    " op INTEGER NOT NULL, epoch INTEGER NOT NULL, decided INTEGER NOT NULL, state TEXT NOT NULL,"
+    " yaml TEXT NOT NULL, canonical TEXT NOT NULL, digest TEXT NOT NULL, base_dir TEXT NOT NULL,"
+    " artifacts TEXT NOT NULL, types TEXT NOT NULL, error TEXT NOT NULL, final TEXT NOT NULL,"
+    " created_at_us INTEGER NOT NULL, PRIMARY KEY(topology, version)) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS instances("
+    " topology TEXT NOT NULL, version INTEGER NOT NULL, id INTEGER NOT NULL, pe TEXT NOT NULL,"
+    " number INTEGER NOT NULL, worker TEXT NOT NULL, incarnation INTEGER NOT NULL,"
+    " chain INTEGER NOT NULL, PRIMARY KEY(topology, version, id)) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS channels("
+    " topology TEXT NOT NULL, version INTEGER NOT NULL, id INTEGER NOT NULL, stream TEXT NOT NULL,"
+    " from_id INTEGER NOT NULL, to_id INTEGER NOT NULL, fused INTEGER NOT NULL,"
+    " PRIMARY KEY(topology, version, id)) WITHOUT ROWID;"
+    "INSERT OR IGNORE INTO meta VALUES('schema', 1), ('term', 0), ('next_id', 1);";
+
+static const struct store_ops sqlite_ops;
+static enum err fail_db(struct store_sqlite *s, const char *verb, struct fail *f);
+static enum err exec(struct store_sqlite *s, const char *sql, struct fail *f);
+static enum err take_term(struct store_sqlite *s, struct fail *f);
+static bool read_meta(struct store_sqlite *s, const char *key, int64_t *value);
+
+enum err store_sqlite_open(const char *dir, struct store **out, struct fail *f)
+{
+    char *path = file_join(dir, "oxbow.db");
+    struct store_sqlite *s = mem_alloc(sizeof *s);
+    s->base.ops = &sqlite_ops;
+    int64_t schema = 0;
+    enum err e = ERR_OK;
+    if (sqlite3_open_v2(path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL) !=
+        SQLITE_OK) {
+        e = fail_db(s, "open", f);
+        goto failed;
+    }
+    sqlite3_busy_timeout(s->db, 2000);
+    e = exec(s, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;", f);
+    if (e == ERR_OK) {
+        e = exec(s, schema_sql, f);
+    }
+    if (e != ERR_OK) {
+        goto failed;
+    }
+    if (!read_meta(s, "schema", &schema) || schema != SCHEMA_VERSION) {
+        e = fail_set(f, ERR_VERSION, "use the program that made it, or another --data",
+                     "%s has schema %" PRId64 ", this program reads %d", path, schema,
+                     SCHEMA_VERSION);
+        goto failed;
+    }
+    e = take_term(s, f);
+    if (e != ERR_OK) {
+        goto failed;
+    }
+    mem_free(path);
+    *out = &s->base;
+    return ERR_OK;
+failed:
+    mem_free(path);
+    sqlite3_close(s->db);
+    mem_free(s);
+    return e;
+}
+
+void store_version_fini(struct store_version *v)
+{
+    char *texts[] = {v->topology, v->state,     v->yaml,  v->canonical, v->digest,
+                     v->base_dir, v->artifacts, v->types, v->error,     v->final};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        mem_free(texts[i]);
+    }
+    for (size_t i = 0; i < v->instance_count; i++) {
+        mem_free(v->instances[i].pe);
+        mem_free(v->instances[i].worker);
+    }
+    for (size_t i = 0; i < v->channel_count; i++) {
+        mem_free(v->channels[i].stream);
+    }
+    mem_free(v->instances);
+    mem_free(v->channels);
+    *v = (struct store_version){0};
+}
+
+/* ---- statements: bind by a short format, so that a query and its values stand on one page ---- */
+
+static enum err fail_db(struct store_sqlite *s, const char *verb, struct fail *f)
+{
+    return fail_set(f, ERR_IO, "check the data folder: space, permissions",
+                    "the store could not %s: %s", verb,
+                    s->db != NULL ? sqlite3_errmsg(s->db) : "no memory");
+}
+
+static enum err exec(struct store_sqlite *s, const char *sql, struct fail *f)
+{
+    return sqlite3_exec(s->db, sql, NULL, NULL, NULL) == SQLITE_OK ? ERR_OK
+                                                                   : fail_db(s, "write", f);
+}
+
+/* A statement with its values: 't' text (NULL binds NULL), 'i' uint64_t. */
+static sqlite3_stmt *bound(struct store_sqlite *s, const char *sql, const char *kinds, ...)
+{
+    sqlite3_stmt *q = NULL;
+    if (sqlite3_prepare_v2(s->db, sql, -1, &q, NULL) != SQLITE_OK) {
+        return NULL;
+    }
+    va_list ap;
+    va_start(ap, kinds);
+    for (int i = 0; kinds[i] != '\0'; i++) {
+        if (kinds[i] == 't') {
+            sqlite3_bind_text(q, i + 1, va_arg(ap, const char *), -1, SQLITE_TRANSIENT);
+        } else {
+            sqlite3_bind_int64(q, i + 1, (sqlite3_int64)va_arg(ap, uint64_t));
+        }
+    }
+    va_end(ap);
+    return q;
+}
+
+static enum err run(struct store_sqlite *s, sqlite3_stmt *q, struct fail *f)
+{
+    int rc = q != NULL ? sqlite3_step(q) : SQLITE_ERROR;
+    enum err e = rc == SQLITE_DONE ? ERR_OK : fail_db(s, "write", f);
+    sqlite3_finalize(q);
+    return e;
+}
+
+static enum err commit(struct store_sqlite *s, enum err so_far, struct fail *f)
+{
+    if (so_far == ERR_OK) {
+        so_far = exec(s, "COMMIT", f);
+    }
+    if (so_far != ERR_OK) {
+        sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
+    }
+    return so_far;
+}
+
+static bool read_meta(struct store_sqlite *s, const char *key, int64_t *value)
+{
+    sqlite3_stmt *q = bound(s, "SELECT value FROM meta WHERE key=?", "t", key);
+    bool ok = q != NULL && sqlite3_step(q) == SQLITE_ROW;
+    if (ok) {
+        *value = sqlite3_column_int64(q, 0);
+    }
+    sqlite3_finalize(q);
+    return ok;
+}
+
+static enum err take_term(struct store_sqlite *s, struct fail *f)
+{
+    int64_t term = 0;
+    enum err e = exec(s, "UPDATE meta SET value=value+1 WHERE key='term'", f);
+    if (e == ERR_OK && !read_meta(s, "term", &term)) {
+        e = fail_db(s, "read", f);
+    }
+    s->term = (uint64_t)term;
+    return e;
+}
+
+static char *column(sqlite3_stmt *q, int i)
+{
+    const char *text = (const char *)sqlite3_column_text(q, i);
+    return mem_dup(text != NULL ? text : "");
+}
+
+static uint64_t number(sqlite3_stmt *q, int i)
+{
+    return (uint64_t)sqlite3_column_int64(q, i);
+}
+
+/* ---- the operations ---- */
+
+static uint64_t op_term(struct store *base)
+{
+    return ((struct store_sqlite *)base)->term;
+}
+
+static enum err op_reserve(struct store *base, uint64_t count, uint64_t *first, struct fail *f)
+{
+    struct store_sqlite *s = (struct store_sqlite *)base;
+    int64_t next = 0;
+    enum err e = run(
+        s, bound(s, "UPDATE meta SET value=value+? WHERE key='next_id'", "i", count), f);
+    if (e == ERR_OK && !read_meta(s, "next_id", &next)) {
+        e = fail_db(s, "read", f);
+    }
+    if (e == ERR_OK) {
+        *first = (uint64_t)next - count;
+    }
+    return e;
+}
+
+static enum err op_worker_id(struct store *base, const char *name, uint64_t *id, struct fail *f)
+{
+    struct store_sqlite *s = (struct store_sqlite *)base;
+    enum err e = run(s,
+                     bound(s,
+                           "INSERT OR IGNORE INTO workers"
+                           " VALUES(?, (SELECT coalesce(max(id), 0) + 1 FROM workers))",
+                           "t", name),
+                     f);
+    if (e != ERR_OK) {
+        return e;
+    }
+    sqlite3_stmt *q = bound(s, "SELECT id FROM workers WHERE name=?", "t", name);
+    if (q != NULL && sqlite3_step(q) == SQLITE_ROW) {
+        *id = number(q, 0);
+    } else {
+        e = fail_db(s, "read", f);
+    }
+    sqlite3_finalize(q);
+    return e;
+}
+
+static enum err insert_graph(struct store_sqlite *s, const struct store_version *v, struct fail *f)
+{
+    enum err e = ERR_OK;
+    for (size_t i = 0; e == ERR_OK && i < v->instance_count; i++) {
+        const struct store_instance *n = &v->instances[i];
+        e = run(s,
+                bound(s, "INSERT INTO instances VALUES(?,?,?,?,?,?,?,?)", "tiititii", v->topology,
+                      v->version, n->id, n->pe, (uint64_t)n->index, n->worker, n->incarnation,
+                      (uint64_t)n->chain),
+                f);
+    }
+    for (size_t i = 0; e == ERR_OK && i < v->channel_count; i++) {
+        const struct store_channel *c = &v->channels[i];
+        e = run(s,
+                bound(s, "INSERT INTO channels VALUES(?,?,?,?,?,?,?)", "tiitiii", v->topology,
+                      v->version, c->id, c->stream, c->from, c->to, (uint64_t)c->fused),
+                f);
+    }
+    return e;
+}
+
+static enum err op_plan(struct store *base, const struct store_version *v, struct fail *f)
+{
+    struct store_sqlite *s = (struct store_sqlite *)base;
+    enum err e = exec(s, "BEGIN IMMEDIATE", f);
+    if (e != ERR_OK) {
+        return e;
+    }
+    e = run(s,
+            bound(s, "INSERT INTO versions VALUES(?,?,?,?,?,0,?,?,?,?,?,?,?,?,?,?)",
+                  "tiiii" "ttttttttt" "i", v->topology, v->version, v->gen, v->op, v->epoch, v->state,
+                  v->yaml, v->canonical, v->digest, v->base_dir, v->artifacts, v->types,
+                  v->error != NULL ? v->error : "", v->final != NULL ? v->final : "",
+                  (uint64_t)v->created_at_us),
+            f);
+    if (e == ERR_OK) {
+        e = insert_graph(s, v, f);
+    }
+    return commit(s, e, f);
+}
+
+static enum err op_decide(struct store *base, const char *topology, uint64_t version, uint64_t op,
+                          struct fail *f)
+{
+    struct store_sqlite *s = (struct store_sqlite *)base;
+    enum err e = run(s,
+                     bound(s,
+                           "UPDATE versions SET decided=1"
+                           " WHERE topology=? AND version=? AND op=? AND state='deploying'",
+                           "tii", topology, version, op),
+                     f);
+    if (e == ERR_OK && sqlite3_changes(s->db) != 1) {
+        e = fail_set(f, ERR_STALE, "deploy again", "the plan of %s version %" PRIu64 " is gone",
+                     topology, version);
+    }
+    return e;
+}
+
+static enum err op_state(struct store *base, const char *topology, uint64_t version,
+                         const char *state, const char *error, const char *final, struct fail *f)
+{
+    struct store_sqlite *s = (struct store_sqlite *)base;
+    return run(s,
+               bound(s,
+                     "UPDATE versions SET state=?, error=coalesce(?, error),"
+                     " final=coalesce(?, final) WHERE topology=? AND version=?",
+                     "tttti", state, error, final, topology, version),
+               f);
+}
+
+static enum err load_graph(struct store_sqlite *s, struct store_version *v, struct fail *f)
+{
+    size_t capacity = 0;
+    sqlite3_stmt *q = bound(s,
+                            "SELECT id, pe, number, worker, incarnation, chain FROM instances"
+                            " WHERE topology=? AND version=? ORDER BY pe, number",
+                            "ti", v->topology, v->version);
+    int rc = SQLITE_ERROR;
+    while (q != NULL && (rc = sqlite3_step(q)) == SQLITE_ROW) {
+        v->instances = mem_grow(v->instances, v->instance_count, &capacity, sizeof *v->instances);
+        v->instances[v->instance_count++] = (struct store_instance){
+            .id = number(q, 0), .pe = column(q, 1), .index = (uint32_t)number(q, 2),
+            .worker = column(q, 3), .incarnation = number(q, 4),
+            .chain = (uint32_t)number(q, 5)};
+    }
+    sqlite3_finalize(q);
+    if (rc != SQLITE_DONE) {
+        return fail_db(s, "read", f);
+    }
+    capacity = 0;
+    rc = SQLITE_ERROR;
+    q = bound(s,
+              "SELECT id, stream, from_id, to_id, fused FROM channels"
+              " WHERE topology=? AND version=? ORDER BY stream, id",
+              "ti", v->topology, v->version);
+    while (q != NULL && (rc = sqlite3_step(q)) == SQLITE_ROW) {
+        v->channels = mem_grow(v->channels, v->channel_count, &capacity, sizeof *v->channels);
+        v->channels[v->channel_count++] = (struct store_channel){
+            .id = number(q, 0), .stream = column(q, 1), .from = number(q, 2), .to = number(q, 3),
+            .fused = number(q, 4) != 0};
+    }
+    sqlite3_finalize(q);
+    return rc == SQLITE_DONE ? ERR_OK : fail_db(s, "read", f);
+}
+
+static enum err op_newest(struct store *base,
+                          void (*fn)(void *arg, const struct store_version *v), void *arg,
+                          struct fail *f)
+{
+    struct store_sqlite *s = (struct store_sqlite *)base;
+    sqlite3_stmt *q = bound(s,
+                            "SELECT topology, max(version), gen, op, epoch, decided, state, yaml,"
+                            " canonical, digest, base_dir, artifacts, types, error, final,"
+                            " created_at_us FROM versions GROUP BY topology ORDER BY topology",
+                            "");
+    int rc = SQLITE_ERROR;
+    enum err e = ERR_OK;
+    while (e == ERR_OK && q != NULL && (rc = sqlite3_step(q)) == SQLITE_ROW) {
+        struct store_version v = {.topology = column(q, 0),   .version = number(q, 1),
+                                  .gen = number(q, 2),        .op = number(q, 3),
+                                  .epoch = number(q, 4),      .decided = number(q, 5) != 0,
+                                  .state = column(q, 6),      .yaml = column(q, 7),
+                                  .canonical = column(q, 8),  .digest = column(q, 9),
+                                  .base_dir = column(q, 10),  .artifacts = column(q, 11),
+                                  .types = column(q, 12),     .error = column(q, 13),
+                                  .final = column(q, 14),
+                                  .created_at_us = (int64_t)number(q, 15)};
+        e = load_graph(s, &v, f);
+        if (e == ERR_OK) {
+            fn(arg, &v);
+        }
+        store_version_fini(&v);
+    }
+    if (e == ERR_OK && rc != SQLITE_DONE) {
+        e = fail_db(s, "read", f);
+    }
+    sqlite3_finalize(q);
+    return e;
+}
+
+static void op_close(struct store *base)
+{
+    struct store_sqlite *s = (struct store_sqlite *)base;
+    sqlite3_close(s->db);
+    mem_free(s);
+}
+
+static const struct store_ops sqlite_ops = {
+    .term = op_term,
+    .reserve = op_reserve,
+    .worker_id = op_worker_id,
+    .plan = op_plan,
+    .decide = op_decide,
+    .state = op_state,
+    .newest = op_newest,
+    .close = op_close,
+};
