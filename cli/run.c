@@ -210,13 +210,13 @@ static void print_summary(struct run *r, uint64_t ended_us)
 static int run_topology(struct run *r, const struct loaded *l)
 {
     uint64_t version = 0;
+    r->started_us = clock_now_us();
     int code = submit_topology(r->cli, l, &r->name, &version);
     if (code != EXIT_DONE) {
         return code;
     }
     r->path = mem_printf("/v1/topologies/%s", r->name);
-    r->started_us = clock_now_us();
-    r->next_poll_us = r->started_us + POLL_US_MIN;
+    r->next_poll_us = clock_now_us() + POLL_US_MIN;
     r->progress.started_us = r->started_us;
     if (!r->cli->json && r->progress.live) {
         fprintf(r->cli->err, "%s on %u worker%s; status: oxbow --master %s status %s\n", r->name,
