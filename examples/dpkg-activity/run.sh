@@ -1,13 +1,14 @@
 #!/bin/sh
 # examples/dpkg-activity/run.sh [RUN OPTIONS] - an activity report from /var/log/dpkg.log, by a
-# plug-in in C, checked against awk.  Without such a log it reads the sample beside it.
+# plug-in in C, checked against awk.  Without such a log it reads the sample beside it; $DPKG_LOG
+# names another one.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../env.sh"
 
 # shellcheck disable=SC2086 # the flags are several words
 $CC -O2 -Wall -Wextra -shared -fPIC "$here/parse.c" $SDK_CFLAGS -o "$work/parse.so"
-log=/var/log/dpkg.log
+log=${DPKG_LOG:-/var/log/dpkg.log}
 { [ -r "$log" ] && [ -s "$log" ]; } || log=$here/sample.log
 cat "$log" >"$work/dpkg.log"
 echo 'this line is no dpkg line' >>"$work/dpkg.log" # to see where such lines go

@@ -10,8 +10,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 {
     find /usr/share/common-licenses -type f -readable -print0
     find /usr/share/doc -type f -readable \
-        \( -name copyright -o -name 'README*' -o -name 'NEWS*' -o -name '*.txt' \) \
-        ! -name '*.gz' -print0
+        \( -name copyright -o -name 'README*' -o -name 'NEWS*' \) \
+        ! -name '*.gz' -size -100k -print0
 } 2>/dev/null | sort -z | xargs -0 cat | LC_ALL=C tr -d '\000' >"$work/corpus.txt"
 echo "corpus: $(wc -l <"$work/corpus.txt") lines, $(wc -c <"$work/corpus.txt") bytes"
 

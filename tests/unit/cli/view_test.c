@@ -74,7 +74,7 @@ static void a_topology_is_shown_with_pes_and_streams(void **state)
     view_topology(topology, out, false);
     fclose(out);
     assert_non_null(strstr(text, "access version 2  running  created T\n"));
-    assert_non_null(strstr(text, "parse    ./parse.so       2  w1,w2    running  1,500  1,400"));
+    assert_non_null(strstr(text, "parse    ./parse.so      2  w1,w2    running  1,500  1,400  2.5k"));
     assert_non_null(strstr(text, "balanced, fused"));
     assert_null(strstr(text, "\033"));
     free(text);
