@@ -25,7 +25,9 @@ int file_follow_start(struct oxb_pe *pe, struct file_source *s)
 {
     s->notify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
     if (s->notify_fd < 0) {
-        return oxb_fail(pe, "%s: cannot watch it: %s", s->path, strerror(errno));
+        oxb_log(pe, OXB_WARN, "%s: cannot watch it, looking once per second: %s", s->path,
+                strerror(errno));
+        return OXB_OK;
     }
     char *folder = file_dir_of(s->path);
     if (inotify_add_watch(s->notify_fd, folder, FOLDER_EVENTS) < 0) {
