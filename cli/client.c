@@ -10,11 +10,15 @@
 #include "core/strbuf.h"
 
 #include <curl/curl.h>
+#include <stdbool.h>
 #include <string.h>
 
+#ifndef CALL_MS_MAX /* the test of the deadlines does not wait as long as people do */
 #define CONNECT_MS_MAX 5000L
 #define CALL_MS_MAX 60000L
-#define REPLY_BYTES_MAX (64u << 20)
+#endif
+#define UPLOAD_BYTES_PER_MS 1000 /* a slow line, 1 MB/s, gets the time for its artifact */
+#define REPLY_BYTES_MAX (16u << 20)
 
 static size_t on_bytes(char *data, size_t size, size_t count, void *arg)
 {
@@ -26,10 +30,18 @@ static size_t on_bytes(char *data, size_t size, size_t count, void *arg)
     return size * count;
 }
 
-static enum err fail_curl(struct fail *f, const char *base_url, CURLcode code, const char *detail)
+/* was_connected - a deadline that passed while connecting means that nobody is there. */
+static bool was_connected(CURL *curl)
+{
+    curl_off_t us = 0;
+    return curl_easy_getinfo(curl, CURLINFO_CONNECT_TIME_T, &us) == CURLE_OK && us > 0;
+}
+
+static enum err fail_curl(struct fail *f, const char *base_url, CURLcode code, const char *detail,
+                          bool connected)
 {
     const char *why = detail[0] != '\0' ? detail : curl_easy_strerror(code);
-    switch (code) {
+    switch (code == CURLE_OPERATION_TIMEDOUT && !connected ? CURLE_COULDNT_CONNECT : code) {
     case CURLE_OPERATION_TIMEDOUT:
         return fail_set(f, ERR_TIMEOUT, "try again, or look at the master's log",
                         "no answer from the master at %s in time; %s", base_url, why);
@@ -58,7 +70,7 @@ static void set_request(CURL *curl, const char *method, const void *body, size_t
     curl_easy_setopt(curl, CURLOPT_NOPROXY, "localhost,127.0.0.1,::1");
     curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS_MAX);
-    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, CALL_MS_MAX);
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, CALL_MS_MAX + (long)(bytes / UPLOAD_BYTES_PER_MS));
     curl_easy_setopt(curl, CURLOPT_USERAGENT, "oxbow/" OXBOW_VERSION);
 }
 
@@ -77,7 +89,8 @@ enum err client_call(const char *base_url, const char *method, const char *path,
     char *url = mem_printf("%s%.*s%s", strstr(base_url, "://") != NULL ? "" : "http://",
                            (int)base_bytes, base_url, path);
     char *type = mem_printf("Content-Type: %s", content_type != NULL ? content_type : "");
-    struct curl_slist *headers = curl_slist_append(NULL, "Expect:"); /* no 100-continue round trip */
+    struct curl_slist *headers =
+        curl_slist_append(NULL, "Expect:"); /* no 100-continue round trip */
     headers = curl_slist_append(headers, type);
     struct strbuf reply = {0};
     char detail[CURL_ERROR_SIZE] = "";
@@ -91,7 +104,7 @@ enum err client_call(const char *base_url, const char *method, const char *path,
     curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, detail);
     CURLcode code = curl_easy_perform(curl);
     if (code != CURLE_OK) {
-        e = fail_curl(f, base_url, code, detail);
+        e = fail_curl(f, base_url, code, detail, was_connected(curl));
     } else {
         memset(out, 0, sizeof *out);
         curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &out->status);
