@@ -4,6 +4,7 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../env.sh"
+work=$here/work
 [ $# -gt 0 ] || set -- --workers 2
 
 # The corpus: licences, and the copyright, README and NEWS files of the installed packages.
