@@ -133,7 +133,8 @@ $(B)/bench/%.so: $(B)/bench/%.o
 
 .PHONY: tidy
 tidy: ## check the house style; clang-tidy and shellcheck too where installed
-	@TIDY_CFLAGS='$(filter-out -Werror,$(CFLAGS))' tests/tidy.sh
+	@tests/tidy.sh
+tidy: export TIDY_CFLAGS = $(filter-out -Werror -DOXBOW%,$(CFLAGS)) -DOXBOW_VERSION="0"
 
 .PHONY: format
 format: ## format the sources with clang-format
