@@ -131,6 +131,15 @@ $(B)/bench/gentext: $(B)/bench/gentext.o $(CORE)
 $(B)/bench/%.so: $(B)/bench/%.o
 	$(CC) -shared $(LDFLAGS) -o $@ $^
 
+.PHONY: demo
+demo: all ## count words on two workers of a local cluster, check the counts
+	@OXBOW_BIN=$(abspath $(B)) examples/wordcount/run.sh --workers 2
+
+.PHONY: docs
+docs: $(B)/oxbow ## write docs/PES.md and build/oxbow.schema.json from the descriptions
+	$(B)/oxbow pe show --all --format markdown >docs/PES.md
+	$(B)/oxbow pe list --schema >$(B)/oxbow.schema.json
+
 .PHONY: tidy
 tidy: ## check the house style; clang-tidy and shellcheck too where installed
 	@tests/tidy.sh

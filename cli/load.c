@@ -34,6 +34,12 @@ enum err load_read(const char *file, struct loaded *out, struct fail *f)
 {
     memset(out, 0, sizeof *out);
     enum err e = file_read(file, YAML_BYTES_MAX, &out->yaml, &out->yaml_bytes, f);
+    if (e == ERR_LIMIT) { /* a problem of the file like any other */
+        out->file = mem_dup(file);
+        diags_error(&out->diags, (struct place_at){1, 1}, mem_dup("split it"),
+                    "the file is larger than %u bytes", YAML_BYTES_MAX);
+        return ERR_OK;
+    }
     if (e != ERR_OK) {
         return e;
     }
@@ -111,6 +117,9 @@ static void report_file(struct loaded *l, const struct load_file *file)
 void load_check(struct loaded *l, const char *program)
 {
     struct fail f;
+    if (l->yaml == NULL) {
+        return; /* load_read has said why */
+    }
     l->catalog = catalog_new();
     char *builtins = describe_builtins();
     if (catalog_add(l->catalog, builtins, NULL, NULL, &f) != ERR_OK) {

@@ -2,7 +2,7 @@
 #
 # Sets OXBOW and OXBOW_MASTER_PROGRAM (the programs), SDK_CFLAGS and SDK_LIBS (to build against).
 # An environment that sets them wins; then the build of this source tree; then what is installed.
-build=${OXBOW_BUILD:-$here/../../build}
+build=${OXBOW_BIN:-$here/../../build}
 if [ -x "$build/oxbow" ]; then
     build=$(cd "$build" && pwd)
     : "${OXBOW:=$build/oxbow}" "${OXBOW_MASTER_PROGRAM:=$build/oxbow-master}"

@@ -522,14 +522,16 @@ static enum task_after chain_run(struct task *t)
         return AFTER_IDLE;
     }
     struct instance *head = c->members[0];
-    if (!head->source) {
-        return run_inputs(c);
-    }
-    uint64_t epoch = atomic_exchange(&c->inject, 0);
+    uint64_t epoch = head->source ? atomic_exchange(&c->inject, 0) : 0;
     if (epoch != 0) {
         pass_marker(head, ITEM_MARKER_CHECKPOINT, epoch);
     }
-    return run_source(c);
+    enum task_after after = head->source ? run_source(c) : run_inputs(c);
+    /* What the turn's last flush or end spilled asks for a wake-up here, or nobody would. */
+    if (after == AFTER_IDLE && c->spilled > 0 && drain_spills(c)) {
+        after = AFTER_AGAIN;
+    }
+    return after;
 }
 
 /* ---------------------------------------------------------------- other events */

@@ -1,0 +1,247 @@
+/* tests/unit/master/store_test.c - what is durable, and when.
+ *
+ * Goal:   terms grow, ids are never given twice, a plan comes back whole, a decision is there or it
+ *         is not.
+ * Method: a store in a temporary folder, closed and opened again; and one whose process is killed
+ *         between plan and decision, and right after the decision (a child that _exits). */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "core/mem.h"
+#include "master/store.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static char dir[64];
+
+static int make_dir(void **state)
+{
+    (void)state;
+    snprintf(dir, sizeof dir, "/tmp/oxbow-store-XXXXXX");
+    return mkdtemp(dir) != NULL ? 0 : -1;
+}
+
+static int remove_dir(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"oxbow.db", "oxbow.db-wal", "oxbow.db-shm"};
+    char path[128];
+    for (size_t i = 0; i < 3; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, names[i]);
+        unlink(path);
+    }
+    return rmdir(dir);
+}
+
+static struct store *open_store(void)
+{
+    struct store *s = NULL;
+    struct fail f = {0};
+    if (store_sqlite_open(dir, &s, &f) != ERR_OK) {
+        fail_msg("%s", f.what);
+    }
+    return s;
+}
+
+static struct store_instance instances[] = {{1, (char *)"a", 0, (char *)"w1", UINT64_MAX, 1},
+                                            {2, (char *)"b", 0, (char *)"w2", 77, 2}};
+static struct store_channel channels[] = {{3, (char *)"a->b", 1, 2, true}};
+
+static struct store_version sample(void)
+{
+    return (struct store_version){.topology = (char *)"t",
+                                  .version = 1,
+                                  .gen = 4,
+                                  .op = 10,
+                                  .epoch = 11,
+                                  .state = (char *)"deploying",
+                                  .yaml = (char *)"oxbow: 1\n",
+                                  .canonical = (char *)"{}",
+                                  .digest = (char *)"d",
+                                  .base_dir = (char *)"/x",
+                                  .artifacts = (char *)"{\"./p.so\":\"0\"}",
+                                  .types = (char *)"[]",
+                                  .created_at_us = 123456789,
+                                  .instances = instances,
+                                  .instance_count = 2,
+                                  .channels = channels,
+                                  .channel_count = 1};
+}
+
+struct seen {
+    unsigned count;
+    bool decided;
+    uint64_t version;
+    char state[16];
+    char final[64];
+};
+
+static void check_sample(void *arg, const struct store_version *v)
+{
+    struct seen *seen = arg;
+    seen->count++;
+    seen->decided = v->decided;
+    seen->version = v->version;
+    snprintf(seen->state, sizeof seen->state, "%s", v->state);
+    snprintf(seen->final, sizeof seen->final, "%s", v->final);
+    assert_string_equal(v->topology, "t");
+    assert_int_equal(v->gen, 4);
+    assert_int_equal(v->op, 10);
+    assert_int_equal(v->epoch, 11);
+    assert_string_equal(v->yaml, "oxbow: 1\n");
+    assert_string_equal(v->base_dir, "/x");
+    assert_string_equal(v->artifacts, "{\"./p.so\":\"0\"}");
+    assert_int_equal(v->created_at_us, 123456789);
+    assert_int_equal(v->instance_count, 2);
+    assert_true(v->instances[0].incarnation == UINT64_MAX);
+    assert_string_equal(v->instances[1].worker, "w2");
+    assert_int_equal(v->channel_count, 1);
+    assert_string_equal(v->channels[0].stream, "a->b");
+    assert_true(v->channels[0].fused);
+}
+
+static struct seen look(struct store *s)
+{
+    struct seen seen = {0};
+    struct fail f = {0};
+    assert_int_equal(s->ops->newest(s, check_sample, &seen, &f), ERR_OK);
+    return seen;
+}
+
+static void terms_grow_and_ids_are_never_given_twice(void **state)
+{
+    (void)state;
+    struct fail f = {0};
+    uint64_t last = 0, term = 0;
+    for (int round = 0; round < 3; round++) {
+        struct store *s = open_store();
+        uint64_t first;
+        assert_int_equal(s->ops->term(s), term + 1);
+        term++;
+        assert_int_equal(s->ops->reserve(s, 10, &first, &f), ERR_OK);
+        assert_true(first > last);
+        last = first + 9;
+        assert_int_equal(s->ops->reserve(s, 0, &first, &f), ERR_OK);
+        assert_int_equal(first, last + 1);
+        s->ops->close(s);
+    }
+}
+
+static void a_worker_keeps_its_id(void **state)
+{
+    (void)state;
+    struct fail f = {0};
+    uint64_t a, b, again;
+    struct store *s = open_store();
+    assert_int_equal(s->ops->worker_id(s, "w1", &a, &f), ERR_OK);
+    assert_int_equal(s->ops->worker_id(s, "w2", &b, &f), ERR_OK);
+    assert_int_not_equal(a, b);
+    s->ops->close(s);
+    s = open_store();
+    assert_int_equal(s->ops->worker_id(s, "w1", &again, &f), ERR_OK);
+    assert_int_equal(a, again);
+    s->ops->close(s);
+}
+
+static void a_plan_comes_back_whole_and_moves_through_its_states(void **state)
+{
+    (void)state;
+    struct fail f = {0};
+    struct store *s = open_store();
+    struct store_version v = sample();
+    assert_int_equal(s->ops->plan(s, &v, &f), ERR_OK);
+    assert_int_equal(s->ops->plan(s, &v, &f), ERR_IO); /* the same version twice */
+    assert_false(look(s).decided);
+    assert_int_equal(s->ops->decide(s, "t", 1, 9, &f), ERR_STALE); /* another op */
+    assert_int_equal(s->ops->decide(s, "t", 1, 10, &f), ERR_OK);
+    assert_int_equal(s->ops->state(s, "t", 1, "finished", NULL, "{\"x\":1}", &f), ERR_OK);
+    s->ops->close(s);
+    s = open_store();
+    struct seen seen = look(s);
+    assert_true(seen.decided);
+    assert_string_equal(seen.state, "finished");
+    assert_string_equal(seen.final, "{\"x\":1}");
+    assert_int_equal(s->ops->decide(s, "t", 1, 10, &f), ERR_STALE); /* it is over */
+    v.version = 2;
+    assert_int_equal(s->ops->plan(s, &v, &f), ERR_OK);
+    seen = look(s);
+    assert_int_equal(seen.count, 1);
+    assert_int_equal(seen.version, 2);
+    s->ops->close(s);
+}
+
+/* A process that dies without closing anything. */
+static void die_after(bool deciding)
+{
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct store *s = NULL;
+        struct fail f = {0};
+        struct store_version v = sample();
+        bool ok = store_sqlite_open(dir, &s, &f) == ERR_OK && s->ops->plan(s, &v, &f) == ERR_OK &&
+                  (!deciding || s->ops->decide(s, "t", 1, 10, &f) == ERR_OK);
+        _exit(ok ? 0 : 1);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
+static void killed_between_plan_and_decision_it_is_undecided(void **state)
+{
+    (void)state;
+    die_after(false);
+    struct store *s = open_store();
+    struct seen seen = look(s);
+    assert_int_equal(seen.count, 1);
+    assert_false(seen.decided);
+    s->ops->close(s);
+}
+
+static void killed_after_the_decision_it_is_decided(void **state)
+{
+    (void)state;
+    die_after(true);
+    struct store *s = open_store();
+    assert_true(look(s).decided);
+    s->ops->close(s);
+}
+
+static void a_file_that_is_no_store_is_refused_with_a_reason(void **state)
+{
+    (void)state;
+    char path[128];
+    struct store *s = NULL;
+    struct fail f = {0};
+    snprintf(path, sizeof path, "%s/oxbow.db", dir);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    for (int i = 0; i < 1000; i++) {
+        fputs("this is not a database\n", file);
+    }
+    fclose(file);
+    assert_int_not_equal(store_sqlite_open(dir, &s, &f), ERR_OK);
+    assert_true(f.what[0] != '\0');
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define IN_A_FOLDER(test) cmocka_unit_test_setup_teardown(test, make_dir, remove_dir)
+        IN_A_FOLDER(terms_grow_and_ids_are_never_given_twice),
+        IN_A_FOLDER(a_worker_keeps_its_id),
+        IN_A_FOLDER(a_plan_comes_back_whole_and_moves_through_its_states),
+        IN_A_FOLDER(killed_between_plan_and_decision_it_is_undecided),
+        IN_A_FOLDER(killed_after_the_decision_it_is_decided),
+        IN_A_FOLDER(a_file_that_is_no_store_is_refused_with_a_reason),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
