@@ -22,7 +22,8 @@ static void require(bool holds)
 
 static void expand(const struct topology *t)
 {
-    struct worker_info workers[3] = {{.slots = 64, .host = "a"}, {.slots = 8, .host = "b"},
+    struct worker_info workers[3] = {{.slots = 64, .host = "a"},
+                                     {.slots = 8, .host = "b"},
                                      {.slots = 30, .slots_used = 4, .host = "a"}};
     uint64_t id = 1;
     struct fail f;

@@ -40,10 +40,19 @@ static void bad_descriptions_are_refused(void **state)
 {
     (void)state;
     static const char *const bad[] = {
-        "", "[", "7", "null", "{}", "[7]", "{\"name\":\"A\"}", "{\"name\":7}",
+        "",
+        "[",
+        "7",
+        "null",
+        "{}",
+        "[7]",
+        "{\"name\":\"A\"}",
+        "{\"name\":7}",
         "{\"name\":\"a\",\"params\":[{\"name\":\"x\",\"type\":\"complex\"}]}",
-        "{\"name\":\"a\",\"params\":[{\"type\":\"i64\"}]}", "{\"name\":\"a\",\"params\":[7]}",
-        "{\"name\":\"a\",\"inputs\":[{}]}", "{\"name\":\"a\",\"outputs\":[{\"name\":\"a b\"}]}",
+        "{\"name\":\"a\",\"params\":[{\"type\":\"i64\"}]}",
+        "{\"name\":\"a\",\"params\":[7]}",
+        "{\"name\":\"a\",\"inputs\":[{}]}",
+        "{\"name\":\"a\",\"outputs\":[{\"name\":\"a b\"}]}",
         "[{\"name\":\"a\"},{\"name\":\"a\"}]",
         "{\"name\":\"a\",\"inputs\":[1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7,8]}",
     };

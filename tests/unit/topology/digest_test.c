@@ -1,22 +1,21 @@
 /* tests/unit/topology/digest_test.c - equal content has equal digests, and every change shows.
  *
  * Goal:   T3 of model.h, on which upgrades rely: what is equal is left alone, what differs is not.
- * Method: pairs of texts that say the same in different ways, and edits of one text that each change
- *         exactly the digests they should. */
+ * Method: pairs of texts that say the same in different ways, and edits of one text that each
+ * change exactly the digests they should. */
 #include "tests/unit/topology/model_fixture.h"
 
-static const char base[] =
-    "oxbow: 1\ntopology: t\npes:\n"
-    "  a: {use: sequence, with: {rate: 5, count: 10}}\n"
-    "  w: {use: window, with: {every: 60s}}\n"
-    "  c: {use: count, with: {by: key}}\n"
-    "  f: {use: file-sink, with: {path: x/y}}\n"
-    "streams:\n"
-    "  - {from: a, to: w}\n"
-    "  - {from: a, to: w.rules, to_all: true}\n"
-    "  - {from: w, to: c, by: key}\n"
-    "  - {from: c, to: f}\n"
-    "checkpoint: {every: 10s}\n";
+static const char base[] = "oxbow: 1\ntopology: t\npes:\n"
+                           "  a: {use: sequence, with: {rate: 5, count: 10}}\n"
+                           "  w: {use: window, with: {every: 60s}}\n"
+                           "  c: {use: count, with: {by: key}}\n"
+                           "  f: {use: file-sink, with: {path: x/y}}\n"
+                           "streams:\n"
+                           "  - {from: a, to: w}\n"
+                           "  - {from: a, to: w.rules, to_all: true}\n"
+                           "  - {from: w, to: c, by: key}\n"
+                           "  - {from: c, to: f}\n"
+                           "checkpoint: {every: 10s}\n";
 
 static void the_way_of_writing_does_not_change_a_digest(void **state)
 {

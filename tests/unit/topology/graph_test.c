@@ -55,7 +55,8 @@ static void the_text_drawing_lists_pes_with_their_streams(void **state)
 {
     struct drawn d = draw(*state);
     static const char *const logical[] = {"t: 4 PEs, 3 streams\n", "  c  count x2\n",
-                                          "    -> c  by key, seq\n", "    -> z  all-of-it: to all\n"};
+                                          "    -> c  by key, seq\n",
+                                          "    -> z  all-of-it: to all\n"};
     static const char *const placed[] = {"  c  count x2  on w1 1, w2 1\n",
                                          "    -> d  [1 channel, fused]\n", "[2 channels]",
                                          "[4 channels]"};
@@ -67,9 +68,10 @@ static void the_text_drawing_lists_pes_with_their_streams(void **state)
 static void the_dot_drawing_has_a_node_per_pe_and_an_edge_per_stream(void **state)
 {
     struct drawn d = draw(*state);
-    static const char *const parts[] = {"digraph \"t\" {", "\"s\" [shape=cds", "\"z\" [shape=cylinder",
-                                        "\"d\" -> \"c\" [label=\"by key, seq\"]",
-                                        "style=dashed", "penwidth=3"};
+    static const char *const parts[] = {
+        "digraph \"t\" {",       "\"s\" [shape=cds",
+        "\"z\" [shape=cylinder", "\"d\" -> \"c\" [label=\"by key, seq\"]",
+        "style=dashed",          "penwidth=3"};
     must_contain(graph_dot(d.t, d.g), parts, 6);
     drawn_free(&d);
 }
@@ -102,9 +104,9 @@ static void the_svg_drawing_has_a_box_per_pe_and_is_deterministic(void **state)
     char *first = graph_svg(d.t, d.g), *second = graph_svg(d.t, d.g);
     assert_string_equal(first, second);
     free(second);
-    static const char *const parts[] = {"<svg xmlns", "id=\"pe-s\"", "id=\"pe-d\"", "id=\"pe-c\"",
-                                        "id=\"pe-z\"", "class=\"e all\"", "class=\"e fused\"",
-                                        "by key, seq", "</svg>\n"};
+    static const char *const parts[] = {"<svg xmlns",        "id=\"pe-s\"", "id=\"pe-d\"",
+                                        "id=\"pe-c\"",       "id=\"pe-z\"", "class=\"e all\"",
+                                        "class=\"e fused\"", "by key, seq", "</svg>\n"};
     must_contain(first, parts, 9);
     drawn_free(&d);
 }

@@ -124,10 +124,12 @@ static void only_neighbours_one_to_one_on_shared_threads_are_fused(void **state)
     assert_false(fused_when(c, ", threads: own", "", only));
     assert_false(fused_when(c, "", ", threads: own", only));
     assert_false(fused_when(c, "", "", "fusion: off\nstreams: [{from: a, to: b}]\n"));
-    assert_false(fused_when(c, "", "", "  c: {use: null-sink}\n"
-                                       "streams: [{from: a, to: b}, {from: a, to: c}]\n"));
-    assert_false(fused_when(c, "", "", "  c: {use: sequence}\n"
-                                       "streams: [{from: a, to: b}, {from: c, to: b}]\n"));
+    assert_false(fused_when(c, "", "",
+                            "  c: {use: null-sink}\n"
+                            "streams: [{from: a, to: b}, {from: a, to: c}]\n"));
+    assert_false(fused_when(c, "", "",
+                            "  c: {use: sequence}\n"
+                            "streams: [{from: a, to: b}, {from: c, to: b}]\n"));
 }
 
 static void a_long_chain_is_cut_at_the_depth_limit(void **state)
@@ -306,7 +308,8 @@ static char *random_yaml(struct prng *p)
     strbuf_text_add(&b, HEAD "pes:\n");
     for (unsigned i = 0; i < pes; i++) {
         strbuf_printf(&b, "  p%u: {use: %s, parallelism: %u%s}\n", i, i == 0 ? "sequence" : "union",
-                      1 + (unsigned)prng_below(p, 4), prng_below(p, 5) == 0 ? ", threads: own" : "");
+                      1 + (unsigned)prng_below(p, 4),
+                      prng_below(p, 5) == 0 ? ", threads: own" : "");
     }
     strbuf_text_add(&b, "streams:\n");
     for (unsigned i = 1; i < pes; i++) {
@@ -360,7 +363,8 @@ static void random_graphs_keep_the_invariants_and_are_deterministic(void **state
         char *yaml = random_yaml(&p);
         struct topology *t = must_parse(*state, yaml);
         struct worker_info w[3] = {worker("w1", 1 + (uint32_t)prng_below(&p, 30)),
-                                   worker("w2", 1 + (uint32_t)prng_below(&p, 30)), worker("w3", 20)};
+                                   worker("w2", 1 + (uint32_t)prng_below(&p, 30)),
+                                   worker("w3", 20)};
         struct worker_info shuffled[3] = {w[2], w[0], w[1]};
         uint64_t id = 1, id2 = 1;
         struct fail f = {0};
