@@ -3,8 +3,8 @@
  * Owns:       struct pgraph.
  * Runs on:    anywhere; pure.
  * Invariants: G1 a fused channel joins two instances of one worker that are neighbours one-to-one:
- *                forward (or one instance on both sides), both on shared executors, the consumer has
- *                no other input channel and the producer's port no other stream.
+ *                forward (or one instance on both sides), both on shared executors, the consumer
+ *                has no other input channel and the producer's port no other stream.
  *             G2 per keyed stream every key group has exactly one owner instance.
  *             G3 no worker holds more instances than slots.
  *             G4 placing the same topology on the same workers gives the same graph. */
@@ -54,14 +54,14 @@ struct placer {
     void *ctx;
     enum err (*place)(void *ctx, struct pgraph *g, struct fail *f);
 };
-extern const struct placer placer_default; /* place.c: lanes of one-to-one streams stay together, the
-                                            * instances of one PE spread, then fewest hops, then
-                                            * evenly by free slots; sources and OXB_LOCAL PEs on the
-                                            * host of the first worker */
+/* The default (place.c): lanes of one-to-one streams stay together, the instances of one PE spread
+ * over workers, then fewest hops, then evenly by free slots; sources and OXB_LOCAL PEs stay on the
+ * host of the first worker they may use. */
+extern const struct placer placer_default;
 
 /* physical_expand - instances and channels of a topology, placed and fused.
- * @next_id: in/out counter for instance and channel ids.  Return: NULL with `f` set when it does not
- * fit (too few slots, no worker with the labels). */
+ * @next_id: in/out counter for instance and channel ids; unchanged on failure.
+ * Return: NULL with `f` set when it does not fit (too few slots, no worker with the labels). */
 struct pgraph *physical_expand(const struct topology *t, const struct worker_info *workers,
                                uint32_t worker_count, const struct placer *placer,
                                uint64_t *next_id, struct fail *f);
