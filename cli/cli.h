@@ -1,8 +1,8 @@
 /* cli/cli.h - what every verb gets, what a verb is, and the exit codes they share.
  *
  * Owns:       struct cli (the global options), struct verb (one entry of the verb table).
- * Why:        a verb declares its options as data, so that parsing, checking and --help are one piece
- *             of code (cli/options.c) and read the same everywhere. */
+ * Why:        a verb declares its options as data, so that parsing, checking and --help are one
+ *             piece of code (cli/options.c) and read the same everywhere. */
 #ifndef OXB_CLI_CLI_H
 #define OXB_CLI_CLI_H
 
@@ -18,7 +18,7 @@
 
 enum exit_code {
     EXIT_DONE = 0,
-    EXIT_FAILED = 1,      /* it ran and failed */
+    EXIT_FAILED = 1, /* it ran and failed */
     EXIT_USAGE = 2,
     EXIT_REFUSED = 3,     /* invalid or not allowed; nothing changed */
     EXIT_UNREACHABLE = 4, /* no master answers */
@@ -43,21 +43,21 @@ enum option_kind {
     OPTION_CHOICE,  /* const char *, one word of `choices` */
 };
 
-struct option {             /* array ends with name == NULL */
-    const char *name;       /* "--workers" */
+struct option {       /* array ends with name == NULL */
+    const char *name; /* "--workers" */
     enum option_kind kind;
-    size_t offset;          /* of the field in the verb's options struct */
-    const char *value;      /* "N", for --help; NULL for flags */
-    const char *doc;        /* NULL: works but is not shown */
-    uint32_t min, max;      /* OPTION_COUNT */
-    const char *choices;    /* OPTION_CHOICE: "text dot svg" */
+    size_t offset;       /* of the field in the verb's options struct */
+    const char *value;   /* "N", for --help; NULL for flags */
+    const char *doc;     /* NULL: works but is not shown */
+    uint32_t min, max;   /* OPTION_COUNT */
+    const char *choices; /* OPTION_CHOICE: "text dot svg" */
 };
 
 struct verb {
     const char *name;
-    const char *usage;      /* "validate FILE" */
-    const char *brief;      /* one line, for the list */
-    const char *help;       /* starts with an example */
+    const char *usage; /* "validate FILE" */
+    const char *brief; /* one line, for the list */
+    const char *help;  /* starts with an example */
     unsigned args_min, args_max;
     const struct option *options; /* may be NULL */
     size_t options_bytes;         /* the struct is zeroed before parsing */

@@ -22,8 +22,8 @@ struct client_reply {
  * @path:         starts with '/', already escaped.
  * @content_type: of the body; NULL without one.
  * Return: ERR_OK for every HTTP status (look at out->status); ERR_CLOSED when nobody is there;
- *         ERR_TIMEOUT when somebody is but does not answer; ERR_LIMIT for a reply
- *         beyond 16 MiB; ERR_INVALID for a malformed URL. */
+ *         ERR_TIMEOUT when somebody is but does not answer; ERR_LIMIT for a reply beyond 16 MiB;
+ * ERR_INVALID for a malformed URL. */
 MUST_CHECK enum err client_call(const char *base_url, const char *method, const char *path,
                                 const char *content_type, const void *body, size_t bytes,
                                 struct client_reply *out, struct fail *f);

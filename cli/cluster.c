@@ -1,7 +1,7 @@
 /* cli/cluster.c - a whole local cluster as child processes: one master, some workers.
  *
- * Why:        workers print their one `ready` line and the tuples of stdout-sink on the same stdout,
- *             so it comes here by a pipe and goes on in whole lines.
+ * Why:        workers print their one `ready` line and the tuples of stdout-sink on the same
+ *             stdout, so it comes here by a pipe and goes on in whole lines.
  * See:        tests/unit/cli/cluster_test.c */
 #include "cli/cluster.h"
 
@@ -43,7 +43,7 @@ static char *program_path(const char *program, const char *name)
 /* run_child - in the forked process: never returns. */
 static _Noreturn void run_child(pid_t parent, char *const *argv, int out_fd, int log_fd)
 {
-    setpgid(0, 0); /* K2 */
+    setpgid(0, 0);                    /* K2 */
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* K1 */
     if (getppid() != parent) {
         _exit(127);
@@ -94,8 +94,9 @@ static enum err start_master(struct cluster *c, const struct cluster_options *o,
     char *program = program_path(o->program, "oxbow-master");
     char *data = mem_printf("%s/master", c->data);
     const char *http = o->http != NULL ? o->http : "127.0.0.1:0";
-    char *const argv[] = {program,       (char *)"--data", data,         (char *)"--listen",
-                          (char *)"127.0.0.1:0", (char *)"--http", (char *)http, NULL};
+    char *const argv[] = {
+        program,          (char *)"--data", data, (char *)"--listen", (char *)"127.0.0.1:0",
+        (char *)"--http", (char *)http,     NULL};
     enum err e = spawn(c, &c->children[0], argv, f);
     mem_free(program);
     mem_free(data);
@@ -171,8 +172,8 @@ static enum err make_data(struct cluster *c, const char *data, struct fail *f)
     if (mkdtemp(c->data) == NULL) {
         mem_free(c->data);
         c->data = NULL;
-        return fail_set(f, ERR_IO, "set TMPDIR or give --data", "cannot make a temporary folder: %s",
-                        strerror(errno));
+        return fail_set(f, ERR_IO, "set TMPDIR or give --data",
+                        "cannot make a temporary folder: %s", strerror(errno));
     }
     c->temporary = true;
     return ERR_OK;
@@ -347,8 +348,11 @@ static void print_tail(const char *path, const char *name, unsigned lines, FILE 
         }
     }
     fprintf(out, "last lines of %s:\n", name);
-    for (char *line = strtok(start, "\n"); line != NULL; line = strtok(NULL, "\n")) {
-        fprintf(out, "  %s\n", line);
+    while (*start != '\0') {
+        int width = (int)strcspn(start, "\n");
+        fprintf(out, "  %.*s\n", width, start);
+        start += width;
+        start += *start == '\n' ? 1 : 0;
     }
 }
 

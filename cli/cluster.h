@@ -17,9 +17,9 @@
 #include <sys/types.h>
 
 struct cluster_options {
-    const char *program;  /* path of `oxbow`: its siblings are tried before $PATH */
-    const char *http;     /* HOST:PORT of the master's HTTP; NULL: any free port */
-    const char *data;     /* NULL: a temporary folder */
+    const char *program; /* path of `oxbow`: its siblings are tried before $PATH */
+    const char *http;    /* HOST:PORT of the master's HTTP; NULL: any free port */
+    const char *data;    /* NULL: a temporary folder */
     unsigned workers;
     const volatile sig_atomic_t *interrupts; /* starting gives up when it is not 0 */
 };
@@ -29,19 +29,19 @@ struct child {
     pid_t pid;                     /* 0: not started, or reaped */
     int status;                    /* as waitpid gave it; valid if ended */
     bool ready, ended;
-    int out_fd;                    /* its stdout; -1: closed */
-    char *log_path;                /* its stderr */
-    struct strbuf line;            /* stdout not yet a whole line */
+    int out_fd;         /* its stdout; -1: closed */
+    char *log_path;     /* its stderr */
+    struct strbuf line; /* stdout not yet a whole line */
 };
 
 struct cluster {
     char *data;
     bool temporary;
-    struct child *children;        /* [0] the master, then the workers */
+    struct child *children; /* [0] the master, then the workers */
     unsigned child_count;
-    char *control;                 /* HOST:PORT of the master */
-    char *url;                     /* of the master's HTTP */
-    struct strbuf output;          /* whole lines of the workers' stdout, for the caller to take */
+    char *control;        /* HOST:PORT of the master */
+    char *url;            /* of the master's HTTP */
+    struct strbuf output; /* whole lines of the workers' stdout, for the caller to take */
 };
 
 /* cluster_start - start everything and wait until all are ready.  On failure call cluster_logs for
@@ -51,7 +51,7 @@ MUST_CHECK enum err cluster_start(struct cluster *c, const struct cluster_option
 /* cluster_pump - wait up to timeout_ms for output, append it to c->output, reap what ended. */
 void cluster_pump(struct cluster *c, int timeout_ms);
 const struct child *cluster_dead(const struct cluster *c); /* the first that ended; NULL */
-char *child_end_text(const struct child *child);           /* "was killed by signal 9"; caller frees */
+char *child_end_text(const struct child *child);           /* "was killed by signal 9"; owned */
 /* cluster_logs - the last lines that each child wrote to its log. */
 void cluster_logs(const struct cluster *c, unsigned lines, FILE *out);
 /* cluster_stop - SIGTERM, and SIGKILL after grace_ms; the rest of the output is in c->output. */

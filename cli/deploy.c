@@ -17,8 +17,10 @@ struct deploy_options {
 };
 
 static const struct option deploy_option_list[] = {
-    {.name = "--timeout", .kind = OPTION_SECONDS,
-     .offset = offsetof(struct deploy_options, timeout_us), .value = "S",
+    {.name = "--timeout",
+     .kind = OPTION_SECONDS,
+     .offset = offsetof(struct deploy_options, timeout_us),
+     .value = "S",
      .doc = "how long to wait until it runs (60)"},
     {.name = NULL},
 };
@@ -29,10 +31,11 @@ const struct verb verb_deploy = {
     .name = "deploy",
     .usage = "deploy FILE [--timeout S]",
     .brief = "start a topology, wait until it runs",
-    .help = "Example: oxbow deploy access.yaml\n\n"
-            "Uploads the plug-ins that the file names, hands the topology to the master and waits\n"
-            "until it runs.  Paths in the file are relative to the file.  Exit code 3 with the\n"
-            "problems when the master refuses it, 5 when it does not run in time (it is not undone).",
+    .help =
+        "Example: oxbow deploy access.yaml\n\n"
+        "Uploads the plug-ins that the file names, hands the topology to the master and\n"
+        "waits until it runs.  Paths in the file are relative to the file.  Exit code 3 with the\n"
+        "problems when the master refuses it, 5 when it does not run in time (not undone).",
     .args_min = 1,
     .args_max = 1,
     .options = deploy_option_list,
@@ -44,7 +47,8 @@ static unsigned count_instances(const json_t *topology)
 {
     size_t i, count = 0;
     json_t *pe;
-    json_array_foreach (json_object_get(topology, "pes"), i, pe) {
+    json_array_foreach(json_object_get(topology, "pes"), i, pe)
+    {
         count += json_array_size(json_object_get(pe, "instances"));
     }
     return (unsigned)count;

@@ -9,8 +9,8 @@
 /* A description is the JSON object of pe/registry.h. */
 void describe_list(const json_t *types, FILE *out, bool color);
 void describe_text(const json_t *type, FILE *out, bool color);
-void describe_markdown(const json_t *type, FILE *out);          /* a `##` section */
-void describe_all_markdown(const json_t *types, FILE *out);     /* the whole of docs/PES.md */
-const char *describe_kind(const json_t *type);                  /* source, transform, sink */
+void describe_markdown(const json_t *type, FILE *out);      /* a `##` section */
+void describe_all_markdown(const json_t *types, FILE *out); /* the whole of docs/PES.md */
+const char *describe_kind(const json_t *type);              /* source, transform, sink */
 
 #endif

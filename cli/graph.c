@@ -16,8 +16,12 @@ struct graph_options {
 };
 
 static const struct option graph_option_list[] = {
-    {.name = "--format", .kind = OPTION_CHOICE, .offset = offsetof(struct graph_options, format),
-     .value = "FORMAT", .choices = "text dot svg json", .doc = "text (default), dot, svg, json"},
+    {.name = "--format",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct graph_options, format),
+     .value = "FORMAT",
+     .choices = "text dot svg json",
+     .doc = "text (default), dot, svg, json"},
     {.name = NULL},
 };
 
@@ -28,8 +32,8 @@ const struct verb verb_graph = {
     .usage = "graph FILE|NAME [--format text|dot|svg|json]",
     .brief = "draw a topology file, or a running topology",
     .help = "Example: oxbow graph access.yaml --format svg >access.svg\n\n"
-            "Draws the PEs and streams of a topology file, or of the running topology NAME with its\n"
-            "instances and rates.  With `-o json` the format is json.",
+            "Draws the PEs and streams of a topology file, or of the running topology NAME with\n"
+            "its instances and rates.  With `-o json` the format is json.",
     .args_min = 1,
     .args_max = 1,
     .options = graph_option_list,

@@ -51,7 +51,7 @@ enum err load_read(const char *file, struct loaded *out, struct fail *f)
     for (size_t i = 0; i < out->file_count; i++) {
         const char *use = json_string_value(json_array_get(names, i));
         out->files[i].use = mem_dup(use);
-        out->files[i].path = file_join(out->base_dir, use);
+        out->files[i].path = file_join(out->base_dir, strncmp(use, "./", 2) == 0 ? use + 2 : use);
         digest_file(&out->files[i]);
     }
     json_decref(names);

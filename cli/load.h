@@ -8,24 +8,24 @@
 #include "core/sha256.h"
 #include "topology/model.h"
 
-struct load_file {               /* one plug-in that the YAML names */
-    char *use;                   /* as written, without `:symbol` */
-    char *path;                  /* absolute */
+struct load_file {                 /* one plug-in that the YAML names */
+    char *use;                     /* as written, without `:symbol` */
+    char *path;                    /* absolute */
     char digest[SHA256_HEX_BYTES]; /* valid if !missing */
-    bool missing;                /* it cannot be read or described: `why` */
+    bool missing;                  /* it cannot be read or described: `why` */
     struct fail why;
 };
 
 struct loaded {
-    char *file;                  /* as the user named it */
+    char *file; /* as the user named it */
     char *yaml;
     size_t yaml_bytes;
-    char *base_dir;              /* absolute */
+    char *base_dir; /* absolute */
     struct load_file *files;
     size_t file_count;
     struct diags diags;
-    struct catalog *catalog;     /* after load_check */
-    struct topology *topology;   /* after load_check; NULL when diags has errors */
+    struct catalog *catalog;   /* after load_check */
+    struct topology *topology; /* after load_check; NULL when diags has errors */
 };
 
 /* load_read - the text, and the files it names with their digests.  Problems of the YAML are in

@@ -1,8 +1,8 @@
 /* cli/new.c - `oxbow new pe NAME`, `oxbow new topology NAME`: a small complete start to edit.
  *
  * Invariants: N1 nothing that exists is overwritten.
- * Why:        what is written builds, runs and passes its test as it is, so that the first change is
- *             the user's own.  The texts are in cli/templates.c. */
+ * Why:        what is written builds, runs and passes its test as it is, so that the first change
+ *             is the user's own.  The texts are in cli/templates.c. */
 #include "cli/print.h"
 #include "cli/templates.h"
 #include "core/file.h"
@@ -30,13 +30,10 @@ const struct verb verb_new = {
     .run = run_new,
 };
 
-
-
-static int write_template(struct cli *cli, const char *path, const char *template,
-                          const char *name)
+static int write_template(struct cli *cli, const char *path, const char *template, const char *name)
 {
     struct fail f = {0};
-    char *sdk = file_dir_of(cli->program); /* headers and library of a build that is not installed */
+    char *sdk = file_dir_of(cli->program); /* of a build that is not installed */
     char *text = template_fill(template, name, sdk);
     int code = EXIT_DONE;
     if (access(path, F_OK) == 0) {

@@ -5,9 +5,9 @@
 #include "cli/cli.h"
 
 struct command {
-    const struct verb *verb;         /* NULL when none was given */
-    void *options;                   /* of verb->options_bytes; owned */
-    char *args[CLI_ARGS_MAX];        /* borrowed from argv */
+    const struct verb *verb;  /* NULL when none was given */
+    void *options;            /* of verb->options_bytes; owned */
+    char *args[CLI_ARGS_MAX]; /* borrowed from argv */
     unsigned arg_count;
     bool help;
     bool version;
@@ -24,7 +24,7 @@ void command_fini(struct command *c); /* accepts a zeroed command */
 const struct verb *options_find_verb(const struct verb *const *verbs, const char *name);
 /* options_unknown_verb - print the error with the nearest name.  Return: EXIT_USAGE. */
 int options_unknown_verb(struct cli *cli, const struct verb *const *verbs, const char *name);
-void options_help(FILE *out, const struct verb *const *verbs);      /* of the program */
+void options_help(FILE *out, const struct verb *const *verbs); /* of the program */
 void options_help_verb(FILE *out, const struct verb *verb);
 
 #endif

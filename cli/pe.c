@@ -18,11 +18,19 @@ struct pe_options {
 };
 
 static const struct option pe_option_list[] = {
-    {.name = "--all", .kind = OPTION_FLAG, .offset = offsetof(struct pe_options, all),
+    {.name = "--all",
+     .kind = OPTION_FLAG,
+     .offset = offsetof(struct pe_options, all),
      .doc = "with show: every built-in PE"},
-    {.name = "--format", .kind = OPTION_CHOICE, .offset = offsetof(struct pe_options, format),
-     .value = "FORMAT", .choices = "text markdown", .doc = "text (default) or markdown"},
-    {.name = "--schema", .kind = OPTION_FLAG, .offset = offsetof(struct pe_options, schema),
+    {.name = "--format",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct pe_options, format),
+     .value = "FORMAT",
+     .choices = "text markdown",
+     .doc = "text (default) or markdown"},
+    {.name = "--schema",
+     .kind = OPTION_FLAG,
+     .offset = offsetof(struct pe_options, schema),
      .doc = "with list: the JSON Schema of the topology format instead"},
     {.name = NULL},
 };
@@ -75,7 +83,8 @@ static int refuse_name(struct cli *cli, const json_t *types, const char *name)
     const char *names[TYPES_MAX];
     size_t i, count = 0;
     json_t *type;
-    json_array_foreach (types, i, type) {
+    json_array_foreach(types, i, type)
+    {
         if (count < TYPES_MAX) {
             names[count++] = json_text_of(type, "name");
         }
@@ -102,7 +111,8 @@ static json_t *select_types(struct cli *cli, const char *name, int *code)
     if (name == NULL) {
         return types;
     }
-    json_array_foreach (types, i, type) {
+    json_array_foreach(types, i, type)
+    {
         if (strcmp(json_text_of(type, "name"), name) == 0) {
             json_t *one = json_pack("[O]", type);
             json_decref(types);
@@ -120,15 +130,16 @@ static void show(struct cli *cli, const json_t *types, const struct pe_options *
     size_t i;
     json_t *type;
     if (cli->json) {
-        cli_print_json(cli->out, json_array_size(types) == 1 && !o->all ? json_array_get(types, 0)
-                                                                        : types);
+        cli_print_json(cli->out,
+                       json_array_size(types) == 1 && !o->all ? json_array_get(types, 0) : types);
         return;
     }
     if (markdown && o->all) {
         describe_all_markdown(types, cli->out);
         return;
     }
-    json_array_foreach (types, i, type) {
+    json_array_foreach(types, i, type)
+    {
         fputs(i > 0 ? "\n" : "", cli->out);
         if (markdown) {
             describe_markdown(type, cli->out);
@@ -177,8 +188,8 @@ static int run_pe(struct cli *cli, const void *options, char **args, unsigned ar
         return run_list(cli, o);
     }
     if (strcmp(args[0], "show") != 0 || (name == NULL) == !o->all) {
-        cli_error(cli, "`oxbow pe` does not know that", "it takes `list`, `show NAME` or `show --all`",
-                  "see `oxbow pe --help`");
+        cli_error(cli, "`oxbow pe` does not know that",
+                  "it takes `list`, `show NAME` or `show --all`", "see `oxbow pe --help`");
         return EXIT_USAGE;
     }
     int code = EXIT_DONE;

@@ -12,7 +12,7 @@
 #include <string.h>
 
 static const char *const style_codes[] = {
-    [TABLE_PLAIN] = "", [TABLE_GOOD] = "\033[32m", [TABLE_WARN] = "\033[33m",
+    [TABLE_PLAIN] = "",       [TABLE_GOOD] = "\033[32m", [TABLE_WARN] = "\033[33m",
     [TABLE_BAD] = "\033[31m", [TABLE_DIM] = "\033[2m",
 };
 
@@ -57,7 +57,8 @@ int cli_refused(struct cli *cli, const struct client_reply *r, const char *file)
     const json_t *diags = json_object_get(error, "diags");
     size_t i;
     json_t *diag;
-    json_array_foreach (diags, i, diag) {
+    json_array_foreach(diags, i, diag)
+    {
         print_diag(cli, diag, file != NULL ? file : "topology");
     }
     char *status = mem_printf("the master answered with status %ld", r->status);
@@ -213,8 +214,7 @@ void table_print(const struct table *t, FILE *out, bool color)
         bool styled = color && t->cells[i].style != TABLE_PLAIN;
         fputs(c > 0 ? "  " : "", out);
         fputs(styled ? style_codes[t->cells[i].style] : "", out);
-        print_padded(out, t->cells[i].text, widths[c], t->heads[c][0] == '>',
-                     c + 1 == t->columns);
+        print_padded(out, t->cells[i].text, widths[c], t->heads[c][0] == '>', c + 1 == t->columns);
         fputs(styled ? "\033[0m" : "", out);
         fputs(c + 1 == t->columns ? "\n" : "", out);
     }
@@ -259,7 +259,7 @@ enum table_style state_style(const char *state)
         const char *state;
         enum table_style style;
     } styles[] = {
-        {"running", TABLE_GOOD},   {"up", TABLE_GOOD},      {"finished", TABLE_GOOD},
+        {"running", TABLE_GOOD},   {"up", TABLE_GOOD},       {"finished", TABLE_GOOD},
         {"deploying", TABLE_WARN}, {"draining", TABLE_WARN}, {"stopped", TABLE_DIM},
         {"ended", TABLE_DIM},      {"failed", TABLE_BAD},    {"lost", TABLE_BAD},
     };

@@ -22,10 +22,10 @@ void cli_print_json(FILE *out, const json_t *document); /* indented, one newline
 
 /* ---- numbers ---- */
 #define NUMBER_TEXT_BYTES 32
-void number_count(uint64_t n, char out[NUMBER_TEXT_BYTES]);      /* 1,234,567 */
+void number_count(uint64_t n, char out[NUMBER_TEXT_BYTES]);       /* 1,234,567 */
 void number_rate(double per_second, char out[NUMBER_TEXT_BYTES]); /* 0  12.5  980  52.0k  1.2M */
-void number_share(double share, char out[NUMBER_TEXT_BYTES]);    /* 0..1 -> 31% */
-void number_us(double us, char out[NUMBER_TEXT_BYTES]);          /* 12 us  2.0 ms  1.5 s */
+void number_share(double share, char out[NUMBER_TEXT_BYTES]);     /* 0..1 -> 31% */
+void number_us(double us, char out[NUMBER_TEXT_BYTES]);           /* 12 us  2.0 ms  1.5 s */
 
 /* ---- tables ---- */
 enum table_style { TABLE_PLAIN, TABLE_GOOD, TABLE_WARN, TABLE_BAD, TABLE_DIM };
@@ -37,14 +37,14 @@ struct table_cell {
 
 struct table {
     unsigned columns;
-    const char *const *heads;  /* [columns]; a head that starts with '>' aligns right */
-    struct table_cell *cells;  /* [rows][columns] */
-    size_t used, capacity;     /* cells */
+    const char *const *heads; /* [columns]; a head that starts with '>' aligns right */
+    struct table_cell *cells; /* [rows][columns] */
+    size_t used, capacity;    /* cells */
 };
 
 void table_init(struct table *t, const char *const *heads, unsigned columns);
 void table_fini(struct table *t);
-void table_cell(struct table *t, const char *text);               /* the next one, row by row */
+void table_cell(struct table *t, const char *text); /* the next one, row by row */
 void table_styled(struct table *t, const char *text, enum table_style style);
 void table_print(const struct table *t, FILE *out, bool color);
 void table_markdown(const struct table *t, FILE *out);

@@ -1,4 +1,4 @@
-/* cli/progress.c - how a run is going: a live block on a terminal, a line now and then elsewhere.
+/* cli/progress.c - how a run is going: a live block on a terminal, a line at times elsewhere.
  *
  * Why:        without a terminal nothing is repainted: a log should hold whole lines.
  * See:        tests/unit/cli/view_test.c */
@@ -46,7 +46,8 @@ static char *pes_text(const json_t *topology, bool color, unsigned *lines)
     struct table t;
     table_init(&t, heads, sizeof heads / sizeof heads[0]);
     *lines = 1;
-    json_array_foreach (json_object_get(topology, "pes"), i, pe) {
+    json_array_foreach(json_object_get(topology, "pes"), i, pe)
+    {
         if (i == LIVE_PES_MAX) {
             break;
         }

@@ -1,4 +1,4 @@
-/* cli/progress.h - how a run is going: a live block on a terminal, a line now and then elsewhere. */
+/* cli/progress.h - how a run is going: a live block on a terminal, a line at times elsewhere. */
 #ifndef OXB_CLI_PROGRESS_H
 #define OXB_CLI_PROGRESS_H
 
@@ -8,12 +8,12 @@
 #include <stdio.h>
 
 struct progress {
-    FILE *out;            /* stderr */
-    bool live;            /* a terminal: repaint in place */
+    FILE *out; /* stderr */
+    bool live; /* a terminal: repaint in place */
     bool color;
-    uint64_t started_us;  /* monotonic */
-    uint64_t shown_us;    /* when last; 0: never */
-    unsigned lines;       /* painted, to be painted over */
+    uint64_t started_us; /* monotonic */
+    uint64_t shown_us;   /* when last; 0: never */
+    unsigned lines;      /* painted, to be painted over */
 };
 
 void progress_init(struct progress *p, FILE *out, bool live, bool color);

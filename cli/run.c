@@ -33,12 +33,23 @@ struct run_options {
 };
 
 static const struct option run_option_list[] = {
-    {.name = "--workers", .kind = OPTION_COUNT, .offset = offsetof(struct run_options, workers),
-     .value = "N", .min = 1, .max = WORKERS_MAX, .doc = "worker processes (1)"},
-    {.name = "--http", .kind = OPTION_TEXT, .offset = offsetof(struct run_options, http),
-     .value = "HOST:PORT", .doc = "where the master serves HTTP (a free port of 127.0.0.1)"},
-    {.name = "--data", .kind = OPTION_TEXT, .offset = offsetof(struct run_options, data),
-     .value = "DIR", .doc = "keep data and logs there (a temporary folder, removed at the end)"},
+    {.name = "--workers",
+     .kind = OPTION_COUNT,
+     .offset = offsetof(struct run_options, workers),
+     .value = "N",
+     .min = 1,
+     .max = WORKERS_MAX,
+     .doc = "worker processes (1)"},
+    {.name = "--http",
+     .kind = OPTION_TEXT,
+     .offset = offsetof(struct run_options, http),
+     .value = "HOST:PORT",
+     .doc = "where the master serves HTTP (a free port of 127.0.0.1)"},
+    {.name = "--data",
+     .kind = OPTION_TEXT,
+     .offset = offsetof(struct run_options, data),
+     .value = "DIR",
+     .doc = "keep data and logs there (a temporary folder, removed at the end)"},
     {.name = NULL},
 };
 
@@ -48,12 +59,13 @@ const struct verb verb_run = {
     .name = "run",
     .usage = "run FILE [--workers N] [--http HOST:PORT] [--data DIR]",
     .brief = "run one topology on a local cluster of its own",
-    .help = "Example: oxbow run access.yaml --workers 2\n\n"
-            "Starts a master and workers as processes of this machine, runs the topology and shows\n"
-            "its progress on stderr.  Ends when every source has ended and all is drained, or on\n"
-            "Ctrl-C after a drain; a second Ctrl-C ends at once.  What stdout-sink writes goes to\n"
-            "stdout.  With `-o json` stdout holds the final status document alone, and what\n"
-            "stdout-sink writes goes to stderr.  Exit code 1 when the topology fails.",
+    .help =
+        "Example: oxbow run access.yaml --workers 2\n\n"
+        "Starts a master and workers as processes of this machine, runs the topology and shows\n"
+        "its progress on stderr.  Ends when every source has ended and all is drained, or on\n"
+        "Ctrl-C after a drain; a second Ctrl-C ends at once.  What stdout-sink writes goes to\n"
+        "stdout.  With `-o json` stdout holds the final status document alone, and what\n"
+        "stdout-sink writes goes to stderr.  Exit code 1 when the topology fails.",
     .args_min = 1,
     .args_max = 1,
     .options = run_option_list,
@@ -65,13 +77,13 @@ struct run {
     struct cli *cli;
     struct cluster cluster;
     struct progress progress;
-    char *name;           /* of the topology */
-    char *path;           /* of its status document */
-    json_t *topology;     /* the newest document; NULL before the first */
+    char *name;       /* of the topology */
+    char *path;       /* of its status document */
+    json_t *topology; /* the newest document; NULL before the first */
     uint64_t started_us;
     uint64_t next_poll_us;
     int drains_asked;
-    bool output_closed;   /* our reader has gone */
+    bool output_closed; /* our reader has gone */
 };
 
 static void on_signal(int number)
@@ -210,13 +222,13 @@ static void print_summary(struct run *r, uint64_t ended_us)
 static int run_topology(struct run *r, const struct loaded *l)
 {
     uint64_t version = 0;
+    r->started_us = clock_now_us();
     int code = submit_topology(r->cli, l, &r->name, &version);
     if (code != EXIT_DONE) {
         return code;
     }
     r->path = mem_printf("/v1/topologies/%s", r->name);
-    r->started_us = clock_now_us();
-    r->next_poll_us = r->started_us + POLL_US_MIN;
+    r->next_poll_us = clock_now_us() + POLL_US_MIN;
     r->progress.started_us = r->started_us;
     if (!r->cli->json && r->progress.live) {
         fprintf(r->cli->err, "%s on %u worker%s; status: oxbow --master %s status %s\n", r->name,

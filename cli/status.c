@@ -15,10 +15,14 @@ struct status_options {
 };
 
 static const struct option status_option_list[] = {
-    {.name = "--watch", .kind = OPTION_FLAG, .offset = offsetof(struct status_options, watch),
+    {.name = "--watch",
+     .kind = OPTION_FLAG,
+     .offset = offsetof(struct status_options, watch),
      .doc = "again every second, until Ctrl-C"},
-    {.name = "--every", .kind = OPTION_SECONDS,
-     .offset = offsetof(struct status_options, every_us), .value = "S",
+    {.name = "--every",
+     .kind = OPTION_SECONDS,
+     .offset = offsetof(struct status_options, every_us),
+     .value = "S",
      .doc = "with --watch: how often (1)"},
     {.name = NULL},
 };

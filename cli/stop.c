@@ -12,10 +12,14 @@ struct stop_options {
 };
 
 static const struct option stop_option_list[] = {
-    {.name = "--now", .kind = OPTION_FLAG, .offset = offsetof(struct stop_options, now),
+    {.name = "--now",
+     .kind = OPTION_FLAG,
+     .offset = offsetof(struct stop_options, now),
      .doc = "without draining: what is under way is dropped"},
-    {.name = "--timeout", .kind = OPTION_SECONDS,
-     .offset = offsetof(struct stop_options, timeout_us), .value = "S",
+    {.name = "--timeout",
+     .kind = OPTION_SECONDS,
+     .offset = offsetof(struct stop_options, timeout_us),
+     .value = "S",
      .doc = "how long to wait (for ever); the stop goes on after that"},
     {.name = NULL},
 };

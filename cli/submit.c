@@ -13,7 +13,7 @@
 #include <string.h>
 #include <time.h>
 
-#define POLL_MS_MIN 20  /* the first look: a small topology runs at once */
+#define POLL_MS_MIN 20 /* the first look: a small topology runs at once */
 #define POLL_MS_MAX 250
 
 static int upload(struct cli *cli, const struct load_file *file)
@@ -26,8 +26,8 @@ static int upload(struct cli *cli, const struct load_file *file)
     }
     struct client_reply reply;
     char *path = mem_printf("/v1/artifacts/%s", file->digest);
-    enum err e = client_call(cli->master, "PUT", path, "application/octet-stream", data, bytes,
-                             &reply, &f);
+    enum err e =
+        client_call(cli->master, "PUT", path, "application/octet-stream", data, bytes, &reply, &f);
     mem_free(path);
     mem_free(data);
     if (e != ERR_OK) {
@@ -97,8 +97,8 @@ int submit_wait(struct cli *cli, const char *name, const char *states, uint64_t 
     uint64_t started_us = clock_now_us();
     char *path = mem_printf("/v1/topologies/%s", name);
     int code = EXIT_DONE;
-    for (uint64_t wait_ms = POLL_MS_MIN;; wait_ms = wait_ms * 2 > POLL_MS_MAX ? POLL_MS_MAX
-                                                                              : wait_ms * 2) {
+    for (uint64_t wait_ms = POLL_MS_MIN;;
+         wait_ms = wait_ms * 2 > POLL_MS_MAX ? POLL_MS_MAX : wait_ms * 2) {
         json_t *topology = NULL;
         code = cli_get(cli, path, &topology);
         if (code != EXIT_DONE) {
@@ -110,8 +110,8 @@ int submit_wait(struct cli *cli, const char *name, const char *states, uint64_t 
         }
         if (timeout_us != 0 && clock_now_us() - started_us > timeout_us) {
             char *what = mem_printf("%s is still %s", name, json_text_of(topology, "state"));
-            char *hint = mem_printf("look with `oxbow status %s`, or wait longer with --timeout",
-                                    name);
+            char *hint =
+                mem_printf("look with `oxbow status %s`, or wait longer with --timeout", name);
             cli_error(cli, what, "the time given has passed", hint);
             mem_free(what);
             mem_free(hint);

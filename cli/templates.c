@@ -1,7 +1,7 @@
 /* cli/templates.c - the texts that `oxbow new` writes.
  *
  * Why:        kept as C strings so that the program is one file to install.
- * See:        tests/unit/cli/templates_test.c; the end-to-end tests build and run what they make. */
+ * See:        tests/unit/cli/view_test.c */
 #include "cli/templates.h"
 
 #include "core/mem.h"
@@ -115,22 +115,21 @@ const char template_pe_test[] =
     "    return failed;\n"
     "}\n";
 
-const char template_pe_yaml[] =
-    "# oxbow run topology.yaml\n"
-    "oxbow: 1\n"
-    "topology: @NAME@\n"
-    "pes:\n"
-    "  numbers:\n"
-    "    use: sequence\n"
-    "    with: {count: 5}\n"
-    "  @NAME@:\n"
-    "    use: ./@NAME@.so\n"
-    "    with: {factor: 10}\n"
-    "  show:\n"
-    "    use: stdout-sink\n"
-    "streams:\n"
-    "  - {from: numbers, to: @NAME@}\n"
-    "  - {from: @NAME@, to: show}\n";
+const char template_pe_yaml[] = "# oxbow run topology.yaml\n"
+                                "oxbow: 1\n"
+                                "topology: @NAME@\n"
+                                "pes:\n"
+                                "  numbers:\n"
+                                "    use: sequence\n"
+                                "    with: {count: 5}\n"
+                                "  @NAME@:\n"
+                                "    use: ./@NAME@.so\n"
+                                "    with: {factor: 10}\n"
+                                "  show:\n"
+                                "    use: stdout-sink\n"
+                                "streams:\n"
+                                "  - {from: numbers, to: @NAME@}\n"
+                                "  - {from: @NAME@, to: show}\n";
 
 const char template_pe_make[] =
     "# make: @NAME@.so   make test: without a cluster   make run: topology.yaml\n"

@@ -54,8 +54,8 @@ static void print_totals(const struct loaded *l, FILE *out)
 {
     size_t warnings = l->diags.count - l->diags.errors;
     if (l->diags.errors > 0) {
-        fprintf(out, "%zu error%s, %zu warning%s", l->diags.errors,
-                l->diags.errors == 1 ? "" : "s", warnings, warnings == 1 ? "" : "s");
+        fprintf(out, "%zu error%s, %zu warning%s", l->diags.errors, l->diags.errors == 1 ? "" : "s",
+                warnings, warnings == 1 ? "" : "s");
         if (l->diags.dropped > 0) {
             fprintf(out, "; %zu more not shown", l->diags.dropped);
         }
@@ -91,11 +91,10 @@ json_t *validate_json(const struct loaded *l)
     for (size_t i = 0; i < d->count; i++) {
         json_t *hint = d->items[i].hint != NULL ? json_string(d->items[i].hint) : json_null();
         json_array_append_new(
-            problems,
-            json_pack("{s:s, s:i, s:i, s:s, s:o}", "level",
-                      d->items[i].level == DIAG_ERROR ? "error" : "warning", "line",
-                      (int)d->items[i].at.line, "column", (int)d->items[i].at.column, "message",
-                      d->items[i].message, "hint", hint));
+            problems, json_pack("{s:s, s:i, s:i, s:s, s:o}", "level",
+                                d->items[i].level == DIAG_ERROR ? "error" : "warning", "line",
+                                (int)d->items[i].at.line, "column", (int)d->items[i].at.column,
+                                "message", d->items[i].message, "hint", hint));
     }
     json_t *document = json_pack("{s:s, s:b, s:I, s:I, s:o}", "file", l->file, "ok",
                                  l->topology != NULL, "errors", (json_int_t)d->errors, "warnings",
@@ -115,8 +114,8 @@ int validate_refuse(struct cli *cli, const struct loaded *l)
     char *text = diags_text(&l->diags, l->file);
     fputs(text, cli->err);
     mem_free(text);
-    char *what = mem_printf("%s has %zu error%s", l->file, l->diags.errors,
-                            l->diags.errors == 1 ? "" : "s");
+    char *what =
+        mem_printf("%s has %zu error%s", l->file, l->diags.errors, l->diags.errors == 1 ? "" : "s");
     cli_error(cli, what, "nothing was changed", "correct the lines above");
     mem_free(what);
     return EXIT_REFUSED;

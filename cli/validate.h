@@ -1,4 +1,4 @@
-/* cli/validate.h - the problems of a topology file, as text or JSON; shared by the verbs that load. */
+/* cli/validate.h - the problems of a topology file, as text or JSON. */
 #ifndef OXB_CLI_VALIDATE_H
 #define OXB_CLI_VALIDATE_H
 

@@ -41,7 +41,7 @@ static void cell_state(struct table *t, const char *state)
 
 void view_topologies(const json_t *topologies, FILE *out, bool color)
 {
-    static const char *const heads[] = {"TOPOLOGY", ">VERSION", "STATE",  ">PES",
+    static const char *const heads[] = {"TOPOLOGY",   ">VERSION", "STATE",  ">PES",
                                         ">INSTANCES", ">WORKERS", "CREATED"};
     struct table t;
     size_t i;
@@ -51,7 +51,8 @@ void view_topologies(const json_t *topologies, FILE *out, bool color)
         return;
     }
     table_init(&t, heads, COUNT_OF(heads));
-    json_array_foreach (topologies, i, topology) {
+    json_array_foreach(topologies, i, topology)
+    {
         const json_t *workers = json_object_get(topology, "workers");
         char text[NUMBER_TEXT_BYTES];
         table_cell(&t, json_text_of(topology, "name"));
@@ -74,7 +75,8 @@ static char *labels_text(const json_t *labels)
     char *text = mem_dup("");
     const char *key;
     json_t *value;
-    json_object_foreach ((json_t *)labels, key, value) {
+    json_object_foreach((json_t *)labels, key, value)
+    {
         char *longer = mem_printf("%s%s%s=%s", text, text[0] != '\0' ? "," : "", key,
                                   json_string_value(value) != NULL ? json_string_value(value) : "");
         mem_free(text);
@@ -85,9 +87,9 @@ static char *labels_text(const json_t *labels)
 
 void view_workers(const json_t *workers, FILE *out, bool color)
 {
-    static const char *const heads[] = {"WORKER", "STATE",    "ADDRESS", ">SLOTS", ">USED",
-                                        ">THREADS", "GPU",    ">PID",    "VERSION", ">AGE MS",
-                                        "LABELS"};
+    static const char *const heads[] = {"WORKER",  "STATE",    "ADDRESS", ">SLOTS",
+                                        ">USED",   ">THREADS", "GPU",     ">PID",
+                                        "VERSION", ">AGE MS",  "LABELS"};
     struct table t;
     size_t i;
     json_t *worker;
@@ -96,7 +98,8 @@ void view_workers(const json_t *workers, FILE *out, bool color)
         return;
     }
     table_init(&t, heads, COUNT_OF(heads));
-    json_array_foreach (workers, i, worker) {
+    json_array_foreach(workers, i, worker)
+    {
         char *labels = labels_text(json_object_get(worker, "labels"));
         char pid[NUMBER_TEXT_BYTES];
         snprintf(pid, sizeof pid, "%" PRIu64, json_count_of(worker, "pid"));
@@ -137,7 +140,8 @@ static char *workers_text(const json_t *pe) /* "w1,w2", each once */
     char *text = mem_dup("");
     size_t i;
     json_t *instance;
-    json_array_foreach (json_object_get(pe, "instances"), i, instance) {
+    json_array_foreach(json_object_get(pe, "instances"), i, instance)
+    {
         const char *worker = json_text_of(instance, "worker");
         if (worker[0] != '\0' && !list_has(text, worker)) {
             char *longer = mem_printf("%s%s%s", text, text[0] != '\0' ? "," : "", worker);
@@ -154,7 +158,8 @@ static const char *pe_state(const json_t *pe)
     const char *state = "-";
     size_t i;
     json_t *instance;
-    json_array_foreach (json_object_get(pe, "instances"), i, instance) {
+    json_array_foreach(json_object_get(pe, "instances"), i, instance)
+    {
         const char *its = json_text_of(instance, "state");
         if (strcmp(its, "failed") == 0) {
             return its;
@@ -168,14 +173,15 @@ static const char *pe_state(const json_t *pe)
 
 static void view_pes(const json_t *topology, FILE *out, bool color)
 {
-    static const char *const heads[] = {"PE",     "USE",   ">INST", "WORKERS",  "STATE",
-                                        ">IN",    ">OUT",  ">IN/S", ">OUT/S",   ">BUSY",
+    static const char *const heads[] = {"PE",       "USE",     ">INST", "WORKERS", "STATE",
+                                        ">IN",      ">OUT",    ">IN/S", ">OUT/S",  ">BUSY",
                                         ">BLOCKED", ">ERRORS", ">P99"};
     struct table t;
     size_t i;
     json_t *pe;
     table_init(&t, heads, COUNT_OF(heads));
-    json_array_foreach (json_object_get(topology, "pes"), i, pe) {
+    json_array_foreach(json_object_get(topology, "pes"), i, pe)
+    {
         char text[NUMBER_TEXT_BYTES];
         char *workers = workers_text(pe);
         table_cell(&t, json_text_of(pe, "name"));
@@ -201,13 +207,15 @@ static void view_pes(const json_t *topology, FILE *out, bool color)
 
 static void view_streams(const json_t *topology, FILE *out, bool color)
 {
-    static const char *const heads[] = {"STREAM", "PARTITIONING", ">CHANNELS", ">TUPLES",
-                                        ">RATE/S", ">DEPTH", ">GAPS", ">REPEATS", ">REORDERED"};
+    static const char *const heads[] = {"STREAM",  "PARTITIONING", ">CHANNELS",
+                                        ">TUPLES", ">RATE/S",      ">DEPTH",
+                                        ">GAPS",   ">REPEATS",     ">REORDERED"};
     struct table t;
     size_t i;
     json_t *stream;
     table_init(&t, heads, COUNT_OF(heads));
-    json_array_foreach (json_object_get(topology, "streams"), i, stream) {
+    json_array_foreach(json_object_get(topology, "streams"), i, stream)
+    {
         char *how = mem_printf("%s%s", json_text_of(stream, "partitioning"),
                                json_is_true(json_object_get(stream, "fused")) ? ", fused" : "");
         table_cell(&t, json_text_of(stream, "name"));
@@ -247,8 +255,8 @@ void view_topology(const json_t *topology, FILE *out, bool color)
     if (json_is_object(error)) {
         fprintf(out, "failed: %s%s%s%s%s\n", json_text_of(error, "message"),
                 json_text_of(error, "where")[0] != '\0' ? "; at " : "",
-                json_text_of(error, "where"),
-                json_text_of(error, "hint")[0] != '\0' ? "; " : "", json_text_of(error, "hint"));
+                json_text_of(error, "where"), json_text_of(error, "hint")[0] != '\0' ? "; " : "",
+                json_text_of(error, "hint"));
     }
     fputc('\n', out);
     view_pes(topology, out, color);
@@ -260,7 +268,8 @@ static bool has_stream(const json_t *topology, const char *end, const char *pe)
 {
     size_t i;
     json_t *stream;
-    json_array_foreach (json_object_get(topology, "streams"), i, stream) {
+    json_array_foreach(json_object_get(topology, "streams"), i, stream)
+    {
         const char *at = json_text_of(stream, end);
         size_t bytes = strcspn(at, "."); /* `parse.errors` names a port of parse */
         if (strlen(pe) == bytes && memcmp(at, pe, bytes) == 0) {
@@ -275,7 +284,8 @@ struct view_totals view_totals_of(const json_t *topology)
     struct view_totals totals = {0};
     size_t i;
     json_t *pe;
-    json_array_foreach (json_object_get(topology, "pes"), i, pe) {
+    json_array_foreach(json_object_get(topology, "pes"), i, pe)
+    {
         const char *name = json_text_of(pe, "name");
         if (!has_stream(topology, "to", name)) { /* a source */
             totals.in += json_count_of(pe, "tuples_out");

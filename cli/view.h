@@ -13,8 +13,8 @@ void view_workers(const json_t *workers, FILE *out, bool color);
 
 /* view_totals_of - what entered by the sources and what reached the sinks. */
 struct view_totals {
-    uint64_t in, out;          /* tuples */
-    double rate_in, rate_out;  /* per second */
+    uint64_t in, out;         /* tuples */
+    double rate_in, rate_out; /* per second */
 };
 struct view_totals view_totals_of(const json_t *topology);
 

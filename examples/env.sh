@@ -1,4 +1,5 @@
-# examples/env.sh - finds Oxbow for the examples: sourced, after `here` is set to the example's folder.
+# shellcheck shell=sh
+# examples/env.sh - finds Oxbow for the examples: sourced, with `here` set to the example's folder.
 #
 # Sets OXBOW and OXBOW_MASTER_PROGRAM (the programs), SDK_CFLAGS and SDK_LIBS (to build against).
 # An environment that sets them wins; then the build of this source tree; then what is installed.

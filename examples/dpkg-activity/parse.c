@@ -1,4 +1,5 @@
-/* parse.c - turns lines of dpkg.log into tuples; lines it cannot read leave by the port `errors`.
+/* examples/dpkg-activity/parse.c - turns lines of dpkg.log into tuples; lines it cannot read leave
+ * by the port `errors`.
  *
  *   2026-11-22 17:26:01 install tree:amd64 <none> 2.1.0-1
  *   2026-11-22 17:26:01 status half-configured tree:amd64 2.1.0-1
@@ -13,8 +14,8 @@
 #include <string.h>
 #include <time.h>
 
-enum { OUT_AT, OUT_DAY, OUT_ACTION, OUT_PACKAGE };  /* fields of the port `out` */
-enum { ERRORS_LINE, ERRORS_WHY };                   /* fields of the port `errors` */
+enum { OUT_AT, OUT_DAY, OUT_ACTION, OUT_PACKAGE }; /* fields of the port `out` */
+enum { ERRORS_LINE, ERRORS_WHY };                  /* fields of the port `errors` */
 
 struct self {
     unsigned line; /* field number in the input */
@@ -127,7 +128,8 @@ static const struct oxb_port inputs[] = {
     {.name = NULL},
 };
 static const struct oxb_port outputs[] = {
-    {.name = "out", .schema = "at: time, day: str, action: str, package: str",
+    {.name = "out",
+     .schema = "at: time, day: str, action: str, package: str",
      .doc = "one tuple per line; the package is empty where the line names none"},
     {.name = "errors", .schema = "line: str, why: str", .doc = "lines that cannot be read"},
     {.name = NULL},

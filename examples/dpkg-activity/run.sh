@@ -16,7 +16,8 @@ echo "log: $log, $(wc -l <"$work/dpkg.log") lines"
 "$OXBOW" run "$here/topology.yaml" "$@"
 
 # The same by other means.
-good='/^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8} [^ ]/'
+# Without {4}: the awk of Debian does not know it.
+good='/^[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] [0-9:]+ [^ ]/'
 awk "$good"' { a = $3 == "status" ? $4 : $3; n[a]++ } END { for (k in n) print k, n[k] }' \
     "$work/dpkg.log" | LC_ALL=C sort >"$work/actions.want"
 awk "$good"' { n[$1]++ } END { for (k in n) print k, n[k] }' "$work/dpkg.log" |

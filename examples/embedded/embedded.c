@@ -1,5 +1,5 @@
-/* embedded.c - a program with a stream engine inside: it joins a cluster as a worker, feeds a
- * topology by function calls and gets the results by function calls.
+/* examples/embedded/embedded.c - a program with a stream engine inside: it joins a cluster as a
+ * worker, feeds a topology by function calls and gets the results by function calls.
  *
  *   embedded MASTER_HOST:PORT ORDERS
  *
@@ -36,8 +36,7 @@ static void on_batch(void *arg, const struct oxb_batch *batch) /* NULL: the end 
     } else {
         const int64_t *customers = oxb_i64s(batch, RESULT_CUSTOMER);
         const int64_t *sums = oxb_i64s(batch, RESULT_SUM);
-        OXB_EACH(batch, i)
-        {
+        OXB_EACH (batch, i) {
             if (customers[i] >= 0 && customers[i] < CUSTOMERS) {
                 r->sums[customers[i]] = sums[i];
                 r->count++;
@@ -83,7 +82,8 @@ static int check(struct results *r, const int64_t want[CUSTOMERS])
 int main(int argc, char **argv)
 {
     struct results results = {
-        .mutex = PTHREAD_MUTEX_INITIALIZER, .ended_changed = PTHREAD_COND_INITIALIZER,
+        .mutex = PTHREAD_MUTEX_INITIALIZER,
+        .ended_changed = PTHREAD_COND_INITIALIZER,
     };
     int64_t want[CUSTOMERS] = {0};
     char err[256] = "";
@@ -96,7 +96,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "error: cannot register the feed and the collector\n");
         return 1;
     }
-    struct oxb_worker_options options = {.master = argv[1], .name = "embedded", .data = "work/data"};
+    struct oxb_worker_options options = {
+        .master = argv[1], .name = "embedded", .data = "work/data"};
     struct oxb_worker *worker = oxb_worker_start(&options, err, sizeof err);
     if (worker == NULL) {
         fprintf(stderr, "error: %s\n", err);

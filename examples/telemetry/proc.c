@@ -1,4 +1,5 @@
-/* proc.c - a source that reads /proc at an interval: processor, memory and load of this machine.
+/* examples/telemetry/proc.c - a source that reads /proc at an interval: processor, memory and load
+ * of this machine.
  *
  * It never blocks: it samples, sets a timer for the next time and says OXB_IDLE; the engine calls
  * produce again when the timer is due. */
@@ -18,8 +19,8 @@ struct cpu {
 
 struct self {
     uint64_t interval_us;
-    int64_t left;         /* samples still to take; < 0: endless */
-    uint64_t due_us;      /* monotonic time of the next sample; 0: at once */
+    int64_t left;    /* samples still to take; < 0: endless */
+    uint64_t due_us; /* monotonic time of the next sample; 0: at once */
     struct cpu last;
     char text[FILE_BYTES_MAX];
 };
@@ -66,7 +67,7 @@ static int sample_cpu(struct oxb_pe *pe)
     }
     struct cpu now = {0, 0};
     char *p = self->text + strcspn(self->text, " "); /* behind the word `cpu` */
-    for (unsigned i = 0; i < 8; i++) {  /* user nice system idle iowait irq softirq steal */
+    for (unsigned i = 0; i < 8; i++) { /* user nice system idle iowait irq softirq steal */
         uint64_t ticks = strtoull(p, &p, 10);
         now.total += ticks;
         now.busy += i == 3 || i == 4 ? 0 : ticks;
@@ -130,14 +131,23 @@ static int produce(struct oxb_pe *pe, uint32_t rows_max)
 }
 
 static const struct oxb_param params[] = {
-    {.name = "interval", .type = OXB_P_DURATION, .fallback = "1s", .min = 1000, .max = 3.6e9,
+    {.name = "interval",
+     .type = OXB_P_DURATION,
+     .fallback = "1s",
+     .min = 1000,
+     .max = 3.6e9,
      .doc = "time between samples"},
-    {.name = "count", .type = OXB_P_I64, .fallback = "0", .min = 0, .max = 1e9,
+    {.name = "count",
+     .type = OXB_P_I64,
+     .fallback = "0",
+     .min = 0,
+     .max = 1e9,
      .doc = "samples to take; 0: until it is stopped"},
     {.name = NULL},
 };
 static const struct oxb_port outputs[] = {
-    {.name = "out", .schema = "at: time, metric: str, value: f64",
+    {.name = "out",
+     .schema = "at: time, metric: str, value: f64",
      .doc = "cpu (0..1), mem_total_kib, mem_available_kib, load1 per sample"},
     {.name = NULL},
 };

@@ -4,6 +4,7 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../env.sh"
+work=$here/work
 
 # shellcheck disable=SC2086 # the flags are several words
 $CC -O2 -Wall -Wextra -shared -fPIC "$here/proc.c" $SDK_CFLAGS -o "$work/proc.so"

@@ -4,12 +4,16 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../env.sh"
+work=$here/work
 [ $# -gt 0 ] || set -- --workers 2
 
-# The corpus: licences and copyright files of the installed packages.
-find /usr/share/common-licenses /usr/share/doc -type f -readable \
-    ! -name '*.gz' ! -name '*.png' ! -name '*.pdf' -size -512k -print0 2>/dev/null |
-    sort -z | xargs -0 cat | LC_ALL=C tr -d '\000' >"$work/corpus.txt"
+# The corpus: licences, and the copyright, README and NEWS files of the installed packages.
+{
+    find /usr/share/common-licenses -type f -readable -print0
+    find /usr/share/doc -type f -readable \
+        \( -name copyright -o -name 'README*' -o -name 'NEWS*' \) \
+        ! -name '*.gz' -size -100k -print0
+} 2>/dev/null | sort -z | xargs -0 cat | LC_ALL=C tr -d '\000' >"$work/corpus.txt"
 echo "corpus: $(wc -l <"$work/corpus.txt") lines, $(wc -c <"$work/corpus.txt") bytes"
 
 "$OXBOW" run "$here/topology.yaml" "$@"

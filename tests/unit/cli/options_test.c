@@ -21,26 +21,48 @@ struct sample_options {
 };
 
 static const struct option sample_list[] = {
-    {.name = "--quick", .kind = OPTION_FLAG, .offset = offsetof(struct sample_options, quick),
+    {.name = "--quick",
+     .kind = OPTION_FLAG,
+     .offset = offsetof(struct sample_options, quick),
      .doc = "quickly"},
-    {.name = "--workers", .kind = OPTION_COUNT, .offset = offsetof(struct sample_options, workers),
-     .value = "N", .min = 1, .max = 8, .doc = "how many"},
-    {.name = "--http", .kind = OPTION_TEXT, .offset = offsetof(struct sample_options, http),
-     .value = "ADDRESS", .doc = "where"},
-    {.name = "--format", .kind = OPTION_CHOICE, .offset = offsetof(struct sample_options, format),
-     .value = "F", .choices = "text dot svg", .doc = "how"},
-    {.name = "--timeout", .kind = OPTION_SECONDS,
-     .offset = offsetof(struct sample_options, timeout_us), .value = "S", .doc = "how long"},
+    {.name = "--workers",
+     .kind = OPTION_COUNT,
+     .offset = offsetof(struct sample_options, workers),
+     .value = "N",
+     .min = 1,
+     .max = 8,
+     .doc = "how many"},
+    {.name = "--http",
+     .kind = OPTION_TEXT,
+     .offset = offsetof(struct sample_options, http),
+     .value = "ADDRESS",
+     .doc = "where"},
+    {.name = "--format",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct sample_options, format),
+     .value = "F",
+     .choices = "text dot svg",
+     .doc = "how"},
+    {.name = "--timeout",
+     .kind = OPTION_SECONDS,
+     .offset = offsetof(struct sample_options, timeout_us),
+     .value = "S",
+     .doc = "how long"},
     {.name = NULL},
 };
 
 static const struct verb sample = {
-    .name = "sample", .usage = "sample FILE", .brief = "does it", .help = "Example: oxbow sample f",
-    .args_min = 1, .args_max = 2, .options = sample_list,
+    .name = "sample",
+    .usage = "sample FILE",
+    .brief = "does it",
+    .help = "Example: oxbow sample f",
+    .args_min = 1,
+    .args_max = 2,
+    .options = sample_list,
     .options_bytes = sizeof(struct sample_options),
 };
-static const struct verb plain = {.name = "plain", .usage = "plain", .brief = "does that",
-                                  .help = "Example: oxbow plain"};
+static const struct verb plain = {
+    .name = "plain", .usage = "plain", .brief = "does that", .help = "Example: oxbow plain"};
 static const struct verb *const verbs[] = {&sample, &plain, NULL};
 
 struct parsed {
@@ -48,20 +70,24 @@ struct parsed {
     struct command command;
     char *errors;
     int code;
+    char line[512]; /* cut into words */
 };
 
 static void parse(struct parsed *p, const char *line) /* words separated by one blank */
 {
-    static char copy[512];
     char *argv[32] = {(char *)"oxbow"};
     int argc = 1;
     size_t bytes = 0;
     memset(p, 0, sizeof *p);
     p->cli.master = "default";
     p->cli.err = open_memstream(&p->errors, &bytes);
-    snprintf(copy, sizeof copy, "%s", line);
-    for (char *word = strtok(copy, " "); word != NULL; word = strtok(NULL, " ")) {
+    snprintf(p->line, sizeof p->line, "%s", line);
+    for (char *word = p->line; word != NULL && *word != '\0';) {
         argv[argc++] = word;
+        word = strchr(word, ' ');
+        if (word != NULL) {
+            *word++ = '\0';
+        }
     }
     p->code = options_parse(&p->cli, verbs, argc, argv, &p->command);
     fclose(p->cli.err);
@@ -106,8 +132,9 @@ static void every_kind_of_option_is_read(void **state)
 static void global_options_stand_before_or_after_the_verb(void **state)
 {
     (void)state;
-    static const char *const lines[] = {"--master m:1 -o json sample f", "sample f -ojson --master=m:1",
-                                        "-o json sample --master m:1 f", "sample --output json f --master m:1"};
+    static const char *const lines[] = {
+        "--master m:1 -o json sample f", "sample f -ojson --master=m:1",
+        "-o json sample --master m:1 f", "sample --output json f --master m:1"};
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
         struct parsed p;
         parse(&p, lines[i]);
@@ -152,7 +179,8 @@ static void what_is_not_understood_is_refused(void **state)
 {
     (void)state;
     refuses("smaple f", "error: unknown verb `smaple`; did you mean `sample`?\n");
-    refuses("xyzzy-something", "error: unknown verb `xyzzy-something`; see `oxbow --help` for the verbs\n");
+    refuses("xyzzy-something",
+            "error: unknown verb `xyzzy-something`; see `oxbow --help` for the verbs\n");
     refuses("sample f --worker 2", "error: unknown option `--worker`; did you mean `--workers`?\n");
     refuses("sample f --workers 9",
             "error: `9` is no value for --workers; use a whole number, 1..8\n");

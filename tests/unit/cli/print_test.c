@@ -12,30 +12,27 @@
 
 #include <cmocka.h>
 
-static char *text;
-static size_t text_bytes;
+struct memory {
+    char *text;
+    size_t bytes;
+};
 
-static FILE *memory(void)
+static void text_is(struct memory *m, const char *want)
 {
-    return open_memstream(&text, &text_bytes);
-}
-
-static void text_is(const char *want)
-{
-    assert_string_equal(text, want);
-    free(text);
-    text = NULL;
+    assert_string_equal(m->text, want);
+    free(m->text);
 }
 
 static void an_error_names_what_why_and_what_to_do(void **state)
 {
     (void)state;
-    struct cli cli = {.err = memory()};
+    struct memory m;
+    struct cli cli = {.err = open_memstream(&m.text, &m.bytes)};
     cli_error(&cli, "a", "b", "c");
     cli_error(&cli, "a", NULL, "c");
     cli_error(&cli, "a", "", NULL);
     fclose(cli.err);
-    text_is("error: a; b; c\nerror: a; c\nerror: a\n");
+    text_is(&m, "error: a; b; c\nerror: a; c\nerror: a\n");
 }
 
 static void the_kind_of_failure_chooses_the_exit_code(void **state)
@@ -49,25 +46,27 @@ static void the_kind_of_failure_chooses_the_exit_code(void **state)
         {ERR_NOTFOUND, EXIT_REFUSED},   {ERR_IO, EXIT_FAILED},       {ERR_NOMEM, EXIT_FAILED},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct cli cli = {.err = memory()};
+        struct memory m;
+        struct cli cli = {.err = open_memstream(&m.text, &m.bytes)};
         struct fail f = {.code = cases[i].code, .what = "w", .hint = "h"};
         assert_int_equal(cli_fail(&cli, &f), cases[i].want);
         fclose(cli.err);
-        text_is("error: w; h\n");
+        text_is(&m, "error: w; h\n");
     }
 }
 
 static void a_refusal_prints_its_diagnostics_with_the_file(void **state)
 {
     (void)state;
-    struct cli cli = {.err = memory()};
+    struct memory m;
+    struct cli cli = {.err = open_memstream(&m.text, &m.bytes)};
     struct client_reply r = {.status = 422};
     r.json = json_pack("{s:{s:s, s:s, s:[{s:s, s:i, s:i, s:s, s:s}]}}", "error", "message",
                        "topology refused", "hint", "correct it", "diags", "level", "error", "line",
                        3, "column", 7, "message", "unknown PE", "hint", "count?");
     assert_int_equal(cli_refused(&cli, &r, "a.yaml"), EXIT_REFUSED);
     fclose(cli.err);
-    text_is("a.yaml:3:7: unknown PE (count?)\nerror: topology refused; correct it\n");
+    text_is(&m, "a.yaml:3:7: unknown PE (count?)\nerror: topology refused; correct it\n");
     client_reply_fini(&r);
 }
 
@@ -118,25 +117,26 @@ static void fill(struct table *t)
 static void a_table_aligns_its_columns(void **state)
 {
     (void)state;
+    struct memory m;
     struct table t;
     fill(&t);
-    FILE *out = memory();
+    FILE *out = open_memstream(&m.text, &m.bytes);
     table_print(&t, out, false);
     fclose(out);
-    text_is("NAME        COUNT  WHAT\n"
-            "a       1,000,000  x|y\n"
-            "longer          2  \n");
-    out = memory();
+    text_is(&m, "NAME        COUNT  WHAT\n"
+                "a       1,000,000  x|y\n"
+                "longer          2  \n");
+    out = open_memstream(&m.text, &m.bytes);
     table_print(&t, out, true);
     fclose(out);
-    text_is("NAME        COUNT  WHAT\n"
-            "a       1,000,000  \033[32mx|y\033[0m\n"
-            "longer          2  \n");
-    out = memory();
+    text_is(&m, "NAME        COUNT  WHAT\n"
+                "a       1,000,000  \033[32mx|y\033[0m\n"
+                "longer          2  \n");
+    out = open_memstream(&m.text, &m.bytes);
     table_markdown(&t, out);
     fclose(out);
-    text_is("| name | count | what |\n|---|---:|---|\n| a | 1,000,000 | x\\|y |\n"
-            "| longer | 2 |  |\n");
+    text_is(&m, "| name | count | what |\n|---|---:|---|\n| a | 1,000,000 | x\\|y |\n"
+                "| longer | 2 |  |\n");
     table_fini(&t);
 }
 

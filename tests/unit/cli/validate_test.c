@@ -117,7 +117,7 @@ static void a_missing_plug_in_is_told_once_where_it_is_named(void **state)
     const char *at = strstr(v.text, place);
     assert_non_null(at);
     assert_non_null(strstr(at, "No such file"));
-    assert_null(strstr(at + 1, "./missing.so: cannot"));
+    assert_int_equal(v.l.diags.errors, 1);
     validated_fini(&v);
     mem_free(place);
 }
