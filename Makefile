@@ -12,8 +12,10 @@ SAN ?=
 PREFIX ?= /usr/local
 DESTDIR ?=
 VERSION := 0.1.0
+JOBS = $(if $(findstring j,$(filter-out --%,$(MAKEFLAGS))),,-j$(shell nproc))
 
-FLAVOUR := $(if $(SAN),/$(SAN))$(if $(findstring clang,$(CC)),/clang)
+comma := ,
+FLAVOUR := $(if $(SAN),/$(subst $(comma),-,$(SAN)))$(if $(findstring clang,$(CC)),/clang)
 B := build$(FLAVOUR)
 ARCH_FLAGS := $(if $(filter x86_64,$(shell uname -m)),-march=x86-64-v2)
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
@@ -44,32 +46,42 @@ CLI := $(call src,$(filter-out cli/main.c,$(wildcard cli/*.c)))
 LIB := $(CORE) $(PE) $(NET) $(WORKER)
 SUPPORT := $(call src,tests/support/*.c)
 UNIT := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/*/*_test.c))
-BENCH := $(patsubst %.c,$(B)/%.o,$(wildcard bench/*.c))
+E2E_TOOLS := $(patsubst %.c,$(B)/%,$(wildcard tests/e2e/*.c))
+FUZZ := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/*_fuzz.c))
+BENCH := $(call src,$(filter-out bench/gentext.c bench/%_bench.c,$(wildcard bench/*.c)))
+BENCH_PROGRAMS := $(B)/bench/oxbow-bench $(B)/bench/gentext $(B)/bench/bench_pes.so \
+                  $(patsubst %.c,$(B)/%,$(wildcard bench/*_bench.c))
 PROGRAMS := $(B)/oxbow $(B)/oxbow-master $(B)/oxbow-worker $(B)/liboxbow.a $(B)/liboxbow.so
 
 .PHONY: all
 all: deps-quiet ## build the programs and the library into build/
-	@$(MAKE) --no-print-directory programs
+	@$(MAKE) --no-print-directory $(JOBS) programs
 
 .PHONY: programs
 programs: $(PROGRAMS) $(B)/oxbow.pc $(B)/include/oxbow/pe.h
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
+	@echo "  CC $<"
+	@$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
 
 $(B)/liboxbow.a: $(LIB)
 	@rm -f $@
-	ar rcs $@ $^
+	@echo "  AR $@"
+	@ar rcs $@ $^
 $(B)/liboxbow.so: $(LIB)
-	$(CC) -shared $(LDFLAGS) -Wl,-soname,liboxbow.so.1 -o $@ $^ $(LIBS)
+	@echo "  LD $@"
+	@$(CC) -shared $(LDFLAGS) -Wl,-soname,liboxbow.so.1 -o $@ $^ $(LIBS)
 	@ln -sf liboxbow.so $(@D)/liboxbow.so.1
 $(B)/oxbow-worker: $(B)/worker/main.o $(LIB)
-	$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(LIBS)
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(LIBS)
 $(B)/oxbow-master: $(B)/master/main.o $(MASTER) $(TOPOLOGY) $(NET) $(PE) $(CORE)
-	$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(LIBS)
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(LIBS)
 $(B)/oxbow: $(B)/cli/main.o $(CLI) $(TOPOLOGY) $(NET) $(PE) $(CORE)
-	$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(LIBS)
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(LIBS)
 $(B)/include/oxbow/pe.h: pe/pe.h
 	@mkdir -p $(@D)
 	@ln -sf $(abspath $<) $@
@@ -79,10 +91,74 @@ $(B)/oxbow.pc: Makefile
 
 # ---- tests
 $(B)/tests/unit/%_test: $(B)/tests/unit/%_test.o $(SUPPORT) $(MASTER) $(CLI) $(TOPOLOGY) $(LIB)
-	$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(LIBS) -lcmocka
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(LIBS) -lcmocka
+.PHONY: test
+test: all ## run everything below up to e2e; ends with `N passed, N failed`
+	@$(MAKE) --no-print-directory $(JOBS) test-programs
+	@tests/run.sh $(UNIT) $(filter-out %/lib.sh %/run.sh,$(wildcard tests/e2e/*.sh))
+.PHONY: test-programs
+test-programs: programs $(UNIT) $(E2E_TOOLS) $(B)/bench/gentext
 .PHONY: unit
 unit: $(UNIT) ## build and run the unit tests
-	@for t in $(UNIT); do echo "== $$t"; "$$t"; done
+	@tests/run.sh $(UNIT)
+.PHONY: e2e
+e2e: programs $(E2E_TOOLS) $(B)/bench/gentext ## run the end-to-end tests; T="wordcount ..." picks
+	@tests/e2e/run.sh $(T)
+$(B)/tests/e2e/%: $(B)/tests/e2e/%.o $(CORE)
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+# Fuzzers need clang, so they are a flavour of their own.
+FUZZ_SECONDS ?= 60
+.PHONY: fuzz fuzz-build
+fuzz: ## run each fuzzer for FUZZ_SECONDS (60); needs clang
+	@echo 'int LLVMFuzzerTestOneInput(void); int LLVMFuzzerTestOneInput(void) { return 0; }' | \
+	  clang -x c -fsanitize=fuzzer - -o /dev/null 2>/dev/null || { echo \
+	  "fuzz: clang with libFuzzer is missing; apt-get install clang libclang-rt-dev"; exit 1; }
+	@$(MAKE) --no-print-directory $(JOBS) fuzz-build CC=clang SAN=fuzzer-no-link,address
+	@for f in $(basename $(notdir $(FUZZ))); do \
+	  mkdir -p build/fuzz/$$f tests/fuzz/corpus/$$f; echo "== $$f"; \
+	  build/fuzzer-no-link-address/clang/tests/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) \
+	    -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix=build/fuzz/$$f- \
+	    build/fuzz/$$f tests/fuzz/corpus/$$f; done
+	@echo "fuzz: $(words $(FUZZ)) fuzzers, no crash"
+fuzz-build: $(FUZZ)
+$(B)/tests/fuzz/%_fuzz: $(B)/tests/fuzz/%_fuzz.o $(SUPPORT) $(MASTER) $(CLI) $(TOPOLOGY) $(LIB)
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
+
+# ---- measuring: floors get the flags of a program built for this machine alone
+.PHONY: bench
+bench: programs $(BENCH_PROGRAMS) ## measure throughput and latency beside hand-written C
+	@$(B)/bench/oxbow-bench $(BENCH_ARGS)
+$(B)/bench/floor_%.o: ARCH_FLAGS = -march=native
+$(B)/bench/oxbow-bench: $(BENCH) $(PE) $(CORE)
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+$(B)/bench/gentext: $(B)/bench/gentext.o $(CORE)
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+$(B)/bench/%_bench: $(B)/bench/%_bench.o $(PE) $(CORE)
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+$(B)/bench/%.so: $(B)/bench/%.o
+	@echo "  LD $@"
+	@$(CC) -shared $(LDFLAGS) -o $@ $^
+
+.PHONY: demo
+demo: all ## count words on two workers of a local cluster, check the counts
+	@OXBOW_BIN=$(abspath $(B)) examples/wordcount/run.sh --workers 2
+
+.PHONY: docs
+docs: $(B)/oxbow ## write docs/PES.md and build/oxbow.schema.json from the descriptions
+	$(B)/oxbow pe show --all --format markdown >docs/PES.md
+	$(B)/oxbow pe list --schema >$(B)/oxbow.schema.json
+
+.PHONY: tidy
+tidy: ## check the house style; clang-tidy and shellcheck too where installed
+	@tests/tidy.sh
+tidy: export TIDY_CFLAGS = $(filter-out -Werror -DOXBOW%,$(CFLAGS)) -DOXBOW_VERSION="0"
 
 .PHONY: format
 format: ## format the sources with clang-format
@@ -99,6 +175,17 @@ deps: ## install the packages that are missing (Debian, Ubuntu)
 	DEBIAN_FRONTEND=noninteractive $$run apt-get install -y -qq --no-install-recommends $$missing
 deps-quiet:
 	@$(MAKE) --no-print-directory deps
+
+.PHONY: install
+install: programs ## copy programs, library and header to PREFIX (/usr/local) below DESTDIR
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin include/oxbow lib/pkgconfig)
+	install -m 755 $(B)/oxbow $(B)/oxbow-master $(B)/oxbow-worker $(DESTDIR)$(PREFIX)/bin
+	install -m 644 $(B)/liboxbow.a $(DESTDIR)$(PREFIX)/lib
+	install -m 755 $(B)/liboxbow.so $(DESTDIR)$(PREFIX)/lib/liboxbow.so.1
+	ln -sf liboxbow.so.1 $(DESTDIR)$(PREFIX)/lib/liboxbow.so
+	install -m 644 pe/pe.h $(DESTDIR)$(PREFIX)/include/oxbow
+	sed 's|^prefix=.*|prefix=$(PREFIX)|' $(B)/oxbow.pc \
+	  >$(DESTDIR)$(PREFIX)/lib/pkgconfig/oxbow.pc
 
 .PHONY: clean
 clean: ## remove build/

@@ -208,27 +208,32 @@ void text_duration(int64_t us, char *out, size_t bytes)
     }
 }
 
-/* distance - Levenshtein, with one row; gives up above `most`. */
+/* distance - Levenshtein, where two swapped neighbours count as one change; gives up above `most`. */
 static size_t distance(const char *a, size_t a_bytes, const char *b, size_t b_bytes, size_t most)
 {
-    size_t row[WORD_BYTES_MAX + 1];
+    size_t rows[3][WORD_BYTES_MAX + 1]; /* i % 3: of the prefix of `a` that is i long */
     for (size_t j = 0; j <= b_bytes; j++) {
-        row[j] = j;
+        rows[0][j] = j;
     }
     for (size_t i = 1; i <= a_bytes; i++) {
-        size_t diagonal = row[0], best = row[0] = i;
+        size_t *row = rows[i % 3];
+        const size_t *above = rows[(i - 1) % 3], *before = rows[(i + 1) % 3];
+        size_t best = row[0] = i;
         for (size_t j = 1; j <= b_bytes; j++) {
-            size_t change = diagonal + (a[i - 1] != b[j - 1]);
-            size_t step = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
-            diagonal = row[j];
+            size_t change = above[j - 1] + (a[i - 1] != b[j - 1]);
+            size_t step = (above[j] < row[j - 1] ? above[j] : row[j - 1]) + 1;
             row[j] = change < step ? change : step;
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
+                before[j - 2] + 1 < row[j]) {
+                row[j] = before[j - 2] + 1;
+            }
             best = row[j] < best ? row[j] : best;
         }
-        if (best > most) {
+        if (best > most + 1) { /* a swap reaches back over one row */
             return best;
         }
     }
-    return row[b_bytes];
+    return rows[a_bytes % 3][b_bytes];
 }
 
 const char *text_nearest(const char *word, const char *const *candidates, size_t count)

@@ -17,8 +17,8 @@ bool text_parse_f64(const char *s, double *out);            /* finite; locale-fr
 bool text_parse_duration_us(const char *s, int64_t *out);   /* 10us 10ms 5s 2m 1h; >= 0 */
 bool text_parse_size(const char *s, int64_t *out);          /* 512 64KiB 1MiB 2GiB 1KB=1000 */
 void text_duration(int64_t us, char *out, size_t bytes);    /* "10ms", shortest exact form */
-/* text_nearest - the candidate closest to `word` (Levenshtein distance at most a third of its
- * length, at least 1); NULL when none is close. */
+/* text_nearest - the candidate closest to `word` (Levenshtein distance, a swap of neighbours being
+ * one, at most a third of its length, at least 1); NULL when none is close. */
 const char *text_nearest(const char *word, const char *const *candidates, size_t count);
 bool text_is_utf8(const void *p, size_t bytes);
 void text_json_string(struct strbuf *out, const char *p, size_t bytes); /* quoted and escaped; bad

@@ -72,8 +72,8 @@ bool address_is_loopback(const struct address *a)
     return strcmp(a->host, "localhost") == 0;
 }
 
-void address_text(const struct sockaddr_storage *at, char *text, size_t text_bytes, char *host,
-                  size_t host_bytes)
+void sockaddr_text(const struct sockaddr_storage *at, char *text, size_t text_bytes, char *host,
+                   size_t host_bytes)
 {
     char numeric[INET6_ADDRSTRLEN] = "?";
     bool v6 = at->ss_family == AF_INET6;
@@ -82,14 +82,14 @@ void address_text(const struct sockaddr_storage *at, char *text, size_t text_byt
     inet_ntop(at->ss_family, v6 ? (const void *)&in6->sin6_addr : (const void *)&in4->sin_addr,
               numeric, sizeof numeric);
     if (text != NULL) {
-        snprintf(text, text_bytes, v6 ? "[%s]:%u" : "%s:%u", numeric, (unsigned)address_port(at));
+        snprintf(text, text_bytes, v6 ? "[%s]:%u" : "%s:%u", numeric, (unsigned)sockaddr_port(at));
     }
     if (host != NULL) {
         snprintf(host, host_bytes, "%s", numeric);
     }
 }
 
-uint16_t address_port(const struct sockaddr_storage *at)
+uint16_t sockaddr_port(const struct sockaddr_storage *at)
 {
     const struct sockaddr_in *in4 = (const void *)at;
     const struct sockaddr_in6 *in6 = (const void *)at;

@@ -124,7 +124,7 @@ struct conn *conn_adopt(struct loop *l, int fd, const struct conn_ops *ops, void
     c->state = CONN_OPEN;
     set_options(fd);
     if (getpeername(fd, (struct sockaddr *)&peer, &bytes) == 0) {
-        address_text(&peer, c->peer, sizeof c->peer, c->host, sizeof c->host);
+        sockaddr_text(&peer, c->peer, sizeof c->peer, c->host, sizeof c->host);
     }
     timer_set(c->timer, HANDSHAKE_MS, false);
     bufferevent_enable(c->bev, EV_READ | EV_WRITE);

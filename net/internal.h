@@ -24,10 +24,10 @@ struct conn *conn_adopt(struct loop *l, int fd, const struct conn_ops *ops, void
                         struct listener *from);
 void listener_release(struct listener *l); /* one of its connections is gone */
 
-/* address_text - "127.0.0.1:80" or "[::1]:80"; `host` gets the first part; either may be NULL. */
-void address_text(const struct sockaddr_storage *at, char *text, size_t text_bytes, char *host,
+/* sockaddr_text - "127.0.0.1:80" or "[::1]:80"; `host` gets the first part; either may be NULL. */
+void sockaddr_text(const struct sockaddr_storage *at, char *text, size_t text_bytes, char *host,
                   size_t host_bytes);
-uint16_t address_port(const struct sockaddr_storage *at);
+uint16_t sockaddr_port(const struct sockaddr_storage *at);
 
 /* resolve_start - look the host up on a helper thread, then call `done` on the loop, once.
  * @found: freeaddrinfo is the callee's; NULL when `error` (EAI_) is not 0.

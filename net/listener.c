@@ -173,7 +173,7 @@ static enum err open_socket(const struct address *at, int *fd, uint16_t *port, s
     struct sockaddr_storage own = {0};
     socklen_t bytes = sizeof own;
     getsockname(*fd, (struct sockaddr *)&own, &bytes);
-    *port = address_port(&own);
+    *port = sockaddr_port(&own);
     return ERR_OK;
 }
 

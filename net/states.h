@@ -27,6 +27,10 @@ enum topology_state {        /* as the master sees the whole; stored by name */
     TOPOLOGY_FAILED,
 };
 
+enum plan_partitioning { PLAN_BALANCED, PLAN_KEYED, PLAN_BROADCAST }; /* STREAM_SPEC */
+
+enum plan_then { PLAN_STOP, PLAN_DROP, PLAN_HOLD, PLAN_DEAD_LETTER }; /* INSTANCE_SPEC.then */
+
 static inline const char *instance_state_name(unsigned s)
 {
     static const char *const names[] = {"unknown", "prepared", "running", "ended", "failed"};

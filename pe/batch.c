@@ -165,10 +165,14 @@ size_t batch_bytes(const struct batch *b)
 {
     const struct schema *s = schema_of(b->pub.schema);
     size_t bytes = (size_t)s->row_bytes * b->pub.live;
+    uint64_t heap_bytes = 0;
     for (uint32_t i = 0; s->heap_count > 0 && i < s->pub.field_count; i++) {
-        bytes += (size_t)b->pub.cols[i].heap_bytes * b->pub.live / b->pub.rows;
+        heap_bytes += b->pub.cols[i].heap_bytes;
     }
-    return bytes;
+    if (b->pub.live < b->pub.rows && heap_bytes > 0) { /* a division: only where it matters */
+        heap_bytes = heap_bytes * b->pub.live / b->pub.rows;
+    }
+    return bytes + heap_bytes;
 }
 
 static uint32_t bufs_capacity(const struct oxb_schema *s)

@@ -1,7 +1,7 @@
-/* pe/batch.h - batches inside the engine: pooled blocks, shared columns, views, builders, wire form.
+/* pe/batch.h - batches in the engine: pooled blocks, shared columns, views, builders, wire form.
  *
- * Owns:       struct pool (blocks by size class), struct batch (a view), struct builder (open batch).
- * Threads:    pool: any (leaf mutex per class).  A view belongs to one holder at a time; the blocks
+ * Owns:       struct pool (blocks by size), struct batch (a view), struct builder (open batch).
+ * Threads:    pool: any (leaf mutex per shard).  A view belongs to one holder at a time; the blocks
  *             below it are shared between threads by reference count and immutable while shared.
  * Invariants: B1 a block with more than one reference is never written.
  *             B2 every ref of a string column lies inside its heap; bools are 0 or 1 (checked once,
@@ -31,6 +31,7 @@ struct buf {             /* one block; data starts 64-byte aligned */
     size_t bytes;        /* usable */
     struct pool *pool;
     uint8_t *data;
+    uint32_t shard;          /* of the pool, to which it goes back */
 };
 struct buf *buf_new(struct pool *p, size_t bytes); /* refs 1; returns or dies */
 void buf_ref(struct buf *b);
@@ -77,7 +78,7 @@ void batch_narrow(struct batch *b, const uint16_t *sel, uint32_t live);
 struct batch *batch_project(const struct batch *b, const struct oxb_schema *to, const int16_t *map);
 /* batch_column_new - give column `field` fresh memory for `rows` values (and a heap). */
 void batch_column_new(struct batch *b, unsigned field, uint32_t heap_bytes);
-/* batch_column_own - make the column writable: in place if this view is the sole owner, else copy. */
+/* batch_column_own - make the column writable: in place if nobody shares it, else copy. */
 void batch_column_own(struct batch *b, unsigned field);
 /* batch_bytes - bytes of the live rows' values and strings (an estimate by average for heaps). */
 size_t batch_bytes(const struct batch *b);
@@ -104,8 +105,8 @@ void builder_fini(struct builder *b);            /* accepts a zeroed struct */
 void builder_open(struct builder *b);            /* allocates when nothing is open */
 /* builder_finish - the committed rows as a batch (NULL if none); the builder is empty after. */
 struct batch *builder_finish(struct builder *b);
-/* builder_gather - append rows of `b` (row numbers sel[0..n)); columns by number map[field], or NULL
- * when schemas are equal.  sel NULL: the rows 0..n-1.  Stops when full; Return: rows taken. */
+/* builder_gather - append rows of `b` (row numbers sel[0..n)); columns by number map[field], or
+ * NULL when schemas are equal.  sel NULL: the rows 0..n-1.  Stops when full; Return: rows taken. */
 uint32_t builder_gather(struct builder *to, const struct batch *b, const uint16_t *sel, uint32_t n,
                         const int16_t *map);
 
@@ -135,7 +136,8 @@ MUST_CHECK enum err batch_decode(struct buf *block TAKES, size_t offset, size_t 
 
 /* ---- text, for sinks, tap and the harness ---- */
 struct strbuf;
-void batch_json_row(const struct oxb_batch *b, uint32_t row, struct strbuf *out); /* one object, no \n */
+/* batch_json_row - one object, without a newline.  batch_tsv_row: fields and tabs, likewise. */
+void batch_json_row(const struct oxb_batch *b, uint32_t row, struct strbuf *out);
 void batch_tsv_row(const struct oxb_batch *b, uint32_t row, struct strbuf *out);
 /* row_parse_json - one JSON object into a committed row; fields absent or of a wrong type fail. */
 MUST_CHECK enum err row_parse_json(struct builder *to, const char *text, size_t bytes,

@@ -291,8 +291,8 @@ static void gather_values(void *to, const void *from, uint32_t width, const uint
         }
     } else {
         for (uint32_t k = 0; k < n; k++) {
-            memcpy((uint8_t *)to + (size_t)k * width, (const uint8_t *)from + (size_t)sel[k] * width,
-                   width);
+            memcpy((uint8_t *)to + (size_t)k * width,
+                   (const uint8_t *)from + (size_t)sel[k] * width, width);
         }
     }
 }

@@ -32,6 +32,7 @@ static enum err take_items(struct fields *to, const char *expr, const struct sco
 static enum err take_item(struct fields *to, char *item, const struct scope *s, struct fail *f);
 static enum err take_input_field(struct fields *to, const char *as, const char *name,
                                  const struct scope *s, struct fail *f);
+static bool condition_holds(char *text, const struct scope *s);
 static enum err take_by(struct fields *to, const char *param, const struct scope *s,
                         struct fail *f);
 static enum err take_constants(struct fields *to, const char *param, const struct scope *s,
@@ -135,11 +136,7 @@ static enum err take_item(struct fields *to, char *item, const struct scope *s, 
             return fail_set(f, ERR_INVALID, "", "malformed schema item `%.100s`", item);
         }
         *open = *close = '\0';
-        const json_t *v = json_object_get(s->params, item + 1);
-        bool set = v != NULL && !json_is_null(v) && !json_is_false(v) &&
-                   !(json_is_number(v) && json_number_value(v) == 0) &&
-                   !(json_is_string(v) && strcmp(json_string_value(v), "0") == 0);
-        return set ? take_items(to, open + 1, s, f) : ERR_OK;
+        return condition_holds(item + 1, s) ? take_items(to, open + 1, s, f) : ERR_OK;
     }
     char *colon = strchr(item, ':');
     if (colon == NULL) {
@@ -157,6 +154,24 @@ static enum err take_item(struct fields *to, char *item, const struct scope *s, 
     return name != NULL ? take_input_field(to, item, name, s, f)
                         : fail_set(f, ERR_INVALID, "", "the parameter `%s` names no field",
                                    type + 1);
+}
+
+/* condition_holds - `p`, `p=word` or `p!=word`; changes the text. */
+static bool condition_holds(char *text, const struct scope *s)
+{
+    char *equals = strchr(text, '=');
+    bool negated = equals != NULL && equals > text && equals[-1] == '!';
+    if (equals != NULL) {
+        equals[negated ? -1 : 0] = '\0';
+    }
+    const json_t *v = json_object_get(s->params, text);
+    if (equals != NULL) {
+        const char *word = json_string_value(v);
+        return negated != (word != NULL && strcmp(word, equals + 1) == 0);
+    }
+    return v != NULL && !json_is_null(v) && !json_is_false(v) &&
+           !(json_is_number(v) && json_number_value(v) == 0) &&
+           !(json_is_string(v) && strcmp(json_string_value(v), "0") == 0);
 }
 
 static enum err take_input_field(struct fields *to, const char *as, const char *name,

@@ -232,7 +232,8 @@ static enum err harness_open(struct oxb_harness *h, const char *params_json, con
     if (e != ERR_OK) {
         return e;
     }
-    unsigned input_count = is_source ? 0 : h->type->inputs != NULL ? port_count(h->type->inputs) : 1;
+    unsigned input_count = h->type->inputs != NULL ? port_count(h->type->inputs) : 1;
+    input_count = is_source ? 0 : input_count;
     for (unsigned i = 0; i < input_count; i++) {
         inputs[i].name = h->type->inputs != NULL ? h->type->inputs[i].name : "in";
         inputs[i].schema = i == 0 ? h->in : NULL;
@@ -378,7 +379,8 @@ static int serve_watches(struct oxb_harness *h, int wait_ms)
         poll(h->watches, h->watch_count, h->timer_count > 0 ? 0 : wait_ms) <= 0) {
         return OXB_OK;
     }
-    struct pollfd *ready = mem_array(h->watch_count, sizeof *ready); /* ready() may change the list */
+    /* A copy, for the callback may change the list. */
+    struct pollfd *ready = mem_array(h->watch_count, sizeof *ready);
     size_t count = h->watch_count;
     memcpy(ready, h->watches, count * sizeof *ready);
     int result = OXB_OK;

@@ -47,7 +47,8 @@ struct pe_counters { /* written by the instance's thread, read by any (relaxed) 
 
 struct oxb_pe *pe_new(const struct pe_spec *spec, const struct pe_host *host, struct pool *pool);
 void pe_free(struct oxb_pe *pe); /* accepts NULL; calls type->drop if prepared */
-MUST_CHECK enum err pe_prepare(struct oxb_pe *pe, struct fail *f);  /* prepare, then bind per input */
+/* pe_prepare - prepare, then bind per input; pe_free calls drop also when this failed. */
+MUST_CHECK enum err pe_prepare(struct oxb_pe *pe, struct fail *f);
 MUST_CHECK enum err pe_start(struct oxb_pe *pe, struct fail *f);
 /* The calls below return the callback's enum oxb_result; text of an error: pe_error(). */
 int pe_process(struct oxb_pe *pe, unsigned port, struct batch *in TAKES);

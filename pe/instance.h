@@ -72,7 +72,8 @@ struct oxb_pe {
 /* params.c */
 enum err params_load(struct oxb_pe *pe, const char *json, struct fail *f);
 void params_free(struct oxb_pe *pe);
-json_t *params_fallback(const struct oxb_param *p); /* the default as JSON, or NULL; caller decrefs */
+/* params_fallback - the default as JSON, or NULL; the caller drops the reference. */
+json_t *params_fallback(const struct oxb_param *p);
 /* emit.c */
 void emit_begin(struct oxb_pe *pe, struct batch *input TAKES);
 void emit_end(struct oxb_pe *pe);   /* emits what is pending, frees the callback's views */

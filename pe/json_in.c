@@ -67,8 +67,8 @@ static bool parse_object(struct builder *to, struct json_cursor *c, const struct
     json_space(c);
     bool more = c->at < c->end && *c->at != '}';
     while (more) {
-        const char *key;
-        uint32_t bytes;
+        const char *key = NULL;
+        uint32_t bytes = 0;
         if (!parse_key(c, &key, &bytes)) {
             return false;
         }

@@ -1,15 +1,19 @@
 /* pe/pool.c - blocks of memory by size class, given back last in, first out, so they stay in cache.
  *
- * Owns:       struct pool: one list of free blocks per class.
- * Threads:    any; one leaf mutex per class.
+ * Owns:       struct pool: a few shards, each with one list of free blocks per class.
+ * Threads:    any; one leaf mutex per shard.
  * Invariants: L1 a block's data is 64-byte aligned.  L2 a free block is poisoned under ASan.
- * Why:        classes double with one step between, so a block is at most a third too large.
- * See:        pe/batch.h, tests/unit/pe/pool_test.c */
+ *             L3 a block goes back to the shard it was taken from.
+ * Why:        a thread takes from the shard of its processor, so executors do not meet at one lock;
+ *             because of L3 a channel's producer finds what its consumer has freed.  Classes double
+ *             with one step between, so a block is at most a third too large.
+ * See:        pe/batch.h, tests/unit/pe/batch_test.c */
 #include "core/mem.h"
 #include "pe/batch.h"
 
 #include <assert.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -33,28 +37,36 @@
 
 static_assert(sizeof(struct buf) <= HEAD_BYTES, "a block's head fits before its data");
 
-struct size_class {
-    pthread_mutex_t lock;
-    struct buf *free; /* linked by `data` */
+#define SHARDS 8u
+
+struct shard {
+    _Alignas(64) pthread_mutex_t lock;
+    size_t cached_bytes;
+    uint64_t taken_bytes; /* of blocks taken here and not given back */
+    struct buf *free[CLASS_COUNT]; /* linked by `data` */
 };
 
 struct pool {
-    size_t cached_bytes_max;
-    _Atomic uint64_t used_bytes;
-    _Atomic uint64_t cached_bytes;
-    struct size_class classes[CLASS_COUNT];
+    size_t cached_bytes_max; /* per shard */
+    struct shard shards[SHARDS];
 };
 
+static struct buf *take_elsewhere(struct pool *p, uint32_t c, unsigned not_from);
+static struct buf *take(struct shard *s, uint32_t c);
 static size_t class_bytes(uint32_t c);
 static uint32_t class_of(size_t bytes);
 static struct buf *block_new(struct pool *p, uint32_t c);
 
 struct pool *pool_new(size_t cached_bytes_max)
 {
-    struct pool *p = mem_alloc(sizeof *p);
-    p->cached_bytes_max = cached_bytes_max;
-    for (unsigned c = 0; c < CLASS_COUNT; c++) {
-        pthread_mutex_init(&p->classes[c].lock, NULL);
+    struct pool *p = aligned_alloc(_Alignof(struct pool), sizeof *p);
+    if (p == NULL) {
+        abort();
+    }
+    memset(p, 0, sizeof *p);
+    p->cached_bytes_max = cached_bytes_max / SHARDS;
+    for (unsigned i = 0; i < SHARDS; i++) {
+        pthread_mutex_init(&p->shards[i].lock, NULL);
     }
     return p;
 }
@@ -65,43 +77,49 @@ void pool_free(struct pool *p)
         return;
     }
     assert(pool_bytes_used(p) == 0 && "a block is still out");
-    for (unsigned c = 0; c < CLASS_COUNT; c++) {
-        struct buf *b = p->classes[c].free;
-        while (b != NULL) {
-            struct buf *next = (struct buf *)(void *)b->data;
-            free(b);
-            b = next;
+    for (unsigned i = 0; i < SHARDS; i++) {
+        for (uint32_t c = 0; c < CLASS_COUNT; c++) {
+            struct buf *b;
+            while ((b = take(&p->shards[i], c)) != NULL) {
+                free(b);
+            }
         }
-        pthread_mutex_destroy(&p->classes[c].lock);
+        pthread_mutex_destroy(&p->shards[i].lock);
     }
-    mem_free(p);
+    free(p);
 }
 
 uint64_t pool_bytes_used(struct pool *p)
 {
-    return atomic_load_explicit(&p->used_bytes, memory_order_relaxed);
+    uint64_t bytes = 0;
+    for (unsigned i = 0; i < SHARDS; i++) {
+        pthread_mutex_lock(&p->shards[i].lock);
+        bytes += p->shards[i].taken_bytes;
+        pthread_mutex_unlock(&p->shards[i].lock);
+    }
+    return bytes;
 }
 
 struct buf *buf_new(struct pool *p, size_t bytes)
 {
     uint32_t c = class_of(bytes);
-    struct size_class *k = &p->classes[c];
     size_t usable = class_bytes(c);
-    pthread_mutex_lock(&k->lock);
-    struct buf *b = k->free;
-    if (b != NULL) {
-        k->free = (struct buf *)(void *)b->data;
+    unsigned shard = (unsigned)sched_getcpu() % SHARDS;
+    struct shard *s = &p->shards[shard];
+    pthread_mutex_lock(&s->lock);
+    s->taken_bytes += usable;
+    struct buf *b = take(s, c);
+    pthread_mutex_unlock(&s->lock);
+    if (b == NULL) {
+        b = take_elsewhere(p, c, shard);
     }
-    pthread_mutex_unlock(&k->lock);
-    if (b != NULL) {
-        atomic_fetch_sub_explicit(&p->cached_bytes, usable, memory_order_relaxed);
-        b->data = (uint8_t *)b + HEAD_BYTES;
-        ASAN_UNPOISON_MEMORY_REGION(b->data, usable);
-    } else {
+    if (b == NULL) {
         b = block_new(p, c);
     }
+    b->data = (uint8_t *)b + HEAD_BYTES; /* L1 */
+    b->shard = shard;
+    ASAN_UNPOISON_MEMORY_REGION(b->data, usable);
     atomic_store_explicit(&b->refs, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&p->used_bytes, usable, memory_order_relaxed);
     return b;
 }
 
@@ -124,20 +142,44 @@ void buf_unref(struct buf *b)
         }
     }
     struct pool *p = b->pool;
+    struct shard *s = &p->shards[b->shard]; /* L3 */
     size_t usable = b->bytes;
-    atomic_fetch_sub_explicit(&p->used_bytes, usable, memory_order_relaxed);
-    if (atomic_fetch_add_explicit(&p->cached_bytes, usable, memory_order_relaxed) + usable >
-        p->cached_bytes_max) {
-        atomic_fetch_sub_explicit(&p->cached_bytes, usable, memory_order_relaxed);
-        free(b);
-        return;
-    }
     ASAN_POISON_MEMORY_REGION(b->data, usable); /* L2 */
-    struct size_class *k = &p->classes[b->size_class];
-    pthread_mutex_lock(&k->lock);
-    b->data = (uint8_t *)(void *)k->free;
-    k->free = b;
-    pthread_mutex_unlock(&k->lock);
+    pthread_mutex_lock(&s->lock);
+    s->taken_bytes -= usable;
+    bool keep = s->cached_bytes + usable <= p->cached_bytes_max;
+    if (keep) {
+        s->cached_bytes += usable;
+        b->data = (uint8_t *)(void *)s->free[b->size_class];
+        s->free[b->size_class] = b;
+    }
+    pthread_mutex_unlock(&s->lock);
+    if (!keep) {
+        free(b);
+    }
+}
+
+static struct buf *take(struct shard *s, uint32_t c)
+{
+    struct buf *b = s->free[c];
+    if (b != NULL) {
+        s->free[c] = (struct buf *)(void *)b->data;
+        s->cached_bytes -= b->bytes;
+    }
+    return b;
+}
+
+/* take_elsewhere - from another shard that is not in use just now; better than new memory. */
+static struct buf *take_elsewhere(struct pool *p, uint32_t c, unsigned not_from)
+{
+    struct buf *b = NULL;
+    for (unsigned i = 0; i < SHARDS && b == NULL; i++) {
+        if (i != not_from && pthread_mutex_trylock(&p->shards[i].lock) == 0) {
+            b = take(&p->shards[i], c);
+            pthread_mutex_unlock(&p->shards[i].lock);
+        }
+    }
+    return b;
 }
 
 static size_t class_bytes(uint32_t c)
@@ -168,6 +210,5 @@ static struct buf *block_new(struct pool *p, uint32_t c)
     b->size_class = c;
     b->bytes = usable;
     b->pool = p;
-    b->data = (uint8_t *)b + HEAD_BYTES; /* L1 */
     return b;
 }

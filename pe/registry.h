@@ -6,7 +6,8 @@
  * which the model learns of code without linking it:
  *   {"name","doc","source":bool,"many","replayable","own_thread","local","effects","merges",
  *    "state_version":1,"abi":[1,0],
- *    "params":[{"name","type":"i64|f64|bool|str|enum|path|address|duration|size|field|fields|any|map",
+ *    "params":[{"name",
+ *               "type":"i64|f64|bool|str|enum|path|address|duration|size|field|fields|any|map",
  *               "required":bool,"default":VALUE|null,"choices":[...],"min","max","doc"}],
  *    "inputs":[{"name","schema":EXPR|null,"doc"}],"outputs":[{"name","schema":EXPR,"doc"}],
  *    "states":[{"name","values":[{"name","type"}]}]} */
@@ -32,7 +33,8 @@ MUST_CHECK enum err plugin_open(const char *file, struct plugin **out, struct fa
 void plugin_close(struct plugin *p); /* drops the reference; unloads with the last one */
 /* plugin_find - the type named `symbol`, or the only/first one when symbol is NULL. */
 const struct oxb_pe_type *plugin_find(struct plugin *p, const char *symbol);
-void plugin_each(struct plugin *p, void (*fn)(void *arg, const struct oxb_pe_type *type), void *arg);
+void plugin_each(struct plugin *p, void (*fn)(void *arg, const struct oxb_pe_type *type),
+                 void *arg);
 
 /* describe_type - the JSON text of one type; caller frees.  describe_builtins: a JSON array. */
 char *describe_type(const struct oxb_pe_type *type);

@@ -36,10 +36,9 @@ struct draft { /* a schema while it is parsed */
 static const struct {
     const char *name;
     enum oxb_type type;
-    uint32_t width;
 } types[] = {
-    {"i64", OXB_I64, 8},     {"f64", OXB_F64, 8},   {"bool", OXB_BOOL, 1}, {"str", OXB_STR, 8},
-    {"bytes", OXB_BYTES, 8}, {"time", OXB_TIME, 8}, {"f32", OXB_F32, 4},
+    {"i64", OXB_I64},     {"f64", OXB_F64},   {"bool", OXB_BOOL}, {"str", OXB_STR},
+    {"bytes", OXB_BYTES}, {"time", OXB_TIME}, {"f32", OXB_F32},
 };
 
 static enum err parse_field(struct draft *d, const char **at, struct fail *f);
@@ -87,12 +86,9 @@ enum err schema_parse(const char *text, const struct oxb_schema **out, struct fa
 
 uint32_t type_width(const struct oxb_field *field)
 {
-    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
-        if (types[i].type == field->type) {
-            return types[i].width * field->elements;
-        }
-    }
-    return 0;
+    static const uint8_t widths[] = {[OXB_I64] = 8, [OXB_F64] = 8,   [OXB_BOOL] = 1, [OXB_STR] = 8,
+                                     [OXB_BYTES] = 8, [OXB_TIME] = 8, [OXB_F32] = 4};
+    return (uint32_t)field->type < sizeof widths ? widths[field->type] * field->elements : 0;
 }
 
 bool type_has_heap(enum oxb_type t)

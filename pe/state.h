@@ -1,10 +1,10 @@
 /* pe/state.h - keyed state inside the engine: one open-addressing table per state and instance.
  *
- * Layout:     the position of an entry is the top bits of its hash; its key group is the top eight
- *             of those, so a group is one contiguous range of slots, with slack at its end that
- *             only its own entries spill into.  One allocation, no dependent load.
- * Growth:     by doubling, group by group: the old and the new table live side by side and each call
- *             moves some groups, so no single call pays for the whole table.
+ * Layout:     the key group of an entry is the top eight bits of its hash; a group is one range of
+ *             slots of its own, in which the next bits choose the position, with slack at its end.
+ *             An instance pays only for the groups it owns.
+ * Growth:     by doubling, one group at a time and at staggered fill, so that no single call pays
+ *             for more than a group or two.
  * Versions:   every write stamps its entry with the table's current version; several readers
  *             (checkpoint, move) each remember the version they copied up to.  While a reader is
  *             open, a deletion leaves a tombstone.
@@ -39,10 +39,13 @@ void state_reader_free(struct state_reader *r);
 void state_freeze(struct state_reader *r, const bool *groups);
 /* state_read_group - the group's entries changed since this reader's base as a self-contained byte
  * string (MessagePack: array of [hash, key, cells..., | tombstone]); appends to `out`.  When all
- * frozen groups were read the reader's base becomes the freeze.  Thread: helper or the instance's. */
+ * frozen groups were read the reader's base becomes the freeze.  ERR_NOTFOUND: the group is not
+ * frozen for this reader, or was handed out.  Thread: helper or the instance's. */
 MUST_CHECK enum err state_read_group(struct state_reader *r, unsigned group, struct strbuf *out);
 /* state_write_group - take in what state_read_group wrote (base, then deltas in order).
- * Checked, for it may come from a file or a peer.  Thread: the instance's. */
+ * Checked, for it may come from a file or a peer: ERR_INVALID, and nothing is changed.  A copy from
+ * base 0 replaces the group; a delta that does not follow what was taken in: ERR_STALE.
+ * Thread: the instance's. */
 MUST_CHECK enum err state_write_group(struct oxb_state *s, unsigned group, const void *data,
                                       size_t bytes, struct fail *f);
 void state_drop_group(struct oxb_state *s, unsigned group); /* its owner moved away */

@@ -169,7 +169,9 @@ void check_topology(struct draft *dr)
         report_cycle(dr, waiting);
     }
     mem_free(waiting);
-    check_connected(dr);
+    if (!dr->ends_bad) {
+        check_connected(dr);
+    }
     check_sizes(dr);
     check_supported(dr);
     resolve_schemas(dr, ordered);

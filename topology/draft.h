@@ -13,6 +13,7 @@ struct dpe {                        /* beside topology.pes[] */
     const struct ynode *then;       /* on_error.then */
     const struct ynode *isolate;
     const struct ynode *device;
+    bool params_bad;                /* reported; what depends on parameters stays unknown */
 };
 
 struct dstream {                    /* beside topology.streams[] until they are sorted */
@@ -26,6 +27,7 @@ struct draft {
     struct topology *t;
     struct dpe *pes;
     struct dstream *streams;
+    bool ends_bad;                  /* some stream ends nowhere, which is reported */
 };
 
 /* ---- read.c: values of the kinds the format has; each reports what is wrong and returns false */

@@ -7,7 +7,8 @@
 #include <string.h>
 
 #define SWEEPS 12
-#define GAP_X 110.0          /* between layers: room for the labels of streams */
+#define COUNTED_LINKS_MAX 1500 /* counting crossings is quadratic */
+#define GAP_X 90.0          /* between layers: room for the labels of streams */
 #define GAP_Y 26.0           /* between boxes of one layer */
 #define MARGIN 24.0
 #define PASSING_HEIGHT 10.0
@@ -18,6 +19,8 @@ struct making {
     struct layout *l;
     uint32_t (*links)[2];    /* from node, to node: neighbours in adjacent layers */
     uint32_t link_count;
+    uint32_t *sides[2];      /* [link_count]: links by the layer of their end, of their start */
+    uint32_t *starts[2];     /* [layer_count + 1]: of each layer in `sides` */
     uint32_t **layers;       /* [layer_count]: nodes in order of rank */
     uint32_t *sizes;         /* [layer_count] */
     double *weight;          /* [nodes]: scratch */
@@ -138,12 +141,39 @@ static void set_ranks(struct making *m, uint32_t layer)
     }
 }
 
-/* sweep - sort each layer by the mean rank of its neighbours on one side. */
-static void sweep(struct making *m, bool forward, struct ranked *scratch)
+/* sort_links - by the layer of the node that is moved: their end going forward, else their start. */
+static void sort_links(struct making *m, unsigned side)
+{
+    const struct layout *l = m->l;
+    uint32_t *starts = mem_array((size_t)l->layer_count + 2, sizeof starts[0]);
+    m->sides[side] = mem_array(m->link_count, sizeof m->sides[side][0]);
+    m->starts[side] = starts;
+    for (uint32_t i = 0; i < m->link_count; i++) {
+        starts[l->nodes[m->links[i][1 - side]].layer + 2]++;
+    }
+    for (uint32_t k = 2; k < l->layer_count + 2; k++) {
+        starts[k] += starts[k - 1];
+    }
+    for (uint32_t i = 0; i < m->link_count; i++) {
+        m->sides[side][starts[l->nodes[m->links[i][1 - side]].layer + 1]++] = i;
+    }
+}
+
+/* sweep - sort layer after layer by the mean rank of the neighbours on one side. */
+static void sweep(struct making *m, unsigned side, struct ranked *scratch)
 {
     struct layout_node *nodes = m->l->nodes;
     for (uint32_t k = 0; k < m->l->layer_count; k++) {
-        uint32_t layer = forward ? k : m->l->layer_count - 1 - k;
+        uint32_t layer = side == 0 ? k : m->l->layer_count - 1 - k;
+        for (uint32_t i = 0; i < m->sizes[layer]; i++) {
+            m->weight[m->layers[layer][i]] = 0;
+            m->degree[m->layers[layer][i]] = 0;
+        }
+        for (uint32_t i = m->starts[side][layer]; i < m->starts[side][layer + 1]; i++) {
+            const uint32_t *link = m->links[m->sides[side][i]];
+            m->weight[link[1 - side]] += nodes[link[side]].rank;
+            m->degree[link[1 - side]]++;
+        }
         for (uint32_t i = 0; i < m->sizes[layer]; i++) {
             uint32_t n = m->layers[layer][i];
             bool alone = m->degree[n] == 0;
@@ -156,6 +186,47 @@ static void sweep(struct making *m, bool forward, struct ranked *scratch)
         }
         set_ranks(m, layer);
     }
+}
+
+/* crossings - pairs of links between the same layers that cross. */
+static uint64_t crossings(const struct making *m)
+{
+    const struct layout_node *nodes = m->l->nodes;
+    uint64_t count = 0;
+    for (uint32_t k = 0; k < m->l->layer_count; k++) {
+        for (uint32_t i = m->starts[0][k]; i < m->starts[0][k + 1]; i++) {
+            const uint32_t *a = m->links[m->sides[0][i]];
+            for (uint32_t j = i + 1; j < m->starts[0][k + 1]; j++) {
+                const uint32_t *b = m->links[m->sides[0][j]];
+                int64_t from = (int64_t)nodes[a[0]].rank - nodes[b[0]].rank;
+                int64_t to = (int64_t)nodes[a[1]].rank - nodes[b[1]].rank;
+                count += (from < 0 && to > 0) || (from > 0 && to < 0);
+            }
+        }
+    }
+    return count;
+}
+
+/* sweep_all - forward and backward in turn; the order with the fewest crossings stays. */
+static void sweep_all(struct making *m, struct ranked *scratch)
+{
+    struct layout *l = m->l;
+    uint32_t *best = mem_array(l->node_count, sizeof best[0]); /* ranks */
+    uint64_t fewest = UINT64_MAX;
+    bool count = m->link_count <= COUNTED_LINKS_MAX;
+    for (unsigned s = 0; s < SWEEPS; s++) {
+        sweep(m, s % 2, scratch);
+        uint64_t now = count ? crossings(m) : fewest - 1;
+        for (uint32_t i = 0; now < fewest && i < l->node_count; i++) {
+            best[i] = l->nodes[i].rank;
+        }
+        fewest = now < fewest ? now : fewest;
+    }
+    for (uint32_t i = 0; i < l->node_count; i++) {
+        l->nodes[i].rank = best[i];
+        m->layers[l->nodes[i].layer][best[i]] = i;
+    }
+    mem_free(best);
 }
 
 static void order_layers(struct making *m)
@@ -176,19 +247,9 @@ static void order_layers(struct making *m)
         m->layers[k][m->sizes[k]] = i;
         l->nodes[i].rank = m->sizes[k]++;
     }
-    for (unsigned s = 0; s < SWEEPS; s++) {
-        bool forward = s % 2 == 0;
-        memset(m->weight, 0, l->node_count * sizeof m->weight[0]);
-        memset(m->degree, 0, l->node_count * sizeof m->degree[0]);
-        for (uint32_t i = 0; i < m->link_count; i++) {
-            uint32_t node = m->links[i][forward ? 1 : 0], other = m->links[i][forward ? 0 : 1];
-            double size = m->sizes[l->nodes[other].layer];
-            m->weight[node] += (l->nodes[other].rank + 0.5) / size *
-                               m->sizes[l->nodes[node].layer];
-            m->degree[node]++;
-        }
-        sweep(m, forward, scratch);
-    }
+    sort_links(m, 0);
+    sort_links(m, 1);
+    sweep_all(m, scratch);
     mem_free(scratch);
 }
 
@@ -221,6 +282,28 @@ static void push_apart(struct making *m, uint32_t layer)
     }
 }
 
+/* settle_layer - move each box towards the middle of all its neighbours. */
+static void settle_layer(struct making *m, uint32_t layer)
+{
+    struct layout_node *nodes = m->l->nodes;
+    for (uint32_t i = 0; i < m->sizes[layer]; i++) {
+        m->weight[m->layers[layer][i]] = 0;
+        m->degree[m->layers[layer][i]] = 0;
+    }
+    for (unsigned side = 0; side < 2; side++) {
+        for (uint32_t i = m->starts[side][layer]; i < m->starts[side][layer + 1]; i++) {
+            const uint32_t *link = m->links[m->sides[side][i]];
+            m->weight[link[1 - side]] += middle(&nodes[link[side]]);
+            m->degree[link[1 - side]]++;
+        }
+    }
+    for (uint32_t i = 0; i < m->sizes[layer]; i++) {
+        uint32_t n = m->layers[layer][i];
+        nodes[n].y = m->degree[n] > 0 ? m->weight[n] / m->degree[n] - nodes[n].height / 2 : nodes[n].y;
+    }
+    push_apart(m, layer);
+}
+
 static void set_rows(struct making *m)
 {
     struct layout *l = m->l;
@@ -230,22 +313,9 @@ static void set_rows(struct making *m)
         }
         push_apart(m, k);
     }
-    for (unsigned s = 0; s < 2 * SWEEPS; s++) {
-        memset(m->weight, 0, l->node_count * sizeof m->weight[0]);
-        memset(m->degree, 0, l->node_count * sizeof m->degree[0]);
-        for (uint32_t i = 0; i < m->link_count; i++) {
-            uint32_t a = m->links[i][0], b = m->links[i][1];
-            m->weight[a] += middle(&l->nodes[b]);
-            m->weight[b] += middle(&l->nodes[a]);
-            m->degree[a]++;
-            m->degree[b]++;
-        }
-        for (uint32_t i = 0; i < l->node_count; i++) {
-            struct layout_node *n = &l->nodes[i];
-            n->y = m->degree[i] > 0 ? m->weight[i] / m->degree[i] - n->height / 2 : n->y;
-        }
+    for (unsigned s = 0; s < 4 * SWEEPS; s++) {
         for (uint32_t k = 0; k < l->layer_count; k++) {
-            push_apart(m, k);
+            settle_layer(m, s % 2 == 0 ? k : l->layer_count - 1 - k);
         }
     }
 }
@@ -300,6 +370,10 @@ struct layout *layout_new(const struct topology *t, const double *widths, const 
     mem_free(m.layers);
     mem_free(m.sizes);
     mem_free(m.links);
+    for (unsigned side = 0; side < 2; side++) {
+        mem_free(m.sides[side]);
+        mem_free(m.starts[side]);
+    }
     mem_free(m.weight);
     mem_free(m.degree);
     return l;

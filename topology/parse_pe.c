@@ -97,7 +97,7 @@ static void read_out(struct draft *dr, struct pe *p, const struct ynode *n)
     if (n->kind != Y_MAP || n->count == 0) {
         diags_error(dr->d, n->at, mem_dup("write {field: type, ...}"),
                     "'out' of '%s' is %s, not a mapping of fields to types", p->name,
-                    n->count == 0 && n->kind != Y_SCALAR ? "empty" : ytree_kind_text(n));
+                    ytree_kind_text(n));
         return;
     }
     if (n->count / 2 > FIELDS_MAX) {
@@ -238,9 +238,11 @@ static void parse_pe(struct draft *dr, struct pe *p, struct dpe *at, const struc
         p->has_declared_out = true;
         read_out(dr, p, v[OUT]);
     }
+    size_t errors = dr->d->errors;
     if (p->desc != NULL) {
         params_read(dr, p, at);
     }
+    at->params_bad = dr->d->errors > errors;
 }
 
 struct entry { /* one key of `pes:`, for sorting */
@@ -283,7 +285,7 @@ void parse_pes(struct draft *dr, const struct ynode *n)
     if (n->kind != Y_MAP || n->count == 0) {
         diags_error(dr->d, n->at, mem_dup("write `NAME: {use: ...}` lines below it"),
                     "'pes' is %s, not a mapping of names to PEs",
-                    n->kind == Y_MAP ? "empty" : ytree_kind_text(n));
+                    ytree_kind_text(n));
         return;
     }
     if (n->count / 2 > PES_MAX) {
@@ -302,8 +304,10 @@ void parse_pes(struct draft *dr, const struct ynode *n)
     t->pes = mem_array(count, sizeof t->pes[0]);
     dr->pes = mem_array(count, sizeof dr->pes[0]);
     for (size_t i = 0; i < count; i++) {
-        t->pe_count++;
-        parse_pe(dr, &t->pes[i], &dr->pes[i], entries[i].key, entries[i].value);
+        if (i == 0 || strcmp(entries[i].key->text, entries[i - 1].key->text) != 0) {
+            uint32_t at = t->pe_count++; /* a second one of that name is reported by ytree_parse */
+            parse_pe(dr, &t->pes[at], &dr->pes[at], entries[i].key, entries[i].value);
+        }
     }
     mem_free(entries);
     check_uids(dr);

@@ -131,6 +131,7 @@ static void parse_stream(struct draft *dr, const struct ynode *n)
     struct dstream at = {0};
     (void)read_map(dr->d, n, "a stream", stream_keys, STREAM_KEYS, v);
     if (n->kind != Y_MAP) {
+        dr->ends_bad = true;
         return;
     }
     bool good = true;
@@ -148,6 +149,7 @@ static void parse_stream(struct draft *dr, const struct ynode *n)
     }
     read_partitioning(dr, &s, &at, v);
     if (!good) {
+        dr->ends_bad = true;
         return;
     }
     s.name = name != NULL ? mem_dup(name) : default_name(dr->t, &s);
@@ -210,6 +212,7 @@ void parse_streams(struct draft *dr, const struct ynode *n)
         return;
     }
     if (n->kind != Y_LIST) {
+        dr->ends_bad = true;
         diags_error(dr->d, n->at, mem_dup("write `- {from: a, to: b}` lines below it"),
                     "'streams' is %s, not a list", ytree_kind_text(n));
         return;

@@ -58,7 +58,7 @@ static char *name_hint(const char *name)
         fixed[bytes] = c >= 'A' && c <= 'Z' ? (char)(c + 32) : c == '_' || c == ' ' ? '-' : c;
     }
     fixed[bytes] = '\0';
-    if (text_is_name(fixed)) {
+    if (name[bytes] == '\0' && text_is_name(fixed)) {
         return mem_printf("write '%s'", fixed);
     }
     return mem_printf("use a to z, 0 to 9 and -, beginning with a letter, at most %d characters",
@@ -77,7 +77,10 @@ bool check_name(struct diags *d, struct place_at at, const char *what, const cha
 bool read_name(struct diags *d, const struct ynode *n, const char *what, const char **out)
 {
     const char *name;
-    if (!read_text(d, n, what, &name) || !check_name(d, n->at, what, name)) {
+    char *of = mem_printf("the name of %s", what);
+    bool is_text = read_text(d, n, of, &name);
+    mem_free(of);
+    if (!is_text || !check_name(d, n->at, what, name)) {
         return false;
     }
     *out = name;

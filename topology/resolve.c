@@ -210,16 +210,21 @@ static void check_state_key(struct draft *dr, const struct stream *s)
     if (s->partitioning == PART_KEYED && (by == NULL || same_key(schema, s, by))) {
         return;
     }
-    char *fields = by != NULL ? json_dumps(by, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
-    for (char *q = fields; q != NULL && *q != '\0'; q++) { /* ["a","b"] as YAML writes it */
-        *q = *q == '"' ? ' ' : *q;
+    struct strbuf fields = {0};
+    for (size_t i = 0; i < json_array_size(by); i++) {
+        strbuf_printf(&fields, "%s%s", i > 0 ? ", " : "",
+                      json_string_value(json_array_get(by, i)));
     }
+    if (json_is_string(by) || by == NULL) {
+        strbuf_text_add(&fields, by != NULL ? json_string_value(by) : "FIELD");
+    }
+    bool list = json_array_size(by) > 1;
     diags_error(dr->d, s->at,
-                mem_printf("add `by: %s` to the stream, or use parallelism 1",
-                           fields != NULL ? fields : "FIELD"),
+                mem_printf("add `by: %s%s%s` to the stream, or use parallelism 1", list ? "[" : "",
+                           strbuf_text(&fields), list ? "]" : ""),
                 "'%s' keeps state by key in %u instances, but the stream '%s' does not bring all"
                 " tuples of a key to one of them", p->name, p->parallelism, s->name);
-    mem_free(fields);
+    strbuf_fini(&fields);
 }
 
 void resolve_schemas(struct draft *dr, uint32_t ordered)
@@ -243,9 +248,12 @@ void resolve_schemas(struct draft *dr, uint32_t ordered)
             continue;
         }
         take_inputs(dr, pe, list + first[pe], first[pe + 1] - first[pe]);
+        size_t errors = dr->d->errors;
         params_check_fields(dr, p, &dr->pes[pe]);
-        check_inputs(dr, p);
-        make_outputs(dr, p, &dr->pes[pe]);
+        if (dr->d->errors == errors && !dr->pes[pe].params_bad) {
+            check_inputs(dr, p);
+            make_outputs(dr, p, &dr->pes[pe]);
+        }
     }
     for (uint32_t i = 0; i < t->stream_count; i++) {
         size_t errors = dr->d->errors;

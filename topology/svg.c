@@ -16,20 +16,20 @@
 #define PADDING 14.0
 #define LABEL_BYTES_MAX 28   /* of a text in a box */
 
-static const char style[] =
+static const char style[] = /* plain colours, so that viewers without CSS variables show them too */
     "<style>\n"
-    "svg{--bg:#fff;--ink:#1c2733;--soft:#5b6b7b;--line:#8a9aab;--box:#f4f6f8;--edge:#c9d3dd;\n"
-    "--source:#1f9d6b;--sink:#c2701c;--mid:#2f6fde}\n"
-    "@media(prefers-color-scheme:dark){svg{--bg:#10161d;--ink:#e8eef4;--soft:#9aabbb;"
-    "--line:#6d7f91;\n--box:#1a232d;--edge:#33424f;--source:#3cc790;--sink:#e39a4b;--mid:#6ea2ff}}\n"
-    "text{font:13px ui-sans-serif,system-ui,'Segoe UI',Roboto,sans-serif;fill:var(--ink)}\n"
-    ".n{font-weight:600}.s{font-size:11px;fill:var(--soft)}\n"
-    ".l{font-size:11px;fill:var(--soft);paint-order:stroke;stroke:var(--bg);stroke-width:4px;"
+    "text{font:13px ui-sans-serif,system-ui,'Segoe UI',Roboto,sans-serif;fill:#1c2733}\n"
+    ".n{font-weight:600}.s{font-size:11px;fill:#5b6b7b}\n"
+    ".l{font-size:11px;fill:#5b6b7b;paint-order:stroke;stroke:#fff;stroke-width:4px;"
     "text-anchor:middle}\n"
-    ".b{fill:var(--box);stroke:var(--edge);stroke-width:1.2}\n"
-    ".source{fill:var(--source)}.sink{fill:var(--sink)}.mid{fill:var(--mid)}\n"
-    ".e{fill:none;stroke:var(--line);stroke-width:1.5}.all{stroke-dasharray:5 4}\n"
+    ".bg{fill:#fff}.b{fill:#f4f6f8;stroke:#c9d3dd;stroke-width:1.2}.a{fill:#8a9aab}\n"
+    ".source{fill:#1f9d6b}.sink{fill:#c2701c}.mid{fill:#2f6fde}\n"
+    ".e{fill:none;stroke:#8a9aab;stroke-width:1.5}.all{stroke-dasharray:5 4}\n"
     ".fused{stroke-width:3.5;stroke-linecap:round}\n"
+    "@media(prefers-color-scheme:dark){text{fill:#e8eef4}.s{fill:#9aabbb}"
+    ".l{fill:#9aabbb;stroke:#10161d}\n"
+    ".bg{fill:#10161d}.b{fill:#1a232d;stroke:#33424f}.a{fill:#6d7f91}.e{stroke:#6d7f91}\n"
+    ".source{fill:#3cc790}.sink{fill:#e39a4b}.mid{fill:#6ea2ff}}\n"
     "</style>\n";
 
 static void escape(struct strbuf *out, const char *s)
@@ -246,8 +246,8 @@ char *graph_svg(const struct topology *t, const struct pgraph *g)
                   " height=\"%.0f\" role=\"img\">\n<title>%s</title>\n%s"
                   "<defs><marker id=\"a\" viewBox=\"0 0 8 8\" refX=\"2\" refY=\"4\""
                   " markerWidth=\"8\" markerHeight=\"8\" markerUnits=\"userSpaceOnUse\""
-                  " orient=\"auto\"><path d=\"M0 0L8 4L0 8z\" fill=\"var(--line)\"/></marker></defs>\n"
-                  "<rect width=\"100%%\" height=\"100%%\" fill=\"var(--bg)\"/>\n",
+                  " orient=\"auto\"><path d=\"M0 0L8 4L0 8z\" class=\"a\"/></marker></defs>\n"
+                  "<rect width=\"100%%\" height=\"100%%\" class=\"bg\"/>\n",
                   l->width, l->height, l->width, l->height, t->name, style);
     draw_streams(&out, t, g, l);
     for (uint32_t i = 0; i < t->pe_count; i++) {

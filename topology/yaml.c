@@ -58,7 +58,11 @@ const char *ytree_kind_text(const struct ynode *n)
     if (ytree_is_null(n)) {
         return "nothing";
     }
-    return n->kind == Y_MAP ? "a mapping" : n->kind == Y_LIST ? "a list" : "a plain value";
+    if (n->kind == Y_SCALAR) {
+        return "a plain value";
+    }
+    return n->count == 0 ? (n->kind == Y_MAP ? "an empty mapping" : "an empty list")
+                         : (n->kind == Y_MAP ? "a mapping" : "a list");
 }
 
 /* ---- tensors in flow context

@@ -343,11 +343,11 @@ static bool begin(struct chain *c)
     for (uint32_t k = c->member_count; k-- > 0;) { /* sinks open before what feeds them */
         struct instance *i = c->members[k];
         struct fail f = {0};
+        i->started = true; /* stop runs also after a start that failed half-way */
         if (pe_start(i->pe, &f) != ERR_OK) {
             instance_fail(i, f.what);
             return false;
         }
-        i->started = true;
         atomic_store(&i->state, INSTANCE_RUNNING);
     }
     return true;
@@ -522,14 +522,16 @@ static enum task_after chain_run(struct task *t)
         return AFTER_IDLE;
     }
     struct instance *head = c->members[0];
-    if (!head->source) {
-        return run_inputs(c);
-    }
-    uint64_t epoch = atomic_exchange(&c->inject, 0);
+    uint64_t epoch = head->source ? atomic_exchange(&c->inject, 0) : 0;
     if (epoch != 0) {
         pass_marker(head, ITEM_MARKER_CHECKPOINT, epoch);
     }
-    return run_source(c);
+    enum task_after after = head->source ? run_source(c) : run_inputs(c);
+    /* What the turn's last flush or end spilled asks for a wake-up here, or nobody would. */
+    if (after == AFTER_IDLE && c->spilled > 0 && drain_spills(c)) {
+        after = AFTER_AGAIN;
+    }
+    return after;
 }
 
 /* ---------------------------------------------------------------- other events */

@@ -44,7 +44,7 @@ struct addrinfo *address_resolve(const char *text, bool to_listen, const char **
     return found;
 }
 
-void address_text(int fd, char *out, unsigned bytes)
+void socket_own_text(int fd, char *out, unsigned bytes)
 {
     struct sockaddr_storage at;
     socklen_t size = sizeof at;

@@ -9,7 +9,7 @@
  * @to_listen: an empty host or `*` means all of this machine's; else this machine.
  * Blocks: yes, when HOST is a name.  Return: NULL, *why (static) set. */
 struct addrinfo *address_resolve(const char *text, bool to_listen, const char **why);
-/* address_text - "HOST:PORT" in numbers, of a socket's own end. */
-void address_text(int fd, char *out, unsigned bytes);
+/* socket_own_text - "HOST:PORT" in numbers, of a socket's own end. */
+void socket_own_text(int fd, char *out, unsigned bytes);
 
 #endif

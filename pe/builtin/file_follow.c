@@ -1,4 +1,4 @@
-/* pe/builtin/file_follow.c - how file-source follows a growing file through truncation and rotation.
+/* pe/builtin/file_follow.c - how file-source follows a file through truncation and rotation.
  *
  * Runs on:    the instance's thread; never waits: inotify's descriptor is watched by the engine.
  * Invariants: N1 a file that the path no longer names is read once more to its end after that was
@@ -25,7 +25,9 @@ int file_follow_start(struct oxb_pe *pe, struct file_source *s)
 {
     s->notify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
     if (s->notify_fd < 0) {
-        return oxb_fail(pe, "%s: cannot watch it: %s", s->path, strerror(errno));
+        oxb_log(pe, OXB_WARN, "%s: cannot watch it, looking once per second: %s", s->path,
+                strerror(errno));
+        return OXB_OK;
     }
     char *folder = file_dir_of(s->path);
     if (inotify_add_watch(s->notify_fd, folder, FOLDER_EVENTS) < 0) {

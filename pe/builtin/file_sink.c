@@ -1,12 +1,13 @@
 /* pe/builtin/file_sink.c - writes tuples as lines to a file.
  *
- * Runs on:    a shared executor: a write of 64 KiB goes to the page cache and costs about 20 us.
+ * Runs on:    a shared executor: a write of 64 KiB goes to the page cache and costs tens of us.
  *             When the disk cannot keep up the kernel holds the writer; `threads: own` keeps that
  *             from its neighbours.
  * Invariants: K1 lines are only ever appended whole batches at a time, in order.
  *             K2 a snapshot covers what was written: it writes out the buffer first, and says how
  *             long the file then is.
- *             K3 a fresh instance truncates its file; a restored one appends. */
+ *             K3 a fresh instance truncates its file; one restored from a snapshot of the same path
+ *             appends. */
 #include "pe/builtin/builtin.h"
 #include "pe/builtin/outbuf.h"
 
@@ -19,13 +20,13 @@
 
 struct file_sink {
     struct outbuf out;
-    char *path;       /* with the instance's number if there are several */
-    int fd;           /* -1: none */
+    char *path; /* with the instance's number if there are several */
+    int fd;     /* -1: none */
     bool is_restored;
 };
 
-struct file_sink_snapshot {
-    uint64_t bytes; /* length of the file */
+struct file_sink_snapshot { /* followed by the path */
+    uint64_t bytes;         /* length of the file */
 };
 
 static int prepare(struct oxb_pe *pe)
@@ -101,27 +102,33 @@ static int snapshot(struct oxb_pe *pe, struct oxb_blob *out)
     }
     struct file_sink_snapshot saved = {(uint64_t)now.st_size};
     oxb_blob_add(out, &saved, sizeof saved);
+    oxb_blob_add(out, s->path, strlen(s->path));
     return OXB_OK;
 }
 
 static int restore(struct oxb_pe *pe, const void *data, size_t bytes, uint32_t version)
 {
     struct file_sink *s = oxb_self(pe);
-    (void)data;
+    size_t head = sizeof(struct file_sink_snapshot);
     (void)version;
-    if (bytes != sizeof(struct file_sink_snapshot)) {
-        return oxb_fail(pe, "the saved state has %zu bytes, not %zu", bytes,
-                        sizeof(struct file_sink_snapshot));
+    if (bytes < head) {
+        return oxb_fail(pe, "the saved state has %zu bytes; at least %zu are needed", bytes, head);
     }
-    s->is_restored = true;
+    s->is_restored = bytes - head == strlen(s->path) &&
+                     memcmp((const char *)data + head, s->path, bytes - head) == 0; /* K3 */
     return OXB_OK;
 }
 
 static const struct oxb_param params[] = {
-    {.name = "path", .type = OXB_P_PATH, .flags = OXB_REQUIRED,
+    {.name = "path",
+     .type = OXB_P_PATH,
+     .flags = OXB_REQUIRED,
      .doc = "the file; with parallelism N: path.0 ... path.N-1"},
     OUTBUF_PARAM,
-    {.name = "commit", .type = OXB_P_ENUM, .fallback = "checkpoint", .choices = "checkpoint flush",
+    {.name = "commit",
+     .type = OXB_P_ENUM,
+     .fallback = "checkpoint",
+     .choices = "checkpoint flush",
      .doc = "when lines count: with the checkpoint that covers them, or as they are written"},
     {.name = NULL},
 };

@@ -10,7 +10,7 @@
 struct keyed {
     unsigned by[KEY_FIELDS_MAX]; /* fields of the input; fields 0 .. by_count-1 of the output */
     unsigned by_count;
-    bool final;                  /* emit at the end of the input only */
+    bool final; /* emit at the end of the input only */
 };
 
 #define KEYED_BY                                                                                   \
@@ -37,7 +37,8 @@ static inline int keyed_bind(struct oxb_pe *pe, struct keyed *k, const struct ox
             return oxb_fail(pe, "the input has no field `%s`; it has: %s", names[i], schema->text);
         }
         if (schema->fields[field].type == OXB_F32) {
-            return oxb_fail(pe, "field `%s` is a tensor and cannot be grouped by; the input has: %s",
+            return oxb_fail(pe,
+                            "field `%s` is a tensor and cannot be grouped by; the input has: %s",
                             names[i], schema->text);
         }
         k->by[i] = (unsigned)field;

@@ -19,27 +19,22 @@
 
 #define SCHEMA "n: i64, s: str"
 
-static char folder[] = "/tmp/oxbow-sink-XXXXXX";
-static char path[64];
+static const char path[] = "out"; /* in a folder of the test's own, where it runs */
 
-static int make_folder(void **state)
+static int enter_folder(void **state)
 {
+    char folder[] = "/tmp/oxbow-test-XXXXXX";
     (void)state;
-    if (mkdtemp(folder) == NULL) {
-        return -1;
-    }
-    snprintf(path, sizeof path, "%s/out", folder);
-    return 0;
+    return mkdtemp(folder) != NULL ? chdir(folder) : -1;
 }
 
 static int remove_folder(void **state)
 {
+    char folder[64];
     (void)state;
-    char other[72];
-    snprintf(other, sizeof other, "%s.1", path);
-    unlink(path);
-    unlink(other);
-    return rmdir(folder);
+    unlink("out");
+    unlink("out.1");
+    return getcwd(folder, sizeof folder) != NULL && chdir("/") == 0 ? rmdir(folder) : -1;
 }
 
 static void expect_file(const char *name, const char *wanted)
@@ -108,8 +103,15 @@ static void a_fresh_sink_truncates_and_a_restored_one_appends(void **state)
     assert_true(pe_run_start(&b));
     assert_int_equal(pe_run_feed(&b, "{\"n\":2,\"s\":\"\"}"), OXB_OK);
     pe_run_close(&b);
-    free(saved);
     expect_file(path, "{\"n\":1,\"s\":\"\"}\n{\"n\":2,\"s\":\"\"}\n");
+    assert_true(open_sink(&b, path, "", 1, 2)); /* another file: this one is fresh */
+    assert_int_equal(pe_restore(b.pe, saved, bytes, 1, &b.fail), ERR_OK);
+    assert_true(pe_run_start(&b));
+    pe_run_close(&b);
+    free(saved);
+    char numbered[72];
+    snprintf(numbered, sizeof numbered, "%s.1", path);
+    expect_file(numbered, "");
 }
 
 static void a_full_disk_is_an_error_with_path_and_reason(void **state)
@@ -192,5 +194,5 @@ int main(void)
         cmocka_unit_test(many_batches_arrive_whole),
         cmocka_unit_test(stdout_sink_prints_when_input_pauses),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, enter_folder, remove_folder);
 }

@@ -36,14 +36,14 @@ static void fill_u64(struct filler *f, const char *name, uint64_t *out)
     *out = UINT64_C(0xF123456789ABCDEF) >> (f->n++ * 7 % 64);
 }
 
-static inline void fill_i64(struct filler *f, const char *name, int64_t *out)
+__attribute__((unused)) static void fill_i64(struct filler *f, const char *name, int64_t *out)
 {
     uint64_t n;
     fill_u64(f, name, &n);
     *out = f->n % 2 == 0 ? -(int64_t)(n >> 1) : (int64_t)(n >> 1);
 }
 
-static inline void fill_f64(struct filler *f, const char *name, double *out)
+__attribute__((unused)) static void fill_f64(struct filler *f, const char *name, double *out)
 {
     (void)name;
     *out = (double)f->n++ + 0.5;

@@ -1,4 +1,4 @@
-/* tests/unit/pe/keyed_test.c - the built-in PEs `count` and `sum`.
+/* tests/unit/builtin/keyed_test.c - the built-in PEs `count` and `sum`.
  *
  * Goal:   running and final results per group, for one field and several, of both number types.
  * Method: the harness; final results come in no order, so their lines are looked for one by one. */
@@ -72,8 +72,8 @@ static unsigned lines_of(const char *text)
 static void final_results_come_once_per_group_at_the_end(void **unused)
 {
     (void)unused;
-    struct oxb_harness *h = open_harness(&builtin_count, "{\"by\":[\"w\",\"b\"],\"emit\":\"final\"}",
-                                         "w: str, n: i64, b: bool");
+    struct oxb_harness *h = open_harness(
+        &builtin_count, "{\"by\":[\"w\",\"b\"],\"emit\":\"final\"}", "w: str, n: i64, b: bool");
     feed(h, "{\"w\":\"x\",\"n\":1,\"b\":true}\n{\"w\":\"x\",\"n\":1,\"b\":false}\n"
             "{\"w\":\"\",\"n\":1,\"b\":true}\n{\"w\":\"x\",\"n\":2,\"b\":true}");
     assert_string_equal(oxb_harness_output(h, 0), "");
@@ -107,8 +107,8 @@ static void sums_are_of_the_type_of_their_field(void **unused)
 static void many_groups_fill_several_batches(void **unused)
 {
     (void)unused;
-    struct oxb_harness *h = open_harness(
-        &builtin_sum, "{\"by\":\"k\",\"field\":\"k\",\"emit\":\"final\"}", "k: i64");
+    struct oxb_harness *h =
+        open_harness(&builtin_sum, "{\"by\":\"k\",\"field\":\"k\",\"emit\":\"final\"}", "k: i64");
     for (int i = 0; i < 5000; i += 100) {
         char lines[100 * 16];
         int n = 0;

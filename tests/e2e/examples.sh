@@ -1,0 +1,18 @@
+#!/bin/bash
+# tests/e2e/examples.sh - every example runs with its one command and says that it is right.
+#
+# An example is a folder below examples/ with a run.sh that exits 0 when its own check of its output
+# holds.
+source "$(dirname "$0")/lib.sh"
+export PATH=$BIN:$PATH OXBOW_BIN=$BIN
+found=0
+for script in "$ROOT"/examples/*/run.sh; do
+    [ -f "$script" ] || continue
+    found=$((found + 1))
+    name=$(basename "$(dirname "$script")")
+    timeout 120 bash "$script" >"$WORK/$name.out" 2>"$WORK/$name.err"
+    check_same "example $name" $? 0
+done
+[ $found -gt 0 ] || skip "examples" "there are none yet"
+[ $found -gt 0 ] || exit 0
+finish

@@ -1,0 +1,557 @@
+/* worker/agent.c - joining the master, carrying out its messages, reporting. */
+#include "worker/agent.h"
+
+#include "core/clock.h"
+#include "core/file.h"
+#include "core/log.h"
+#include "core/mem.h"
+#include "core/sha256.h"
+#include "core/strbuf.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct fetch { /* one artifact at a time */
+    char digest[SHA256_HEX_BYTES];
+    struct strbuf bytes;
+    bool active;
+};
+
+struct agent {
+    struct agent_options o;
+    struct part_env env;
+    char *name, *artifact_dir, *host, *types;
+    struct rec_LABEL labels[LABELS_MAX];
+    char *label_text[LABELS_MAX];
+    size_t label_count;
+    struct conn *conn;
+    bool joined;
+    uint64_t term;          /* highest seen */
+    uint64_t retry_ms;
+    struct timer *retry, *report;
+    struct part *parts;
+    struct fetch fetch;
+    void (*on_idle)(void *arg);
+    void *idle_arg;
+};
+
+static void connect_now(void *arg);
+static void report_all(void *arg);
+static void on_prepared(void *arg, struct part *d);
+static void on_change(void *arg, struct part *d);
+static void on_dropped(void *arg, struct part *d);
+
+/* ---------------------------------------------------------------- making */
+
+static char *machine_id(void) /* who shares files and ports: one id per host */
+{
+    char *text = NULL;
+    size_t bytes = 0;
+    if (file_read("/etc/machine-id", 256, &text, &bytes, NULL) == ERR_OK && bytes > 8) {
+        text[strcspn(text, "\n")] = '\0';
+        return text;
+    }
+    mem_free(text);
+    char host[256] = "localhost";
+    gethostname(host, sizeof host - 1);
+    return mem_dup(host);
+}
+
+struct types_text {
+    struct strbuf json;
+    bool any;
+};
+
+static void add_type(void *arg, const struct oxb_pe_type *type, bool builtin)
+{
+    struct types_text *t = arg;
+    if (builtin) {
+        return;
+    }
+    char *one = describe_type(type);
+    strbuf_text_add(&t->json, t->any ? "," : "[");
+    strbuf_text_add(&t->json, one);
+    t->any = true;
+    mem_free(one);
+}
+
+static char *registered_types(void) /* JSON array; "" when there is none */
+{
+    struct types_text t = {0};
+    registry_each(add_type, &t);
+    if (t.any) {
+        strbuf_char(&t.json, ']');
+    }
+    return strbuf_take(&t.json);
+}
+
+static enum err take_labels(struct agent *a, const char *const *labels, struct fail *f)
+{
+    for (size_t k = 0; labels != NULL && labels[k] != NULL; k++) {
+        const char *equals = strchr(labels[k], '=');
+        if (equals == NULL || equals == labels[k] || k >= LABELS_MAX) {
+            return fail_set(f, ERR_INVALID, "write --label KEY=VALUE", "malformed label \"%s\"",
+                            labels[k]);
+        }
+        a->label_text[k] = mem_dup(labels[k]);
+        a->label_text[k][equals - labels[k]] = '\0';
+        a->labels[k].key = a->label_text[k];
+        a->labels[k].value = a->label_text[k] + (equals - labels[k]) + 1;
+        a->label_count = k + 1;
+    }
+    return ERR_OK;
+}
+
+struct agent *agent_new(const struct agent_options *o, struct fail *f)
+{
+    struct agent *a = mem_alloc(sizeof *a);
+    a->o = *o;
+    a->name = mem_dup(o->name);
+    a->artifact_dir = mem_printf("%s/artifacts", o->data_dir);
+    a->host = machine_id();
+    a->types = registered_types();
+    a->retry_ms = RECONNECT_MS_MIN;
+    a->env = (struct part_env){.loop = o->loop,
+                                     .pool = o->pool,
+                                     .executors = o->executors,
+                                     .links = o->links,
+                                     .worker_name = a->name,
+                                     .artifact_dir = a->artifact_dir,
+                                     .on_prepared = on_prepared,
+                                     .on_change = on_change,
+                                     .on_dropped = on_dropped,
+                                     .arg = a};
+    a->retry = timer_new(o->loop, connect_now, a);
+    a->report = timer_new(o->loop, report_all, a);
+    if (take_labels(a, o->labels, f) != ERR_OK ||
+        file_make_dirs(a->artifact_dir, f) != ERR_OK) {
+        agent_free(a);
+        return NULL;
+    }
+    connect_now(a);
+    return a;
+}
+
+void agent_free(struct agent *a)
+{
+    if (a == NULL) {
+        return;
+    }
+    if (a->conn != NULL) {
+        static const struct conn_ops nobody = {0};
+        conn_set(a->conn, &nobody, NULL);
+        conn_close(a->conn, "the worker ends");
+    }
+    timer_free(a->retry);
+    timer_free(a->report);
+    for (size_t k = 0; k < a->label_count; k++) {
+        mem_free(a->label_text[k]);
+    }
+    strbuf_fini(&a->fetch.bytes);
+    mem_free(a->name);
+    mem_free(a->artifact_dir);
+    mem_free(a->host);
+    mem_free(a->types);
+    mem_free(a);
+}
+
+/* ---------------------------------------------------------------- sending */
+
+static void send_report(struct agent *a, struct part *d)
+{
+    if (!a->joined) {
+        return;
+    }
+    struct msg m = {0};
+    struct report_arena *arena = part_report(d, &m);
+    conn_send(a->conn, &m);
+    report_arena_free(arena);
+}
+
+static void report_all(void *arg)
+{
+    struct agent *a = arg;
+    for (struct part *d = a->parts; d != NULL; d = d->next) {
+        if (!d->dropping) {
+            part_update(d);
+            send_report(a, d);
+        }
+    }
+}
+
+static void send_ready(struct agent *a, const struct msg_PREPARE *plan, const struct part *d,
+                       const struct fail *why)
+{
+    if (!a->joined) {
+        return;
+    }
+    struct msg m = {.kind = M_READY};
+    m.READY = (struct msg_READY){.term = a->term,
+                                 .topology = plan->topology,
+                                 .op = plan->op,
+                                 .incarnation = a->o.incarnation,
+                                 .ok = why == NULL,
+                                 .what = why != NULL ? why->what : "",
+                                 .hint = why != NULL ? why->hint : "",
+                                 .where = d != NULL ? d->fail_where : ""};
+    conn_send(a->conn, &m);
+}
+
+/* ---------------------------------------------------------------- parts */
+
+static struct part *find(struct agent *a, const char *topology)
+{
+    struct part *d = a->parts;
+    while (d != NULL && (d->dropping || strcmp(d->name, topology) != 0)) {
+        d = d->next;
+    }
+    return d;
+}
+
+static void ask_artifact(struct agent *a)
+{
+    struct msg m = {.kind = M_ARTIFACT_GET};
+    m.ARTIFACT_GET.digest = a->fetch.digest;
+    m.ARTIFACT_GET.offset = a->fetch.bytes.bytes;
+    conn_send(a->conn, &m);
+}
+
+/* Start what can start: fetch the next artifact somebody lacks, prepare those who lack none. */
+static void advance(struct agent *a)
+{
+    for (struct part *d = a->parts; d != NULL; d = d->next) {
+        if (d->dropping || d->preparing || d->state != DEPLOYMENT_PREPARING) {
+            continue;
+        }
+        const char *digest = part_artifact(d);
+        if (digest == NULL) {
+            part_prepare(d);
+        } else if (!sha256_is_hex(digest)) {
+            d->failed = true;
+            (void)fail_set(&d->fail, ERR_INVALID, "", "malformed artifact digest");
+            on_prepared(a, d);
+        } else if (!a->fetch.active && a->joined) {
+            a->fetch.active = true;
+            snprintf(a->fetch.digest, sizeof a->fetch.digest, "%s", digest);
+            strbuf_clear(&a->fetch.bytes);
+            ask_artifact(a);
+        }
+    }
+}
+
+static void fail_waiting(struct agent *a, const char *what)
+{
+    for (struct part *d = a->parts; d != NULL; d = d->next) {
+        const char *digest = d->preparing || d->dropping || d->state != DEPLOYMENT_PREPARING
+                                 ? NULL
+                                 : part_artifact(d);
+        if (digest != NULL && strcmp(digest, a->fetch.digest) == 0) {
+            d->failed = true;
+            d->state = DEPLOYMENT_FAILED;
+            (void)fail_set(&d->fail, ERR_NOTFOUND, "deploy again", "artifact %.12s: %s", digest,
+                           what);
+            on_prepared(a, d);
+        }
+    }
+}
+
+static void on_chunk(struct agent *a, const struct msg_ARTIFACT_CHUNK *c)
+{
+    struct fetch *fetch = &a->fetch;
+    if (!fetch->active || strcmp(c->digest, fetch->digest) != 0 ||
+        c->offset != fetch->bytes.bytes) {
+        return;
+    }
+    bool bad = c->missing || c->total > HTTP_ARTIFACT_BYTES_MAX ||
+               (c->data.bytes == 0 && c->total > c->offset);
+    if (!bad) {
+        strbuf_add(&fetch->bytes, c->data.data, c->data.bytes);
+        if (fetch->bytes.bytes < c->total) {
+            ask_artifact(a);
+            return;
+        }
+    }
+    char digest[SHA256_HEX_BYTES];
+    sha256_hex(fetch->bytes.data, fetch->bytes.bytes, digest);
+    struct fail f = {.what = "the master does not have it"};
+    if (!bad && strcmp(digest, fetch->digest) != 0) {
+        (void)fail_set(&f, ERR_CORRUPT, "", "the bytes received have another digest");
+        bad = true;
+    }
+    if (!bad) {
+        char *file = mem_printf("%s/%s.so", a->artifact_dir, digest);
+        bad = file_write_safe(file, fetch->bytes.data, fetch->bytes.bytes, &f) != ERR_OK;
+        mem_free(file);
+    }
+    fetch->active = false;
+    if (bad) {
+        fail_waiting(a, f.what);
+    }
+    advance(a);
+}
+
+static void on_prepare(struct agent *a, const struct msg *m)
+{
+    const struct msg_PREPARE *plan = &m->PREPARE;
+    struct part *d = find(a, plan->topology);
+    if (d != NULL && d->op == plan->op) { /* asked again by a master that came back */
+        if (d->state == DEPLOYMENT_READY || d->failed) {
+            on_prepared(a, d);
+        }
+        return;
+    }
+    struct fail why = {0};
+    if (d != NULL) {
+        (void)fail_set(&why, ERR_EXISTS, "stop it first", "topology \"%s\" runs here already",
+                       plan->topology);
+    } else if (strlen(plan->topology) > NAME_BYTES_MAX || plan->topology[0] == '\0') {
+        (void)fail_set(&why, ERR_INVALID, "", "malformed topology name");
+    } else if (plan->remove_instances_count > 0 || plan->remove_channels_count > 0 ||
+               plan->base_version != 0) {
+        (void)fail_set(&why, ERR_INVALID, "deploy it as a new topology",
+                       "this worker does not hold version %" PRIu64, plan->base_version);
+    } else {
+        d = part_new(&a->env, m);
+        d->next = a->parts;
+        a->parts = d;
+        advance(a);
+        return;
+    }
+    send_ready(a, plan, NULL, &why);
+}
+
+static void on_prepared(void *arg, struct part *d)
+{
+    struct agent *a = arg;
+    log_event(d->failed ? LOG_WARN : LOG_INFO, "part.prepared",
+              "topology=%s op=%" PRIu64 " ok=%d what=\"%s\"", d->name, d->op, !d->failed,
+              d->fail.what);
+    send_ready(a, &d->plan.PREPARE, d, d->failed ? &d->fail : NULL);
+}
+
+static void on_change(void *arg, struct part *d)
+{
+    struct agent *a = arg;
+    if (part_update(d)) {
+        log_event(LOG_INFO, "part.state", "topology=%s state=%d", d->name, (int)d->state);
+    }
+    send_report(a, d);
+}
+
+static void on_dropped(void *arg, struct part *d)
+{
+    struct agent *a = arg;
+    struct part **at = &a->parts;
+    while (*at != d) {
+        at = &(*at)->next;
+    }
+    *at = d->next;
+    log_event(LOG_INFO, "part.dropped", "topology=%s", d->name);
+    part_free(d);
+    if (a->parts == NULL && a->on_idle != NULL) {
+        a->on_idle(a->idle_arg);
+    }
+}
+
+static void go(struct agent *a, const char *topology, uint64_t op, uint64_t gen)
+{
+    struct part *d = find(a, topology);
+    if (d == NULL || d->op != op || d->gen != gen || d->state != DEPLOYMENT_READY) {
+        return;
+    }
+    part_go(d);
+    struct msg_LINK_GO passed = {
+        .term = a->term, .topology = topology, .gen = gen, .op = op, .epoch = d->epoch};
+    links_send_go(a->o.links, &passed);
+}
+
+static void on_go(struct agent *a, const struct msg_GO *m)
+{
+    go(a, m->topology, m->op, m->gen);
+    struct part *d = find(a, m->topology);
+    if (d != NULL && d->op == m->op && d->state >= DEPLOYMENT_RUNNING) {
+        struct msg done = {.kind = M_DONE};
+        done.DONE = (struct msg_DONE){.term = a->term,
+                                      .topology = m->topology,
+                                      .op = m->op,
+                                      .incarnation = a->o.incarnation};
+        conn_send(a->conn, &done);
+    }
+}
+
+void agent_go_from_peer(struct agent *a, const struct msg_LINK_GO *m)
+{
+    if (m->term >= a->term) {
+        go(a, m->topology, m->op, m->gen);
+    }
+}
+
+static void on_stop(struct agent *a, const struct msg_STOP *m)
+{
+    struct part *d = find(a, m->topology);
+    if (d == NULL) {
+        return;
+    }
+    if (m->now || m->retire) {
+        part_drop(d);
+    } else {
+        part_drain(d);
+    }
+}
+
+void agent_links_drained(struct agent *a)
+{
+    for (struct part *d = a->parts; d != NULL; d = d->next) {
+        if (!d->dropping && part_update(d)) {
+            send_report(a, d);
+        }
+    }
+}
+
+void agent_halt(struct agent *a, void (*on_idle)(void *arg), void *arg)
+{
+    a->on_idle = on_idle;
+    a->idle_arg = arg;
+    if (a->parts == NULL) {
+        on_idle(arg);
+        return;
+    }
+    for (struct part *d = a->parts; d != NULL; d = d->next) {
+        part_drop(d);
+    }
+}
+
+/* ---------------------------------------------------------------- the connection */
+
+static void on_open(void *arg, struct conn *c)
+{
+    struct agent *a = arg;
+    struct msg m = {.kind = M_HELLO};
+    char *address = mem_printf("%s:%u", a->o.listen_host, links_port(a->o.links));
+    m.HELLO = (struct msg_HELLO){.protocol = PROTOCOL_VERSION,
+                                 .name = a->name,
+                                 .incarnation = a->o.incarnation,
+                                 .address = address,
+                                 .host = a->host,
+                                 .slots = a->o.slots,
+                                 .threads = a->o.threads,
+                                 .types = a->types,
+                                 .term_seen = a->term,
+                                 .labels = a->labels,
+                                 .labels_count = a->label_count,
+                                 .version = OXBOW_VERSION,
+                                 .pid = (uint64_t)getpid()};
+    conn_send(c, &m);
+    mem_free(address);
+}
+
+static void on_welcome(struct agent *a, const struct msg_WELCOME *m)
+{
+    if (m->term < a->term) {
+        conn_close(a->conn, "a master of an older term");
+        return;
+    }
+    a->term = m->term;
+    a->joined = true;
+    a->retry_ms = RECONNECT_MS_MIN;
+    timer_stop(a->retry);
+    conn_accepted(a->conn);
+    conn_limit(a->conn, FRAME_BYTES_MAX);
+    conn_heartbeat(a->conn);
+    report_all(a);
+    struct msg end = {.kind = M_REPORT_END};
+    for (struct part *d = a->parts; d != NULL; d = d->next) {
+        end.REPORT_END.count += d->dropping ? 0 : 1;
+    }
+    conn_send(a->conn, &end);
+    timer_set(a->report, HEARTBEAT_MS, true);
+    a->fetch.active = false;
+    advance(a);
+    a->o.callbacks.on_ready(a->o.callbacks.arg, a->name, links_port(a->o.links));
+}
+
+static bool stale(struct agent *a, uint64_t term) /* V1 */
+{
+    if (term > a->term) {
+        a->term = term;
+    }
+    return term < a->term;
+}
+
+static void on_message(void *arg, struct conn *c, struct msg *m)
+{
+    struct agent *a = arg;
+    if (!a->joined && m->kind != M_WELCOME && m->kind != M_REFUSED) {
+        conn_close(c, "expected WELCOME");
+        return;
+    }
+    switch (m->kind) {
+    case M_WELCOME:
+        on_welcome(a, &m->WELCOME);
+        break;
+    case M_REFUSED:
+        a->o.callbacks.on_refused(a->o.callbacks.arg, m->REFUSED.what, m->REFUSED.hint);
+        break;
+    case M_PREPARE:
+        if (!stale(a, m->PREPARE.term)) {
+            on_prepare(a, m);
+        }
+        break;
+    case M_GO:
+        if (!stale(a, m->GO.term)) {
+            on_go(a, &m->GO);
+        }
+        break;
+    case M_ABORT: {
+        struct part *d = find(a, m->ABORT.topology);
+        if (!stale(a, m->ABORT.term) && d != NULL && d->op == m->ABORT.op) {
+            part_drop(d);
+        }
+        break;
+    }
+    case M_STOP:
+        if (!stale(a, m->STOP.term)) {
+            on_stop(a, &m->STOP);
+        }
+        break;
+    case M_ARTIFACT_CHUNK:
+        on_chunk(a, &m->ARTIFACT_CHUNK);
+        break;
+    default:
+        log_event(LOG_WARN, "agent.unexpected", "message=%s", msg_name(m->kind));
+        break;
+    }
+}
+
+static void on_closed(void *arg, struct conn *c, const char *why)
+{
+    struct agent *a = arg;
+    if (a->conn != c) {
+        return;
+    }
+    log_event(a->joined ? LOG_WARN : LOG_INFO, "agent.disconnected", "why=\"%s\"", why);
+    a->conn = NULL;
+    a->joined = false;
+    a->fetch.active = false;
+    timer_stop(a->report);
+    timer_set(a->retry, a->retry_ms, false);
+    a->retry_ms = a->retry_ms * 2 < RECONNECT_MS_MAX ? a->retry_ms * 2 : RECONNECT_MS_MAX;
+}
+
+static const struct conn_ops agent_ops = {.on_open = on_open,
+                                          .on_message = on_message,
+                                          .on_closed = on_closed};
+
+static void connect_now(void *arg)
+{
+    struct agent *a = arg;
+    if (a->conn != NULL) {
+        conn_close(a->conn, "the master does not answer"); /* on_closed tries again */
+        return;
+    }
+    a->conn = conn_open(a->o.loop, &a->o.master, &agent_ops, a);
+    timer_set(a->retry, HANDSHAKE_MS, false);
+}

@@ -1,0 +1,45 @@
+/* worker/link.h - peer links: one TCP connection per pair of workers and direction, many channels.
+ *
+ * Owns:       struct links, link_out (towards a peer: takes items off CHANNEL_OUT rings), link_in
+ *             (from a peer: puts items on CHANNEL_IN rings).
+ * Threads:    the loop's, except link_out_notify and link_in_notify (any).
+ * Invariants: L1 credit is an absolute item number per channel (R24); both ends start with
+ *                RING_BATCHES, because both are registered before anything is sent.
+ *             L2 an item stays with the sender until the receiver says it has it; after a reconnect
+ *                the sender resumes at the item the receiver expects.
+ *             L3 the receiver drops items below the one it expects, and closes the link on a gap.
+ *             L4 a link names both incarnations; another incarnation is another link, never a
+ *                resumption (R25). */
+#ifndef OXB_WORKER_LINK_H
+#define OXB_WORKER_LINK_H
+
+#include "net/conn.h"
+#include "worker/channel.h"
+
+struct links;
+struct links_ops {
+    void (*on_go)(void *arg, const struct msg_LINK_GO *go);  /* passed on by a peer (R6) */
+    void (*on_drained)(void *arg); /* some CHANNEL_OUT has nothing left that the peer lacks */
+};
+
+struct links *links_new(struct loop *l, struct pool *pool, const struct address *listen,
+                        const struct links_ops *ops, void *arg, struct fail *f);
+void links_free(struct links *ls);
+void links_identity(struct links *ls, const char *name, uint64_t incarnation);
+uint16_t links_port(const struct links *ls);
+
+/* links_out, links_in - the link to or from that process, made when it does not exist. */
+struct link_out *links_out(struct links *ls, const char *name, uint64_t incarnation,
+                           const char *address);
+struct link_in *links_in(struct links *ls, const char *name, uint64_t incarnation);
+void link_out_add(struct link_out *o, struct channel *c);
+void link_in_add(struct link_in *i, struct channel *c);
+/* link_remove - the channel's task is dead; nothing of it is sent or delivered any more. */
+void link_remove(struct channel *c);
+bool link_out_drained(const struct channel *c);
+
+void link_out_notify(struct link_out *o); /* an item was put on a ring */
+void link_in_notify(struct link_in *i);   /* room was made in a ring */
+void links_send_go(struct links *ls, const struct msg_LINK_GO *go); /* to every peer linked */
+
+#endif

@@ -1,0 +1,89 @@
+/* worker/part.h - one topology's part on this worker: from PREPARE to its last byte.
+ *
+ * Owns:       struct part: instances, chains, channels, plug-ins of one topology here.
+ * Threads:    the loop's; preparation runs on a helper thread that touches only what it builds.
+ * States:     PREPARING -(helper done, artifacts here)-> READY -(GO)-> RUNNING -(STOP)-> DRAINING
+ *             RUNNING | DRAINING -(all ended, links drained)-> ENDED; any instance fails -> FAILED.
+ *             From every state a drop leads to `dropping`, and the memory goes with the last chain.
+ * Invariants: D1 an (op) is prepared at most once; GO for another op than the prepared is ignored.
+ *             D2 nothing runs before GO.  D3 nothing is freed before every chain is dead.
+ * See:        worker/build.c (PREPARE -> instances and channels), worker/agent.c (who calls). */
+#ifndef OXB_WORKER_PART_H
+#define OXB_WORKER_PART_H
+
+#include "net/messages.h"
+#include "net/states.h"
+#include "pe/registry.h"
+#include "worker/instance.h"
+#include "worker/link.h"
+
+#include <pthread.h>
+
+struct part;
+
+struct part_env { /* what a deployment needs of its worker; borrowed */
+    struct loop *loop;
+    struct pool *pool;
+    struct executors *executors;
+    struct links *links;
+    const char *worker_name;
+    const char *artifact_dir;
+    /* Calls back on the loop's thread. */
+    void (*on_prepared)(void *arg, struct part *d); /* READY, or failed: see d->fail */
+    void (*on_change)(void *arg, struct part *d);   /* the state may have changed */
+    void (*on_dropped)(void *arg, struct part *d);  /* freed by the callee */
+    void *arg;
+};
+
+struct part {
+    struct part *next;
+    const struct part_env *env;
+    /* of the plan */
+    char name[NAME_BYTES_MAX + 1];
+    uint64_t version, gen, op, epoch;
+    struct msg plan;          /* PREPARE, owned */
+    /* life */
+    enum deployment_state state;
+    bool failed;              /* preparation failed: `fail`, `fail_where` */
+    struct fail fail;
+    char fail_where[NAME_BYTES_MAX + 1];
+    bool dropping, preparing; /* a helper thread is at work */
+    pthread_t helper;
+    _Atomic bool change_posted;
+    /* parts */
+    struct plugin **plugins;
+    uint32_t plugin_count;
+    struct instance **instances; /* [plan.add_instances]; borrowed: chains own them */
+    uint32_t instance_count;
+    struct chain **chains;
+    uint32_t chain_count;
+    uint32_t chains_dead;
+    struct channel **channels;
+    uint32_t channel_count;
+};
+
+/* part_new - @prepare: copied.  Preparation starts with part_prepare. */
+struct part *part_new(const struct part_env *env, const struct msg *prepare);
+/* part_artifact - a digest the plan needs that is not in the artifact folder; NULL: none. */
+const char *part_artifact(const struct part *d);
+void part_prepare(struct part *d); /* starts the helper; on_prepared follows */
+void part_go(struct part *d);
+void part_drain(struct part *d);
+void part_inject(struct part *d, uint64_t epoch); /* checkpoint marker at the sources */
+void part_drop(struct part *d);    /* halt all; on_dropped follows, on a later turn */
+void part_free(struct part *d);
+/* part_update - recompute the state.  Return: did it change? */
+bool part_update(struct part *d);
+/* part_report - fill a zeroed REPORT; what it points to lives in `arena` until freed by
+ * report_arena_free. */
+struct report_arena;
+struct report_arena *part_report(struct part *d, struct msg *m);
+void report_arena_free(struct report_arena *a);
+
+/* ---- worker/build.c ---- */
+/* build_instances - helper thread: load code, make and prepare PEs.  ERR_*: d->fail is set. */
+MUST_CHECK enum err build_instances(struct part *d);
+/* build_graph - loop thread: channels, wiring, chains, links. */
+MUST_CHECK enum err build_graph(struct part *d);
+
+#endif
