@@ -48,8 +48,9 @@ SUPPORT := $(call src,tests/support/*.c)
 UNIT := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/*/*_test.c))
 E2E_TOOLS := $(patsubst %.c,$(B)/%,$(wildcard tests/e2e/*.c))
 FUZZ := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/*_fuzz.c))
-BENCH := $(call src,$(filter-out bench/gentext.c bench/bench_pes.c,$(wildcard bench/*.c)))
-BENCH_PROGRAMS := $(B)/bench/oxbow-bench $(B)/bench/gentext $(B)/bench/bench_pes.so
+BENCH := $(call src,$(filter-out bench/gentext.c bench/%_bench.c,$(wildcard bench/*.c)))
+BENCH_PROGRAMS := $(B)/bench/oxbow-bench $(B)/bench/gentext $(B)/bench/bench_pes.so \
+                  $(patsubst %.c,$(B)/%,$(wildcard bench/*_bench.c))
 PROGRAMS := $(B)/oxbow $(B)/oxbow-master $(B)/oxbow-worker $(B)/liboxbow.a $(B)/liboxbow.so
 
 .PHONY: all
@@ -66,16 +67,21 @@ $(B)/%.o: %.c
 
 $(B)/liboxbow.a: $(LIB)
 	@rm -f $@
-	ar rcs $@ $^
+	@echo "  AR $@"
+	@ar rcs $@ $^
 $(B)/liboxbow.so: $(LIB)
-	$(CC) -shared $(LDFLAGS) -Wl,-soname,liboxbow.so.1 -o $@ $^ $(LIBS)
+	@echo "  LD $@"
+	@$(CC) -shared $(LDFLAGS) -Wl,-soname,liboxbow.so.1 -o $@ $^ $(LIBS)
 	@ln -sf liboxbow.so $(@D)/liboxbow.so.1
 $(B)/oxbow-worker: $(B)/worker/main.o $(LIB)
-	$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(LIBS)
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(LIBS)
 $(B)/oxbow-master: $(B)/master/main.o $(MASTER) $(TOPOLOGY) $(NET) $(PE) $(CORE)
-	$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(LIBS)
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(LIBS)
 $(B)/oxbow: $(B)/cli/main.o $(CLI) $(TOPOLOGY) $(NET) $(PE) $(CORE)
-	$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(LIBS)
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(LIBS)
 $(B)/include/oxbow/pe.h: pe/pe.h
 	@mkdir -p $(@D)
 	@ln -sf $(abspath $<) $@
@@ -85,7 +91,8 @@ $(B)/oxbow.pc: Makefile
 
 # ---- tests
 $(B)/tests/unit/%_test: $(B)/tests/unit/%_test.o $(SUPPORT) $(MASTER) $(CLI) $(TOPOLOGY) $(LIB)
-	$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(LIBS) -lcmocka
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(LIBS) -lcmocka
 .PHONY: test
 test: all ## run everything below up to e2e; ends with `N passed, N failed`
 	@$(MAKE) --no-print-directory $(JOBS) test-programs
@@ -99,7 +106,8 @@ unit: $(UNIT) ## build and run the unit tests
 e2e: programs $(E2E_TOOLS) $(B)/bench/gentext ## run the end-to-end tests; T="wordcount ..." picks
 	@tests/e2e/run.sh $(T)
 $(B)/tests/e2e/%: $(B)/tests/e2e/%.o $(CORE)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 # Fuzzers need clang, so they are a flavour of their own.
 FUZZ_SECONDS ?= 60
@@ -117,19 +125,26 @@ fuzz: ## run each fuzzer for FUZZ_SECONDS (60); needs clang
 	@echo "fuzz: $(words $(FUZZ)) fuzzers, no crash"
 fuzz-build: $(FUZZ)
 $(B)/tests/fuzz/%_fuzz: $(B)/tests/fuzz/%_fuzz.o $(SUPPORT) $(MASTER) $(CLI) $(TOPOLOGY) $(LIB)
-	$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
 
 # ---- measuring: floors get the flags of a program built for this machine alone
 .PHONY: bench
 bench: programs $(BENCH_PROGRAMS) ## measure throughput and latency beside hand-written C
 	@$(B)/bench/oxbow-bench $(BENCH_ARGS)
 $(B)/bench/floor_%.o: ARCH_FLAGS = -march=native
-$(B)/bench/oxbow-bench: $(BENCH) $(B)/bench/bench_pes.o $(PE) $(CORE)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+$(B)/bench/oxbow-bench: $(BENCH) $(PE) $(CORE)
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(B)/bench/gentext: $(B)/bench/gentext.o $(CORE)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+$(B)/bench/%_bench: $(B)/bench/%_bench.o $(PE) $(CORE)
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(B)/bench/%.so: $(B)/bench/%.o
-	$(CC) -shared $(LDFLAGS) -o $@ $^
+	@echo "  LD $@"
+	@$(CC) -shared $(LDFLAGS) -o $@ $^
 
 .PHONY: demo
 demo: all ## count words on two workers of a local cluster, check the counts
@@ -142,7 +157,8 @@ docs: $(B)/oxbow ## write docs/PES.md and build/oxbow.schema.json from the descr
 
 .PHONY: tidy
 tidy: ## check the house style; clang-tidy and shellcheck too where installed
-	@TIDY_CFLAGS='$(filter-out -Werror,$(CFLAGS))' tests/tidy.sh
+	@tests/tidy.sh
+tidy: export TIDY_CFLAGS = $(filter-out -Werror -DOXBOW%,$(CFLAGS)) -DOXBOW_VERSION="0"
 
 .PHONY: format
 format: ## format the sources with clang-format

@@ -276,7 +276,7 @@ struct result engine_tcp(struct engine *e, uint64_t rows)
                  "fields: [k, v, x, s, b]")) {
         return result_fail("cannot write below %s", e->dir);
     }
-    struct result out = {.ok = true};
+    struct result out;
     if (!cluster_start(&c, e, &r)) {
         out = result_fail("the cluster did not start; see %s", r.dir);
     } else {

@@ -108,17 +108,12 @@ int main(int argc, char **argv)
         fputs("error: out of memory\n", stderr);
         return 1;
     }
-    uint64_t left = (uint64_t)(mb * 1048576.0);
-    while (left > 0) {
-        size_t n = make_line(&v, &p, line);
-        n = n < left ? n : (size_t)left;
-        if (fwrite(line, 1, n, stdout) != n) {
-            perror("gentext");
-            return 1;
-        }
-        left -= n;
+    size_t n = 1;
+    for (uint64_t left = (uint64_t)(mb * 1048576.0); left > 0 && n > 0; left -= n) {
+        n = make_line(&v, &p, line);
+        n = fwrite(line, 1, n < left ? n : (size_t)left, stdout); /* 0: the reader has gone */
     }
     free(v.word);
     free(v.upto);
-    return fflush(stdout) == 0 ? 0 : 1;
+    return fflush(stdout) == 0 && !ferror(stdout) ? 0 : 1;
 }

@@ -355,6 +355,10 @@ static void ports_init(struct oxb_pe *pe, const struct pe_spec *spec)
             .schema = spec->outputs[i].schema,
             .connected = spec->outputs[i].connected,
         };
+        if (pe->outputs[i].schema == NULL) { /* pe_prepare reports it */
+            snprintf(pe->error, sizeof pe->error, "the output port `%s` has no schema",
+                     spec->outputs[i].name);
+        }
     }
 }
 

@@ -21,6 +21,13 @@ bool json_integer_value_at(struct json_cursor *c, int64_t *out);
 /* json_skip_value - past one value of any kind, nested at most 32 deep. */
 bool json_skip_value(struct json_cursor *c);
 bool json_fail(struct json_cursor *c, const char *problem); /* always false */
-void json_space(struct json_cursor *c);
+
+static inline void json_space(struct json_cursor *c)
+{
+    while (c->at < c->end &&
+           (*c->at == ' ' || *c->at == '\t' || *c->at == '\n' || *c->at == '\r')) {
+        c->at++;
+    }
+}
 
 #endif

@@ -60,20 +60,28 @@ void batch_tsv_row(const struct oxb_batch *b, uint32_t row, struct strbuf *out)
 
 static char *put_i64(char *p, int64_t v)
 {
+    static const char pairs[] = "00010203040506070809101112131415161718192021222324252627282930313233"
+                                "34353637383940414243444546474849505152535455565758596061626364656667"
+                                "6869707172737475767778798081828384858687888990919293949596979899";
     char digits[24];
-    unsigned n = 0;
+    unsigned at = sizeof digits;
     uint64_t u = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
-    do {
-        digits[n++] = (char)('0' + u % 10);
-        u /= 10;
-    } while (u > 0);
+    while (u >= 100) {
+        at -= 2;
+        memcpy(digits + at, pairs + u % 100 * 2, 2);
+        u /= 100;
+    }
+    if (u >= 10) {
+        at -= 2;
+        memcpy(digits + at, pairs + u * 2, 2);
+    } else {
+        digits[--at] = (char)('0' + u);
+    }
     if (v < 0) {
         *p++ = '-';
     }
-    while (n > 0) {
-        *p++ = digits[--n];
-    }
-    return p;
+    memcpy(p, digits + at, sizeof digits - at);
+    return p + (sizeof digits - at);
 }
 
 /* A number that is m / 10^k for k <= 6 and m < 2^53: both are exact, so the division is the

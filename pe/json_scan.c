@@ -24,14 +24,6 @@ bool json_fail(struct json_cursor *c, const char *problem)
     return false;
 }
 
-void json_space(struct json_cursor *c)
-{
-    while (c->at < c->end &&
-           (*c->at == ' ' || *c->at == '\t' || *c->at == '\n' || *c->at == '\r')) {
-        c->at++;
-    }
-}
-
 static inline bool is_digit(const struct json_cursor *c)
 {
     return c->at < c->end && *c->at >= '0' && *c->at <= '9';

@@ -1,7 +1,7 @@
 /* oxbow/pe.h - the SDK: how a processing element (PE) is written and how a program joins a cluster.
  *
- * A PE is a table of functions and declarations, `struct oxb_pe_type`.  The engine calls it once per
- * batch: a batch holds up to 1024 tuples by column, with an optional selection of the rows that are
+ * A PE is a table of functions and declarations, `struct oxb_pe_type`.  The engine calls it once
+ * per batch: a batch holds up to 1024 tuples by column, with an optional selection of the rows that are
  * alive.  A PE hands the batch on (oxb_forward), narrows its selection (oxb_keep), gives it new
  * columns (oxb_derive, oxb_new_*), or writes rows of its own (oxb_writer).  The engine routes,
  * numbers and flushes.
@@ -10,7 +10,7 @@
  *          threads one after the other; keep no thread-local state.
  * Ownership: what a callback receives is borrowed until it returns, unless said otherwise.
  * Errors: a callback returns OXB_OK, or calls oxb_fail() and returns what that returned.
- * ABI: OXB_ABI_MAJOR changes when a plug-in must be rebuilt; structs here only grow at their end. */
+ * ABI: OXB_ABI_MAJOR changes when a plug-in must be rebuilt; structs only grow at their end. */
 #ifndef OXBOW_PE_H
 #define OXBOW_PE_H
 
@@ -71,7 +71,8 @@ struct oxb_str { /* a borrowed string; not NUL-terminated */
 };
 
 struct oxb_col {
-    void *data;          /* dense array of `rows` values, 64-byte aligned, type by the schema */
+    void *data;          /* dense array of `rows` values, type by the schema; 64-byte aligned, but
+                          * only 8-byte aligned when the batch came from another worker */
     const uint8_t *heap; /* OXB_STR, OXB_BYTES: what the refs point into */
     uint32_t heap_bytes;
 };
@@ -122,7 +123,7 @@ static inline struct oxb_str oxb_str_at(const struct oxb_batch *b, unsigned fiel
 enum oxb_result {
     OXB_OK = 0,
     OXB_END = 1,   /* produce only: the source has ended; it is not called again */
-    OXB_IDLE = 2,  /* produce only: nothing now; call again after a watched fd, a timer or oxb_wake */
+    OXB_IDLE = 2,  /* produce only: nothing now; call again after a watched fd, timer or oxb_wake */
     OXB_ERROR = -1 /* oxb_fail() has set the text */
 };
 
@@ -187,7 +188,7 @@ struct oxb_value {        /* one cell of a keyed state's value; 8 bytes each, in
 
 struct oxb_state_decl {   /* array ends with name == NULL */
     const char *name;
-    const struct oxb_value *values; /* ends with name == NULL; engine-typed, so it outlives the code */
+    const struct oxb_value *values; /* ends with name == NULL; outlives the code that wrote it */
 };
 
 enum oxb_flags {
@@ -401,7 +402,7 @@ static inline void oxb_commit(struct oxb_writer *w)
  *   static bool big(struct oxb_pe *pe, const struct oxb_batch *in, uint32_t i) {...}
  *   OXB_FILTER(process, big)
  *   static void twice(struct oxb_pe *pe, const struct oxb_batch *in, uint32_t i,
- *                     struct oxb_batch *out) {...}             // columns of `out` made by the setup
+ *                     struct oxb_batch *out) {...}             // its columns: made by the setup
  *   OXB_MAP(process, setup, twice)                             // setup(pe, in, out): oxb_new_*
  *   static void split(struct oxb_pe *pe, const struct oxb_batch *in, uint32_t i,
  *                     struct oxb_writer *out) {...}            // oxb_row, oxb_put_*, oxb_commit
@@ -466,7 +467,7 @@ void *oxb_state_get(struct oxb_state *s, struct oxb_key key);       /* NULL: non
 void *oxb_state_put(struct oxb_state *s, struct oxb_key key);       /* find or make, to write */
 bool oxb_state_delete(struct oxb_state *s, struct oxb_key key);     /* true: it was there */
 uint64_t oxb_state_count(struct oxb_state *s);
-/* Every entry, in no order; `fn` may change cells but not add or delete.  Stops when fn is false. */
+/* Every entry, in no order; `fn` may change cells, not add or delete.  Stops when fn is false. */
 void oxb_state_each(struct oxb_state *s,
                     bool (*fn)(void *arg, struct oxb_key key, void *cells), void *arg);
 /* OXB_BYTES cells own a blob: set copies; get borrows until the next change of that entry. */
@@ -517,12 +518,12 @@ struct oxb_feed;
 struct oxb_feed *oxb_feed_new(const char *type_name, const char *schema);
 /* oxb_feed_writer - rows to fill as with oxb_writer.  Blocks while the topology is slower. */
 struct oxb_writer *oxb_feed_writer(struct oxb_feed *f);
-int oxb_feed_flush(struct oxb_feed *f); /* hand over what is written; -1: the topology has stopped */
+int oxb_feed_flush(struct oxb_feed *f); /* hand over what is written; -1: the topology stopped */
 void oxb_feed_end(struct oxb_feed *f);  /* no more tuples: the stream ends */
 
-/* A collector is a sink that calls a function of the program for every batch, on a worker thread. */
+/* A collector is a sink that calls a function of the program per batch, on a worker's thread. */
 int oxb_collector_new(const char *type_name,
-                      void (*fn)(void *arg, const struct oxb_batch *batch), /* batch NULL: the end */
+                      void (*fn)(void *arg, const struct oxb_batch *batch), /* NULL: the end */
                       void *arg);
 
 /* ---------------------------------------------------------------- test harness

@@ -5,7 +5,7 @@
 # A line that carries a `tidy:` remark, saying why, may break the rule on file-scope variables; a
 # function with `tidy: table` in it may be longer than 70 lines.
 set -u
-export LC_ALL=C
+export LC_ALL=C TIDY_CFLAGS=${TIDY_CFLAGS:-}
 cd "$(dirname "$0")/.." || exit 2
 out=$(mktemp) && trap 'rm -f "$out"' EXIT
 say() { echo "$*" >>"$out"; }
@@ -43,7 +43,10 @@ done < <(grep -nE '^ *# *include *"' "${sources[@]}" /dev/null)
 # ---- file heads, sizes, widths
 for f in "${sources[@]}"; do
     name=$f
-    [ "$f" = pe/pe.h ] && name=oxbow/pe.h # the name its users know
+    case $f in
+    pe/pe.h) name=oxbow/pe.h ;;        # the name its users know
+    examples/*) name=$(basename "$f") ;; # an example is a folder that users copy
+    esac
     case $(head -n1 "$f") in
     "/* $name - "*) ;;
     *) say "$f:1: first line is not \`/* $name - ...\`" ;;
@@ -94,7 +97,7 @@ FNR == 1 { in_comment = 0; start = 0; table = 0 }
         start = 0
     }
     head = code; sub(/=.*/, "=", head)
-    if ($0 !~ /tidy:/ && code !~ /const|\\$/ && head !~ /\(/ && head ~ variable &&
+    if (FILENAME !~ /^tests/ && $0 !~ /tidy:/ && code !~ /const|\\$/ && head !~ /\(/ && head ~ variable &&
         (head ~ /^ +(static|_Thread_local) / ||
          head ~ /^(static |_Thread_local |[a-z])/ && head !~ /^(typedef|extern|return|goto) / &&
          head !~ /^(struct|enum|union) [a-z_0-9]+;$/))
@@ -124,7 +127,7 @@ done
 
 # ---- other tools, where they are installed
 if command -v shellcheck >/dev/null; then
-    shellcheck -S warning -f gcc -e SC1091,SC2034,SC2120 "${scripts[@]}" >>"$out"
+    shellcheck -S warning -f gcc -e SC1091,SC2034,SC2120,SC2148,SC2154 "${scripts[@]}" >>"$out"
 else
     echo "tidy: shellcheck is not installed; its step is left out"
 fi
@@ -132,8 +135,8 @@ if [ "${CLANG_TIDY:-}" = no ]; then
     :
 elif command -v clang-tidy >/dev/null; then
     pick '^(core|topology|pe|net|worker|master|cli|bench)/.*\.c$' |
-        xargs -P "$(nproc)" -n 4 clang-tidy --quiet 2>/dev/null -- ${TIDY_CFLAGS:-} |
-        grep -E '(warning|error):' | sort -u | sed "s|^$PWD/||" >>"$out"
+        xargs -P "$(nproc)" -n 4 bash -c 'clang-tidy --quiet "$@" -- $TIDY_CFLAGS 2>/dev/null' - |
+        grep -E '^[^ ]+:[0-9]+:[0-9]+: (warning|error): ' | sort -u | sed "s|^$PWD/||" >>"$out"
 else
     echo "tidy: clang-tidy is not installed; its step is left out"
 fi

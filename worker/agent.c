@@ -22,7 +22,7 @@ struct fetch { /* one artifact at a time */
 
 struct agent {
     struct agent_options o;
-    struct deployment_env env;
+    struct part_env env;
     char *name, *artifact_dir, *host, *types;
     struct rec_LABEL labels[LABELS_MAX];
     char *label_text[LABELS_MAX];
@@ -32,7 +32,7 @@ struct agent {
     uint64_t term;          /* highest seen */
     uint64_t retry_ms;
     struct timer *retry, *report;
-    struct deployment *deployments;
+    struct part *parts;
     struct fetch fetch;
     void (*on_idle)(void *arg);
     void *idle_arg;
@@ -40,9 +40,9 @@ struct agent {
 
 static void connect_now(void *arg);
 static void report_all(void *arg);
-static void on_prepared(void *arg, struct deployment *d);
-static void on_change(void *arg, struct deployment *d);
-static void on_dropped(void *arg, struct deployment *d);
+static void on_prepared(void *arg, struct part *d);
+static void on_change(void *arg, struct part *d);
+static void on_dropped(void *arg, struct part *d);
 
 /* ---------------------------------------------------------------- making */
 
@@ -114,7 +114,7 @@ struct agent *agent_new(const struct agent_options *o, struct fail *f)
     a->host = machine_id();
     a->types = registered_types();
     a->retry_ms = RECONNECT_MS_MIN;
-    a->env = (struct deployment_env){.loop = o->loop,
+    a->env = (struct part_env){.loop = o->loop,
                                      .pool = o->pool,
                                      .executors = o->executors,
                                      .links = o->links,
@@ -160,13 +160,13 @@ void agent_free(struct agent *a)
 
 /* ---------------------------------------------------------------- sending */
 
-static void send_report(struct agent *a, struct deployment *d)
+static void send_report(struct agent *a, struct part *d)
 {
     if (!a->joined) {
         return;
     }
     struct msg m = {0};
-    struct report_arena *arena = deployment_report(d, &m);
+    struct report_arena *arena = part_report(d, &m);
     conn_send(a->conn, &m);
     report_arena_free(arena);
 }
@@ -174,15 +174,15 @@ static void send_report(struct agent *a, struct deployment *d)
 static void report_all(void *arg)
 {
     struct agent *a = arg;
-    for (struct deployment *d = a->deployments; d != NULL; d = d->next) {
+    for (struct part *d = a->parts; d != NULL; d = d->next) {
         if (!d->dropping) {
-            deployment_update(d);
+            part_update(d);
             send_report(a, d);
         }
     }
 }
 
-static void send_ready(struct agent *a, const struct msg_PREPARE *plan, const struct deployment *d,
+static void send_ready(struct agent *a, const struct msg_PREPARE *plan, const struct part *d,
                        const struct fail *why)
 {
     if (!a->joined) {
@@ -200,11 +200,11 @@ static void send_ready(struct agent *a, const struct msg_PREPARE *plan, const st
     conn_send(a->conn, &m);
 }
 
-/* ---------------------------------------------------------------- deployments */
+/* ---------------------------------------------------------------- parts */
 
-static struct deployment *find(struct agent *a, const char *topology)
+static struct part *find(struct agent *a, const char *topology)
 {
-    struct deployment *d = a->deployments;
+    struct part *d = a->parts;
     while (d != NULL && (d->dropping || strcmp(d->name, topology) != 0)) {
         d = d->next;
     }
@@ -222,13 +222,13 @@ static void ask_artifact(struct agent *a)
 /* Start what can start: fetch the next artifact somebody lacks, prepare those who lack none. */
 static void advance(struct agent *a)
 {
-    for (struct deployment *d = a->deployments; d != NULL; d = d->next) {
+    for (struct part *d = a->parts; d != NULL; d = d->next) {
         if (d->dropping || d->preparing || d->state != DEPLOYMENT_PREPARING) {
             continue;
         }
-        const char *digest = deployment_artifact(d);
+        const char *digest = part_artifact(d);
         if (digest == NULL) {
-            deployment_prepare(d);
+            part_prepare(d);
         } else if (!sha256_is_hex(digest)) {
             d->failed = true;
             (void)fail_set(&d->fail, ERR_INVALID, "", "malformed artifact digest");
@@ -244,10 +244,10 @@ static void advance(struct agent *a)
 
 static void fail_waiting(struct agent *a, const char *what)
 {
-    for (struct deployment *d = a->deployments; d != NULL; d = d->next) {
+    for (struct part *d = a->parts; d != NULL; d = d->next) {
         const char *digest = d->preparing || d->dropping || d->state != DEPLOYMENT_PREPARING
                                  ? NULL
-                                 : deployment_artifact(d);
+                                 : part_artifact(d);
         if (digest != NULL && strcmp(digest, a->fetch.digest) == 0) {
             d->failed = true;
             d->state = DEPLOYMENT_FAILED;
@@ -296,7 +296,7 @@ static void on_chunk(struct agent *a, const struct msg_ARTIFACT_CHUNK *c)
 static void on_prepare(struct agent *a, const struct msg *m)
 {
     const struct msg_PREPARE *plan = &m->PREPARE;
-    struct deployment *d = find(a, plan->topology);
+    struct part *d = find(a, plan->topology);
     if (d != NULL && d->op == plan->op) { /* asked again by a master that came back */
         if (d->state == DEPLOYMENT_READY || d->failed) {
             on_prepared(a, d);
@@ -314,55 +314,55 @@ static void on_prepare(struct agent *a, const struct msg *m)
         (void)fail_set(&why, ERR_INVALID, "deploy it as a new topology",
                        "this worker does not hold version %" PRIu64, plan->base_version);
     } else {
-        d = deployment_new(&a->env, m);
-        d->next = a->deployments;
-        a->deployments = d;
+        d = part_new(&a->env, m);
+        d->next = a->parts;
+        a->parts = d;
         advance(a);
         return;
     }
     send_ready(a, plan, NULL, &why);
 }
 
-static void on_prepared(void *arg, struct deployment *d)
+static void on_prepared(void *arg, struct part *d)
 {
     struct agent *a = arg;
-    log_event(d->failed ? LOG_WARN : LOG_INFO, "deployment.prepared",
+    log_event(d->failed ? LOG_WARN : LOG_INFO, "part.prepared",
               "topology=%s op=%" PRIu64 " ok=%d what=\"%s\"", d->name, d->op, !d->failed,
               d->fail.what);
     send_ready(a, &d->plan.PREPARE, d, d->failed ? &d->fail : NULL);
 }
 
-static void on_change(void *arg, struct deployment *d)
+static void on_change(void *arg, struct part *d)
 {
     struct agent *a = arg;
-    if (deployment_update(d)) {
-        log_event(LOG_INFO, "deployment.state", "topology=%s state=%d", d->name, (int)d->state);
+    if (part_update(d)) {
+        log_event(LOG_INFO, "part.state", "topology=%s state=%d", d->name, (int)d->state);
     }
     send_report(a, d);
 }
 
-static void on_dropped(void *arg, struct deployment *d)
+static void on_dropped(void *arg, struct part *d)
 {
     struct agent *a = arg;
-    struct deployment **at = &a->deployments;
+    struct part **at = &a->parts;
     while (*at != d) {
         at = &(*at)->next;
     }
     *at = d->next;
-    log_event(LOG_INFO, "deployment.dropped", "topology=%s", d->name);
-    deployment_free(d);
-    if (a->deployments == NULL && a->on_idle != NULL) {
+    log_event(LOG_INFO, "part.dropped", "topology=%s", d->name);
+    part_free(d);
+    if (a->parts == NULL && a->on_idle != NULL) {
         a->on_idle(a->idle_arg);
     }
 }
 
 static void go(struct agent *a, const char *topology, uint64_t op, uint64_t gen)
 {
-    struct deployment *d = find(a, topology);
+    struct part *d = find(a, topology);
     if (d == NULL || d->op != op || d->gen != gen || d->state != DEPLOYMENT_READY) {
         return;
     }
-    deployment_go(d);
+    part_go(d);
     struct msg_LINK_GO passed = {
         .term = a->term, .topology = topology, .gen = gen, .op = op, .epoch = d->epoch};
     links_send_go(a->o.links, &passed);
@@ -371,7 +371,7 @@ static void go(struct agent *a, const char *topology, uint64_t op, uint64_t gen)
 static void on_go(struct agent *a, const struct msg_GO *m)
 {
     go(a, m->topology, m->op, m->gen);
-    struct deployment *d = find(a, m->topology);
+    struct part *d = find(a, m->topology);
     if (d != NULL && d->op == m->op && d->state >= DEPLOYMENT_RUNNING) {
         struct msg done = {.kind = M_DONE};
         done.DONE = (struct msg_DONE){.term = a->term,
@@ -391,21 +391,21 @@ void agent_go_from_peer(struct agent *a, const struct msg_LINK_GO *m)
 
 static void on_stop(struct agent *a, const struct msg_STOP *m)
 {
-    struct deployment *d = find(a, m->topology);
+    struct part *d = find(a, m->topology);
     if (d == NULL) {
         return;
     }
     if (m->now || m->retire) {
-        deployment_drop(d);
+        part_drop(d);
     } else {
-        deployment_drain(d);
+        part_drain(d);
     }
 }
 
 void agent_links_drained(struct agent *a)
 {
-    for (struct deployment *d = a->deployments; d != NULL; d = d->next) {
-        if (!d->dropping && deployment_update(d)) {
+    for (struct part *d = a->parts; d != NULL; d = d->next) {
+        if (!d->dropping && part_update(d)) {
             send_report(a, d);
         }
     }
@@ -415,12 +415,12 @@ void agent_halt(struct agent *a, void (*on_idle)(void *arg), void *arg)
 {
     a->on_idle = on_idle;
     a->idle_arg = arg;
-    if (a->deployments == NULL) {
+    if (a->parts == NULL) {
         on_idle(arg);
         return;
     }
-    for (struct deployment *d = a->deployments; d != NULL; d = d->next) {
-        deployment_drop(d);
+    for (struct part *d = a->parts; d != NULL; d = d->next) {
+        part_drop(d);
     }
 }
 
@@ -463,7 +463,7 @@ static void on_welcome(struct agent *a, const struct msg_WELCOME *m)
     conn_heartbeat(a->conn);
     report_all(a);
     struct msg end = {.kind = M_REPORT_END};
-    for (struct deployment *d = a->deployments; d != NULL; d = d->next) {
+    for (struct part *d = a->parts; d != NULL; d = d->next) {
         end.REPORT_END.count += d->dropping ? 0 : 1;
     }
     conn_send(a->conn, &end);
@@ -506,9 +506,9 @@ static void on_message(void *arg, struct conn *c, struct msg *m)
         }
         break;
     case M_ABORT: {
-        struct deployment *d = find(a, m->ABORT.topology);
+        struct part *d = find(a, m->ABORT.topology);
         if (!stale(a, m->ABORT.term) && d != NULL && d->op == m->ABORT.op) {
-            deployment_drop(d);
+            part_drop(d);
         }
         break;
     }

@@ -1,15 +1,15 @@
 /* worker/agent.h - the conversation with the master: joining, plans, reports, artifacts.
  *
- * Owns:       struct agent: the connection, the deployments held, the artifact being fetched.
+ * Owns:       struct agent: the connection, the parts held, the artifact being fetched.
  * Threads:    the loop's.
  * Invariants: V1 a message of a lower term than the highest seen is ignored.
  *             V2 a worker without master keeps running and keeps trying.
- *             V3 after joining, every deployment held is reported, then REPORT_END.
- *             V4 a prepared deployment is dropped only when the master says so (R2). */
+ *             V3 after joining, every part held is reported, then REPORT_END.
+ *             V4 a prepared part is dropped only when the master says so (R2). */
 #ifndef OXB_WORKER_AGENT_H
 #define OXB_WORKER_AGENT_H
 
-#include "worker/deployment.h"
+#include "worker/part.h"
 #include "worker/worker.h"
 
 struct agent;
@@ -29,10 +29,10 @@ struct agent_options {
 };
 
 struct agent *agent_new(const struct agent_options *o, struct fail *f);
-void agent_free(struct agent *a); /* no deployments may be left */
+void agent_free(struct agent *a); /* no parts may be left */
 void agent_go_from_peer(struct agent *a, const struct msg_LINK_GO *go);
 void agent_links_drained(struct agent *a);
-/* agent_halt - drop every deployment; on_idle(arg) when none is left. */
+/* agent_halt - drop every part; on_idle(arg) when none is left. */
 void agent_halt(struct agent *a, void (*on_idle)(void *arg), void *arg);
 
 #endif

@@ -1,6 +1,6 @@
 /* worker/build.c - from a PREPARE message to instances, channels and chains: the one file of the
  * worker that knows both the plan's messages and the running things. */
-#include "worker/deployment.h"
+#include "worker/part.h"
 
 #include "core/mem.h"
 
@@ -8,21 +8,21 @@
 #include <stdio.h>
 #include <string.h>
 
-static const struct msg_PREPARE *plan_of(const struct deployment *d)
+static const struct msg_PREPARE *plan_of(const struct part *d)
 {
     return &d->plan.PREPARE;
 }
 
 /* ---------------------------------------------------------------- instances (helper thread) */
 
-static enum err fail_at(struct deployment *d, const char *pe, enum err e)
+static enum err fail_at(struct part *d, const char *pe, enum err e)
 {
     snprintf(d->fail_where, sizeof d->fail_where, "%s", pe);
     return e;
 }
 
 /* The type's code: a type registered in this process, or one of a plug-in in the artifact folder. */
-static enum err find_type(struct deployment *d, const struct rec_INSTANCE_SPEC *spec,
+static enum err find_type(struct part *d, const struct rec_INSTANCE_SPEC *spec,
                           const struct oxb_pe_type **out)
 {
     if (spec->artifact[0] == '\0') {
@@ -50,7 +50,7 @@ static enum err find_type(struct deployment *d, const struct rec_INSTANCE_SPEC *
     return ERR_OK;
 }
 
-static enum err port_specs(struct deployment *d, const struct rec_PORT_SPEC *in, size_t count,
+static enum err port_specs(struct part *d, const struct rec_PORT_SPEC *in, size_t count,
                            struct pe_port_spec *out)
 {
     for (size_t p = 0; p < count; p++) {
@@ -67,7 +67,7 @@ static enum err port_specs(struct deployment *d, const struct rec_PORT_SPEC *in,
     return ERR_OK;
 }
 
-static enum err build_instance(struct deployment *d, const struct rec_INSTANCE_SPEC *spec,
+static enum err build_instance(struct part *d, const struct rec_INSTANCE_SPEC *spec,
                                struct instance **out)
 {
     const struct oxb_pe_type *type = NULL;
@@ -109,7 +109,7 @@ static enum err build_instance(struct deployment *d, const struct rec_INSTANCE_S
     return pe_prepare(i->pe, &d->fail);
 }
 
-enum err build_instances(struct deployment *d)
+enum err build_instances(struct part *d)
 {
     const struct msg_PREPARE *plan = plan_of(d);
     d->instances = mem_array(plan->add_instances_count, sizeof(struct instance *));
@@ -129,7 +129,7 @@ enum err build_instances(struct deployment *d)
 
 /* ---------------------------------------------------------------- channels (loop thread) */
 
-static uint32_t find_instance(const struct deployment *d, uint64_t id) /* UINT32_MAX: not here */
+static uint32_t find_instance(const struct part *d, uint64_t id) /* UINT32_MAX: not here */
 {
     for (uint32_t k = 0; k < d->instance_count; k++) {
         if (d->instances[k]->id == id) {
@@ -139,7 +139,7 @@ static uint32_t find_instance(const struct deployment *d, uint64_t id) /* UINT32
     return UINT32_MAX;
 }
 
-static const struct rec_STREAM_SPEC *find_stream(const struct deployment *d, uint64_t id)
+static const struct rec_STREAM_SPEC *find_stream(const struct part *d, uint64_t id)
 {
     const struct msg_PREPARE *plan = plan_of(d);
     for (size_t k = 0; k < plan->streams_count; k++) {
@@ -150,7 +150,7 @@ static const struct rec_STREAM_SPEC *find_stream(const struct deployment *d, uin
     return NULL;
 }
 
-static const struct rec_WORKER_ADDR *find_worker(const struct deployment *d, const char *name)
+static const struct rec_WORKER_ADDR *find_worker(const struct part *d, const char *name)
 {
     const struct msg_PREPARE *plan = plan_of(d);
     for (size_t k = 0; k < plan->workers_count; k++) {
@@ -161,13 +161,13 @@ static const struct rec_WORKER_ADDR *find_worker(const struct deployment *d, con
     return NULL;
 }
 
-static enum err malformed(struct deployment *d, const char *what)
+static enum err malformed(struct part *d, const char *what)
 {
     return fail_set(&d->fail, ERR_INVALID, "this is a fault of the master: report it",
                     "malformed plan: %s", what);
 }
 
-static enum err build_channel(struct deployment *d, const struct rec_CHANNEL_SPEC *spec)
+static enum err build_channel(struct part *d, const struct rec_CHANNEL_SPEC *spec)
 {
     uint32_t from = find_instance(d, spec->from);
     uint32_t to = find_instance(d, spec->to);
@@ -253,7 +253,7 @@ static bool owners_fit(const struct out_stream *s)
 }
 
 /* Channels of the plan come ordered by stream, from, to: appending keeps the consumer's order. */
-static enum err wire_instance(struct deployment *d, uint32_t k)
+static enum err wire_instance(struct part *d, uint32_t k)
 {
     const struct msg_PREPARE *plan = plan_of(d);
     struct instance *me = d->instances[k];
@@ -290,7 +290,7 @@ static enum err wire_instance(struct deployment *d, uint32_t k)
 
 /* ---------------------------------------------------------------- chains */
 
-static bool fed_by_call(const struct deployment *d, const struct instance *i)
+static bool fed_by_call(const struct part *d, const struct instance *i)
 {
     for (uint32_t n = 0; n < d->channel_count; n++) {
         if (d->channels[n]->kind == CHANNEL_FUSED && d->channels[n]->to == i) {
@@ -300,7 +300,7 @@ static bool fed_by_call(const struct deployment *d, const struct instance *i)
     return false;
 }
 
-static void collect_chain(const struct deployment *d, struct instance *i,
+static void collect_chain(const struct part *d, struct instance *i,
                           struct instance **members, uint32_t *count)
 {
     members[(*count)++] = i;
@@ -314,7 +314,7 @@ static void collect_chain(const struct deployment *d, struct instance *i,
 static void on_chain_change(void *arg, struct chain *c);
 static void on_chain_dead(void *arg, struct chain *c);
 
-static void build_chain(struct deployment *d, uint32_t head)
+static void build_chain(struct part *d, uint32_t head)
 {
     struct instance **members = mem_array(d->instance_count, sizeof(struct instance *));
     uint32_t count = 0;
@@ -328,7 +328,7 @@ static void build_chain(struct deployment *d, uint32_t head)
     d->chains[d->chain_count++] = c;
 }
 
-enum err build_graph(struct deployment *d)
+enum err build_graph(struct part *d)
 {
     const struct msg_PREPARE *plan = plan_of(d);
     d->channels = mem_array(plan->add_channels_count, sizeof(struct channel *));
@@ -357,7 +357,7 @@ enum err build_graph(struct deployment *d)
 
 static void change_on_loop(void *arg)
 {
-    struct deployment *d = arg;
+    struct part *d = arg;
     atomic_store(&d->change_posted, false);
     if (!d->dropping) {
         d->env->on_change(d->env->arg, d);
@@ -366,7 +366,7 @@ static void change_on_loop(void *arg)
 
 static void on_chain_change(void *arg, struct chain *c)
 {
-    struct deployment *d = arg;
+    struct part *d = arg;
     (void)c;
     if (!atomic_exchange(&d->change_posted, true)) {
         loop_post(d->env->loop, change_on_loop, d);
@@ -375,7 +375,7 @@ static void on_chain_change(void *arg, struct chain *c)
 
 static void dead_on_loop(void *arg)
 {
-    struct deployment *d = arg;
+    struct part *d = arg;
     if (++d->chains_dead == d->chain_count) {
         d->env->on_dropped(d->env->arg, d);
     }
@@ -383,7 +383,7 @@ static void dead_on_loop(void *arg)
 
 static void on_chain_dead(void *arg, struct chain *c)
 {
-    struct deployment *d = arg;
+    struct part *d = arg;
     (void)c;
     loop_post(d->env->loop, dead_on_loop, d);
 }

@@ -57,7 +57,7 @@ struct instance {
     char error[512];              /* valid once state is INSTANCE_FAILED */
     uint64_t child_ns;            /* time spent in instances called from this one, per call */
     struct instance_stats stats;
-    struct hist *end_to_end_us;   /* of the deployment's sinks; shared, own shard; may be NULL */
+    struct hist *end_to_end_us;   /* of a sink; shared, own shard; may be NULL */
 };
 
 struct chain {

@@ -1,6 +1,6 @@
 /* worker/worker.h - the whole worker: what oxbow-worker runs and what a program can embed.
  *
- * Owns:       struct worker: loop, pool, executors, links, deployments, the agent.
+ * Owns:       struct worker: loop, pool, executors, links, parts, the agent.
  * Threads:    worker_run holds the calling thread as the loop's; worker_quit: any.
  * See:        worker/agent.c for the conversation with the master. */
 #ifndef OXB_WORKER_WORKER_H

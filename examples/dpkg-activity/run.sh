@@ -1,15 +1,13 @@
 #!/bin/sh
 # examples/dpkg-activity/run.sh [RUN OPTIONS] - an activity report from /var/log/dpkg.log, by a
-# plug-in in C, checked against awk.  Without such a log it reads the sample beside it; $DPKG_LOG
-# names another one.
+# plug-in in C, checked against awk.  Without such a log it reads the sample beside it.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../env.sh"
-work=$here/work
 
 # shellcheck disable=SC2086 # the flags are several words
 $CC -O2 -Wall -Wextra -shared -fPIC "$here/parse.c" $SDK_CFLAGS -o "$work/parse.so"
-log=${DPKG_LOG:-/var/log/dpkg.log}
+log=/var/log/dpkg.log
 { [ -r "$log" ] && [ -s "$log" ]; } || log=$here/sample.log
 cat "$log" >"$work/dpkg.log"
 echo 'this line is no dpkg line' >>"$work/dpkg.log" # to see where such lines go
@@ -18,7 +16,8 @@ echo "log: $log, $(wc -l <"$work/dpkg.log") lines"
 "$OXBOW" run "$here/topology.yaml" "$@"
 
 # The same by other means.
-good='/^[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] [0-9:]+ [^ ]/' # mawk knows no {4}
+# Without {4}: the awk of Debian does not know it.
+good='/^[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] [0-9:]+ [^ ]/'
 awk "$good"' { a = $3 == "status" ? $4 : $3; n[a]++ } END { for (k in n) print k, n[k] }' \
     "$work/dpkg.log" | LC_ALL=C sort >"$work/actions.want"
 awk "$good"' { n[$1]++ } END { for (k in n) print k, n[k] }' "$work/dpkg.log" |

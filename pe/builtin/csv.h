@@ -1,7 +1,7 @@
 /* pe/builtin/csv.h - RFC 4180 records: cut into cells, and cells into typed columns.
  *
- * Invariants: V1 a cell in quotes may hold commas, newlines and doubled quotes; a quote inside a cell
- *             without quotes is itself.
+ * Invariants: V1 a cell in quotes may hold commas, newlines and doubled quotes; a quote inside a
+ *             cell without quotes is itself.
  *             V2 nothing is copied unless a cell holds doubled quotes or is a number. */
 #ifndef OXB_PE_BUILTIN_CSV_H
 #define OXB_PE_BUILTIN_CSV_H
@@ -17,8 +17,8 @@ struct csv_cell { /* borrowed from the text that was cut */
     bool has_doubled; /* doubled quotes to undo */
 };
 
-struct csv {                /* a zeroed struct is empty and valid */
-    uint32_t column_count;  /* of the header */
+struct csv {               /* a zeroed struct is empty and valid */
+    uint32_t column_count; /* of the header */
     uint32_t field_count;
     uint32_t *columns;      /* [field_count]: where each field of the schema stands */
     struct csv_cell *cells; /* [CSV_COLUMNS_MAX]: the record cut last */

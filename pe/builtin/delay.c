@@ -1,12 +1,13 @@
 /* pe/builtin/delay.c - spends time on every tuple, then hands it on: stands in for real work.
  *
- * Runs on:    a thread of its own unless the topology says `threads: shared`: it may hold its thread
- *             for 1024 times `us`, asleep or busy, and others on a shared executor would wait.
+ * Runs on:    a thread of its own unless the topology says `threads: shared`: it may hold its
+ *             thread for 1024 times `us`, asleep or busy, and others on a shared executor would
+ *             wait.
  * Invariants: D1 the k-th live row of a batch is handed on no sooner than k * us after the batch
- *             came (k from 1), and time spent by those below it is not counted: the cost per tuple
- *             is kept.
- *             D2 what is done is handed on at least every PART_US, so that a tuple does not wait for
- *             the rest of its batch.
+ *             came (k from 1), and time spent by those below it is not counted: the cost per
+ *             tuple is kept.
+ *             D2 what is done is handed on at least every PART_US, so that a tuple does not wait
+ *             for the rest of its batch.
  *             D3 nothing is kept between two calls: no state, no loss at a cut.
  * Why:        keeping batches until a timer is due would need a queue without a bound, because
  *             input could not be refused meanwhile. */
@@ -76,9 +77,16 @@ static int process(struct oxb_pe *pe, unsigned port, struct oxb_batch *in)
 }
 
 static const struct oxb_param params[] = {
-    {.name = "us", .type = OXB_P_I64, .fallback = "0", .min = 0, .max = 60e6,
+    {.name = "us",
+     .type = OXB_P_I64,
+     .fallback = "0",
+     .min = 0,
+     .max = 60e6,
      .doc = "microseconds per tuple"},
-    {.name = "mode", .type = OXB_P_ENUM, .fallback = "busy", .choices = "busy sleep",
+    {.name = "mode",
+     .type = OXB_P_ENUM,
+     .fallback = "busy",
+     .choices = "busy sleep",
      .doc = "busy: use the processor; sleep: leave it to others"},
     {.name = NULL},
 };

@@ -1,4 +1,4 @@
-/* pe/builtin/file_follow.c - how file-source follows a growing file through truncation and rotation.
+/* pe/builtin/file_follow.c - how file-source follows a file through truncation and rotation.
  *
  * Runs on:    the instance's thread; never waits: inotify's descriptor is watched by the engine.
  * Invariants: N1 a file that the path no longer names is read once more to its end after that was

@@ -20,13 +20,13 @@
 
 struct file_sink {
     struct outbuf out;
-    char *path;       /* with the instance's number if there are several */
-    int fd;           /* -1: none */
+    char *path; /* with the instance's number if there are several */
+    int fd;     /* -1: none */
     bool is_restored;
 };
 
 struct file_sink_snapshot { /* followed by the path */
-    uint64_t bytes; /* length of the file */
+    uint64_t bytes;         /* length of the file */
 };
 
 static int prepare(struct oxb_pe *pe)
@@ -120,10 +120,15 @@ static int restore(struct oxb_pe *pe, const void *data, size_t bytes, uint32_t v
 }
 
 static const struct oxb_param params[] = {
-    {.name = "path", .type = OXB_P_PATH, .flags = OXB_REQUIRED,
+    {.name = "path",
+     .type = OXB_P_PATH,
+     .flags = OXB_REQUIRED,
      .doc = "the file; with parallelism N: path.0 ... path.N-1"},
     OUTBUF_PARAM,
-    {.name = "commit", .type = OXB_P_ENUM, .fallback = "checkpoint", .choices = "checkpoint flush",
+    {.name = "commit",
+     .type = OXB_P_ENUM,
+     .fallback = "checkpoint",
+     .choices = "checkpoint flush",
      .doc = "when lines count: with the checkpoint that covers them, or as they are written"},
     {.name = NULL},
 };

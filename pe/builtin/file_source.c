@@ -237,11 +237,11 @@ static int64_t take_csv(struct oxb_pe *pe, struct file_source *s, struct oxb_wri
         const char *text = s->in.data + s->in.begin;
         const char *why;
         size_t taken;
-        bool has_bom = !s->has_header && lines_left(&s->in) >= 3 &&
-                       memcmp(text, "\xef\xbb\xbf", 3) == 0;
+        bool has_bom =
+            !s->has_header && lines_left(&s->in) >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0;
         size_t bom = has_bom ? 3 : 0;
-        enum csv_cut cut = csv_cut(&s->csv, text + bom, lines_left(&s->in) - bom, s->in.is_final,
-                                   &taken, &why);
+        enum csv_cut cut =
+            csv_cut(&s->csv, text + bom, lines_left(&s->in) - bom, s->in.is_final, &taken, &why);
         if (cut == CSV_BAD) {
             return file_fail_here(pe, s, why);
         }
@@ -454,13 +454,25 @@ static int restore(struct oxb_pe *pe, const void *data, size_t bytes, uint32_t v
 
 static const struct oxb_param params[] = {
     {.name = "path", .type = OXB_P_PATH, .flags = OXB_REQUIRED, .doc = "the file to read"},
-    {.name = "format", .type = OXB_P_ENUM, .fallback = "lines", .choices = "lines jsonl csv",
+    {.name = "format",
+     .type = OXB_P_ENUM,
+     .fallback = "lines",
+     .choices = "lines jsonl csv",
      .doc = "lines: the field `line`; jsonl, csv: the fields of `out`; csv has a header line"},
-    {.name = "follow", .type = OXB_P_BOOL, .fallback = "false",
+    {.name = "follow",
+     .type = OXB_P_BOOL,
+     .fallback = "false",
      .doc = "wait for more at the end, also when the file is truncated or replaced"},
-    {.name = "rate", .type = OXB_P_F64, .min = PACE_RATE_MIN, .max = PACE_RATE_MAX,
+    {.name = "rate",
+     .type = OXB_P_F64,
+     .min = PACE_RATE_MIN,
+     .max = PACE_RATE_MAX,
      .doc = "tuples per second, over all instances; as fast as it can when absent"},
-    {.name = "repeat", .type = OXB_P_I64, .fallback = "1", .min = 1, .max = 9e15,
+    {.name = "repeat",
+     .type = OXB_P_I64,
+     .fallback = "1",
+     .min = 1,
+     .max = 9e15,
      .doc = "how many times to read the file"},
     {.name = NULL},
 };

@@ -20,7 +20,7 @@ struct file_position { /* the snapshot */
     uint64_t offset;   /* R1 */
     uint64_t line;     /* lines before offset, in this repetition; 0 at the begin of a range */
     uint64_t repetition;
-    uint64_t device;   /* which file this is about */
+    uint64_t device; /* which file this is about */
     uint64_t inode;
     uint64_t parallelism;
 };
@@ -44,8 +44,8 @@ struct file_source {
     bool has_header; /* csv: read */
     struct strbuf scratch;
     /* following */
-    int notify_fd;  /* -1: none */
-    int watched;    /* inotify's number for the file; -1: none */
+    int notify_fd;   /* -1: none */
+    int watched;     /* inotify's number for the file; -1: none */
     bool is_rotated; /* the path names another file; this one is read to its end first */
 };
 

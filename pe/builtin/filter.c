@@ -166,8 +166,7 @@ static bool take_constant(struct filter *f, enum oxb_type type, const json_t *va
     case OXB_TIME:
         f->i64 = json_integer_value(value);
         return json_is_integer(value) ||
-               (text != NULL &&
-                text_parse_rfc3339_us(text, json_string_length(value), &f->i64));
+               (text != NULL && text_parse_rfc3339_us(text, json_string_length(value), &f->i64));
     case OXB_STR:
     case OXB_BYTES:
         mem_free(f->text);
@@ -262,7 +261,8 @@ static const struct oxb_param params[] = {
     {.name = "le", .type = OXB_P_ANY, .doc = "pass when at most this"},
     {.name = "gt", .type = OXB_P_ANY, .doc = "pass when greater than this"},
     {.name = "ge", .type = OXB_P_ANY, .doc = "pass when at least this"},
-    {.name = "match", .type = OXB_P_STR,
+    {.name = "match",
+     .type = OXB_P_STR,
      .doc = "pass when this POSIX extended regular expression matches somewhere in the text"},
     {.name = NULL},
 };

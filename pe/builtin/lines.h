@@ -20,11 +20,11 @@ struct lines { /* a zeroed struct is empty and valid */
     size_t searched; /* no newline in [begin, searched) */
     size_t end;      /* bytes filled */
     size_t capacity;
-    bool has_other;  /* a byte above 0x7f may be in [begin, end) */
-    bool is_final;   /* no more bytes will come: the rest is a line too */
+    bool has_other; /* a byte above 0x7f may be in [begin, end) */
+    bool is_final;  /* no more bytes will come: the rest is a line too */
 };
 
-struct line { /* borrowed, L1 */
+struct line {         /* borrowed, L1 */
     const char *text; /* without its newline and a carriage return before it */
     size_t bytes;
     size_t taken; /* with them */

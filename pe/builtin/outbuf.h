@@ -15,7 +15,7 @@
 
 struct outbuf { /* a zeroed struct is empty and valid */
     struct strbuf text;
-    size_t sent;    /* bytes of text written */
+    size_t sent; /* bytes of text written */
     bool is_tsv;
 };
 
@@ -36,7 +36,9 @@ int outbuf_write(struct outbuf *b, int fd);
 
 /* The row of `format` in a sink's table of parameters. */
 #define OUTBUF_PARAM                                                                               \
-    {.name = "format", .type = OXB_P_ENUM, .fallback = "jsonl", .choices = "jsonl tsv",            \
-     .doc = "jsonl: one JSON object per line; tsv: the values between tabs"}
+    {                                                                                              \
+        .name = "format", .type = OXB_P_ENUM, .fallback = "jsonl", .choices = "jsonl tsv",         \
+        .doc = "jsonl: one JSON object per line; tsv: the values between tabs"                     \
+    }
 
 #endif

@@ -16,7 +16,7 @@
 #define PACE_RATE_MIN 0.001 /* the range of `rate` parameters */
 #define PACE_RATE_MAX 1e9
 
-struct pace { /* zeroed: no limit */
+struct pace {          /* zeroed: no limit */
     double rate;       /* tuples per second; 0: no limit */
     uint64_t start_us; /* monotonic; 0: not begun */
     uint64_t used;     /* tuples let through since */

@@ -15,8 +15,8 @@
 enum { SEQ, KEY, AT, PAD };
 
 struct sequence {
-    uint64_t first;    /* seq of this instance's first tuple, as two's complement */
-    uint64_t step;     /* parallelism */
+    uint64_t first; /* seq of this instance's first tuple, as two's complement */
+    uint64_t step;  /* parallelism */
     int64_t keys;
     uint64_t rows_max; /* of this instance; UINT64_MAX: endless */
     uint64_t emitted;
@@ -143,15 +143,33 @@ static int restore(struct oxb_pe *pe, const void *data, size_t bytes, uint32_t v
 }
 
 static const struct oxb_param params[] = {
-    {.name = "count", .type = OXB_P_I64, .min = 0, .max = 9e15,
+    {.name = "count",
+     .type = OXB_P_I64,
+     .min = 0,
+     .max = 9e15,
      .doc = "tuples in all, over all instances; endless when absent"},
-    {.name = "rate", .type = OXB_P_F64, .min = PACE_RATE_MIN, .max = PACE_RATE_MAX,
+    {.name = "rate",
+     .type = OXB_P_F64,
+     .min = PACE_RATE_MIN,
+     .max = PACE_RATE_MAX,
      .doc = "tuples per second, over all instances; as fast as it can when absent"},
-    {.name = "start", .type = OXB_P_I64, .fallback = "0", .min = -9e15, .max = 9e15,
+    {.name = "start",
+     .type = OXB_P_I64,
+     .fallback = "0",
+     .min = -9e15,
+     .max = 9e15,
      .doc = "the first seq"},
-    {.name = "keys", .type = OXB_P_I64, .fallback = "1", .min = 1, .max = 9e15,
+    {.name = "keys",
+     .type = OXB_P_I64,
+     .fallback = "1",
+     .min = 1,
+     .max = 9e15,
      .doc = "distinct keys: key = seq mod keys"},
-    {.name = "bytes", .type = OXB_P_I64, .fallback = "0", .min = 0, .max = PAD_BYTES_MAX,
+    {.name = "bytes",
+     .type = OXB_P_I64,
+     .fallback = "0",
+     .min = 0,
+     .max = PAD_BYTES_MAX,
      .doc = "length of the field `pad`, which makes tuples as large as wished"},
     {.name = NULL},
 };

@@ -1,8 +1,8 @@
 /* pe/builtin/set.c - adds constant fields to its input, or replaces fields by constants.
  *
  * Owns:       struct set: one shared constant column per field.
- * Why:        a constant is a column filled once, so that a batch costs a few pointers, whatever its
- *             rows. */
+ * Why:        a constant is a column filled once, so that a batch costs a few pointers, however
+ *             many rows it has. */
 #include "core/limits.h"
 #include "core/mem.h"
 #include "core/text.h"
@@ -37,8 +37,8 @@ static struct oxb_const *make_column(struct oxb_pe *pe, enum oxb_type type, cons
                                                      (uint32_t)json_string_length(value))
                                      : NULL;
     case OXB_TIME:
-        if (json_is_string(value) && text_parse_rfc3339_us(json_string_value(value),
-                                                           json_string_length(value), &us)) {
+        if (json_is_string(value) &&
+            text_parse_rfc3339_us(json_string_value(value), json_string_length(value), &us)) {
             return oxb_const_i64(pe, us);
         }
         return NULL;
@@ -117,7 +117,9 @@ static void drop(struct oxb_pe *pe)
 }
 
 static const struct oxb_param params[] = {
-    {.name = "fields", .type = OXB_P_MAP, .flags = OXB_REQUIRED,
+    {.name = "fields",
+     .type = OXB_P_MAP,
+     .flags = OXB_REQUIRED,
      .doc = "name: constant; a field of that name in the input is replaced"},
     {.name = NULL},
 };

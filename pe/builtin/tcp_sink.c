@@ -1,10 +1,10 @@
-/* pe/builtin/tcp_sink.c - sends tuples as lines over a TCP connection, and connects again when lost.
+/* pe/builtin/tcp_sink.c - sends tuples as lines over a TCP connection, and reconnects.
  *
  * Runs on:    a thread of its own: a full buffer waits for the receiver, and names are looked up.
  * Invariants: T1 the buffer holds at most BUFFER_BYTES_MAX and one batch: a full one makes the next
  *             batch wait, for WAIT_US at most; then that batch fails as a whole, with nothing of it
  *             taken, and the engine's `on_error` decides.  That is the backpressure.
- *             T2 a new connection begins with a whole line: one that was sent in part is sent again.
+ *             T2 a new connection begins with a whole line: one sent in part is sent again.
  *             T3 a snapshot carries what was not sent.
  * Why:        what the kernel had taken from us before a connection broke is lost: TCP does not say
  *             what the receiver has read.  A receiver that must not lose needs a protocol of its
@@ -75,8 +75,8 @@ static void lose(struct oxb_pe *pe, struct tcp_sink *s, const char *why)
         s->is_lost_logged = true;
     }
     s->retry_at_us = clock_now_us() + s->backoff_us;
-    s->backoff_us = s->backoff_us * 2 < RECONNECT_MS_MAX * 1000u ? s->backoff_us * 2
-                                                                 : RECONNECT_MS_MAX * 1000u;
+    s->backoff_us =
+        s->backoff_us * 2 < RECONNECT_MS_MAX * 1000u ? s->backoff_us * 2 : RECONNECT_MS_MAX * 1000u;
 }
 
 static void connected(struct oxb_pe *pe, struct tcp_sink *s)

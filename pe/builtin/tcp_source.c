@@ -53,7 +53,7 @@ static int prepare(struct oxb_pe *pe)
     s->is_jsonl = strcmp(oxb_param_str(pe, "format"), "jsonl") == 0;
     s->line_max = (size_t)oxb_param_i64(pe, "line_max");
     s->client_max = (size_t)oxb_param_i64(pe, "clients");
-    s->bad_lines = oxb_metric(pe, "bad_lines_total", "lines that were no JSON object of the schema");
+    s->bad_lines = oxb_metric(pe, "bad_lines_total", "lines that do not fit the schema");
     return OXB_OK;
 }
 
@@ -303,13 +303,26 @@ static void drop(struct oxb_pe *pe)
 }
 
 static const struct oxb_param params[] = {
-    {.name = "listen", .type = OXB_P_ADDRESS, .flags = OXB_REQUIRED,
+    {.name = "listen",
+     .type = OXB_P_ADDRESS,
+     .flags = OXB_REQUIRED,
      .doc = "HOST:PORT to listen on; port 0 takes a free one and logs it"},
-    {.name = "format", .type = OXB_P_ENUM, .fallback = "lines", .choices = "lines jsonl",
+    {.name = "format",
+     .type = OXB_P_ENUM,
+     .fallback = "lines",
+     .choices = "lines jsonl",
      .doc = "lines: the field `line`; jsonl: the fields of `out`"},
-    {.name = "line_max", .type = OXB_P_SIZE, .fallback = "1MiB", .min = 1, .max = TUPLE_BYTES_MAX,
+    {.name = "line_max",
+     .type = OXB_P_SIZE,
+     .fallback = "1MiB",
+     .min = 1,
+     .max = TUPLE_BYTES_MAX,
      .doc = "a client that sends a longer line is disconnected"},
-    {.name = "clients", .type = OXB_P_I64, .fallback = "256", .min = 1, .max = 10000,
+    {.name = "clients",
+     .type = OXB_P_I64,
+     .fallback = "256",
+     .min = 1,
+     .max = 10000,
      .doc = "clients at once, per instance; more are turned away"},
     {.name = NULL},
 };

@@ -71,8 +71,8 @@ struct scan { /* one piece of text in the heap */
 static uint32_t scan_piece(struct scan *s, uint8_t *text, uint32_t bytes)
 {
     uint32_t row = s->row;
-    uint32_t start = 0;   /* of the open word */
-    uint64_t inside = 0;  /* 1: the byte before was of a word */
+    uint32_t start = 0;                   /* of the open word */
+    uint64_t inside = 0;                  /* 1: the byte before was of a word */
     memset(text + bytes, 0, BLOCK_BYTES); /* so every word ends inside the loop */
     for (uint32_t at = 0; at <= bytes; at += BLOCK_BYTES) {
         uint64_t mask = lower_block(text + at);

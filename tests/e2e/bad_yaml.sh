@@ -42,7 +42,7 @@ made "two megabytes" "" 1048576
         printf 'a%d: &a%d [%s]\n' $i $i "$(yes "*a$((i - 1))," | head -n 9 | tr -d '\n')"
     done
 } >"$WORK/made.yaml"
-made "a billion laughs" 1: alias
+made "a billion laughs" 1:5: anchors
 printf 'oxbow: 1\ntopology: "\xff\xfe"\n' >"$WORK/made.yaml"
 made "bytes that are not UTF-8" 2: UTF-8
 : >"$WORK/made.yaml"

@@ -2,9 +2,9 @@
 # tests/e2e/wordcount.sh - generated text, counted in every shape, equals a plain count.
 #
 # Shapes: workers 1..3 x parallelism 1..8 x fused or not x lines balanced or keyed to the splitters.
-# All shapes run on WORDCOUNT_SMALL_MB (1); three of them on WORDCOUNT_MB (20).
+# All shapes run on WORDCOUNT_SMALL_MB (2); three of them on WORDCOUNT_MB (20).
 source "$(dirname "$0")/lib.sh"
-SMALL_MB=${WORDCOUNT_SMALL_MB:-1}
+SMALL_MB=${WORDCOUNT_SMALL_MB:-2}
 BIG_MB=${WORDCOUNT_MB:-20}
 WORKERS=${WORDCOUNT_WORKERS:-1 2 3}
 PARALLELISM=${WORDCOUNT_PARALLELISM:-1 2 3 4 5 6 7 8}

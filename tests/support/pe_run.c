@@ -1,4 +1,4 @@
-/* tests/support/pe_run.c - runs instance i of N of one PE, with real time, and keeps what it emits. */
+/* tests/support/pe_run.c - runs instance i of N of one PE, and keeps what it emits. */
 #include "tests/support/pe_run.h"
 
 #include "core/clock.h"

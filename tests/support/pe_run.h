@@ -16,17 +16,17 @@ struct pe_run {
     struct pool *pool;
     struct oxb_pe *pe;
     const struct oxb_schema *in;
-    struct strbuf out;        /* JSON lines, if keeps_text */
+    struct strbuf out; /* JSON lines, if keeps_text */
     bool keeps_text;
     uint64_t rows;
     uint64_t batches;
-    uint64_t first_us;        /* monotonic: when the first and the last batch came */
+    uint64_t first_us; /* monotonic: when the first and the last batch came */
     uint64_t last_us;
-    uint64_t timer_due_us;    /* 0: none; one timer is enough for the built-ins */
+    uint64_t timer_due_us; /* 0: none; one timer is enough for the built-ins */
     uint64_t timer_id;
     struct pollfd watches[PE_RUN_WATCHES];
     unsigned watch_count;
-    struct fail fail;         /* why pe_run_open or pe_run_start failed */
+    struct fail fail; /* why pe_run_open or pe_run_start failed */
 };
 
 /* pe_run_open - prepared, not started.  Return: false, r->fail set.  pe_run_close either way. */

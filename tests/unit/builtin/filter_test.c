@@ -1,7 +1,7 @@
 /* tests/unit/builtin/filter_test.c - which tuples pass a comparison.
  *
- * Goal:   every comparison on every type of field, dense and selected batches, constants that do not
- *         fit.
+ * Goal:   every comparison on every type of field, dense and selected batches, constants that
+ *         do not fit.
  * Method: a table of (schema, parameters, rows that pass) over the same few rows; the selected form
  *         of each must give the intersection. */
 #include "pe/builtin/builtin.h"
@@ -16,8 +16,8 @@
 
 #define SCHEMA "i: i64, f: f64, b: bool, s: str, t: time, n: i64, y: bytes, v: f32[2]"
 #define ROW(I, F, B, S, T, N, Y)                                                                   \
-    "{\"i\":" I ",\"f\":" F ",\"b\":" B ",\"s\":\"" S "\",\"t\":\"" T "\",\"n\":" N                \
-    ",\"y\":\"" Y "\",\"v\":[1,2]}\n"
+    "{\"i\":" I ",\"f\":" F ",\"b\":" B ",\"s\":\"" S "\",\"t\":\"" T "\",\"n\":" N ",\"y\":\"" Y  \
+    "\",\"v\":[1,2]}\n"
 #define ROWS                                                                                       \
     ROW("-5", "-0.5", "true", "apple", "2026-01-01T00:00:00.000000Z", "0", "YQ==")                 \
     ROW("0", "1.5", "false", "app", "2026-01-02T00:00:00.000000Z", "1", "")                        \

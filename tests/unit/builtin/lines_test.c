@@ -1,7 +1,7 @@
 /* tests/unit/builtin/lines_test.c - cutting bytes into lines and csv records.
  *
- * Goal:   any way in which bytes arrive gives the same lines; malformed UTF-8 is replaced; csv follows
- *         RFC 4180, complete or not.
+ * Goal:   any way in which bytes arrive gives the same lines; malformed UTF-8 is replaced; csv
+ *         follows RFC 4180, complete or not.
  * Method: texts fed in every chunk size; tables of records. */
 #include "pe/builtin/csv.h"
 #include "pe/builtin/lines.h"

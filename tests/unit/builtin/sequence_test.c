@@ -143,15 +143,13 @@ static void a_restored_source_goes_on(void **state)
     (void)state;
     char err[256];
     const char *params = "{\"count\":3000}";
-    struct oxb_harness *a =
-        oxb_harness_new(&builtin_sequence, params, NULL, NULL, err, sizeof err);
+    struct oxb_harness *a = oxb_harness_new(&builtin_sequence, params, NULL, NULL, err, sizeof err);
     assert_non_null(a);
     assert_int_equal(oxb_harness_run(a, 2), OXB_OK);
     void *saved;
     size_t bytes;
     assert_int_equal(oxb_harness_snapshot(a, &saved, &bytes), OXB_OK);
-    struct oxb_harness *b =
-        oxb_harness_new(&builtin_sequence, params, NULL, NULL, err, sizeof err);
+    struct oxb_harness *b = oxb_harness_new(&builtin_sequence, params, NULL, NULL, err, sizeof err);
     assert_int_equal(oxb_harness_restore(b, saved, bytes), OXB_OK);
     assert_int_equal(oxb_harness_run(b, 10), OXB_END);
     unsigned char seen[3000] = {0};

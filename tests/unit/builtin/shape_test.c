@@ -26,8 +26,9 @@ static void set_adds_and_replaces_fields(void **state)
                                          "{\"k\":2,\"s\":\"old\",\"keep\":\"b\"}"),
                      OXB_OK);
     const char *text = oxb_harness_output(h, 0);
-    static const char *const parts[] = {"\"who\":\"me\"", "\"n\":1",       "\"x\":2.5", "\"b\":true",
-                                        "\"s\":\"new\"", "\"keep\":\"b\"", "\"k\":9"};
+    static const char *const parts[] = {"\"who\":\"me\"", "\"n\":1",       "\"x\":2.5",
+                                        "\"b\":true",     "\"s\":\"new\"", "\"keep\":\"b\"",
+                                        "\"k\":9"};
     for (unsigned i = 0; i < sizeof parts / sizeof *parts; i++) {
         if (strstr(text, parts[i]) == NULL) {
             fail_msg("%s is not in %s", parts[i], text);
@@ -74,8 +75,10 @@ static void delay_keeps_its_time_and_hands_on_parts(void **state)
         assert_true(pe_run_open(&r, &builtin_delay, cases[i].params, "n: i64", "n: i64", 0, 1));
         assert_true(pe_run_start(&r));
         uint64_t from_us = clock_now_us();
-        assert_int_equal(pe_run_sel(&r, "{\"n\":0}\n{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n{\"n\":4}\n"
-                                        "{\"n\":5}", sel, 5),
+        assert_int_equal(pe_run_sel(&r,
+                                    "{\"n\":0}\n{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n{\"n\":4}\n"
+                                    "{\"n\":5}",
+                                    sel, 5),
                          OXB_OK);
         assert_true(clock_now_us() - from_us >= cases[i].us);
         assert_true(r.batches >= cases[i].batches_min);

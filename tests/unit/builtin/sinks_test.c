@@ -19,27 +19,22 @@
 
 #define SCHEMA "n: i64, s: str"
 
-static char folder[] = "/tmp/oxbow-sink-XXXXXX";
-static char path[64];
+static const char path[] = "out"; /* in a folder of the test's own, where it runs */
 
-static int make_folder(void **state)
+static int enter_folder(void **state)
 {
+    char folder[] = "/tmp/oxbow-test-XXXXXX";
     (void)state;
-    if (mkdtemp(folder) == NULL) {
-        return -1;
-    }
-    snprintf(path, sizeof path, "%s/out", folder);
-    return 0;
+    return mkdtemp(folder) != NULL ? chdir(folder) : -1;
 }
 
 static int remove_folder(void **state)
 {
+    char folder[64];
     (void)state;
-    char other[72];
-    snprintf(other, sizeof other, "%s.1", path);
-    unlink(path);
-    unlink(other);
-    return rmdir(folder);
+    unlink("out");
+    unlink("out.1");
+    return getcwd(folder, sizeof folder) != NULL && chdir("/") == 0 ? rmdir(folder) : -1;
 }
 
 static void expect_file(const char *name, const char *wanted)
@@ -199,5 +194,5 @@ int main(void)
         cmocka_unit_test(many_batches_arrive_whole),
         cmocka_unit_test(stdout_sink_prints_when_input_pauses),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, enter_folder, remove_folder);
 }

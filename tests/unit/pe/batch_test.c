@@ -6,6 +6,7 @@
 #include "core/limits.h"
 #include "core/mem.h"
 #include "pe/batch.h"
+#include "pe/keys.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,7 +23,7 @@ static const struct oxb_schema *schema(const char *text)
 
 static struct pool *open_pool(void)
 {
-    return pool_new(8u << 20);
+    return pool_new(64u << 20);
 }
 
 static void close_pool(struct pool *p)
@@ -373,6 +374,10 @@ static void equal_keys_hash_alike_wherever_they_lie(void **state)
     }
     batch_hash_keys(&a->pub, keys, 1, single);
     assert_true(single[0] != ha[0]);
+    batch_hash_keys(&b->pub, keys, 1, hb);
+    for (uint32_t i = 0; i < 8; i++) { /* R1 */
+        assert_true(hb[i] == key_hash_row(&b->pub, keys, 1, i));
+    }
     double *x = NULL;
     batch_column_own(b, 2);
     x = b->pub.cols[2].data;

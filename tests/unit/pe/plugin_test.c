@@ -16,8 +16,8 @@
 
 #include <cmocka.h>
 
-static char dir[] = "/tmp/oxbow-plugin-XXXXXX"; /* made and removed by main */
-static char self_path[4096];
+static char dir[] = "/tmp/oxbow-plugin-XXXXXX"; /* tidy: made and removed by main */
+static char self_path[4096]; /* tidy: set once, by main */
 
 static const char good_source[] =
     "#include \"pe/pe.h\"\n"

@@ -1,5 +1,5 @@
-/* worker/deployment.c - the life of one topology's part on this worker. */
-#include "worker/deployment.h"
+/* worker/part.c - the life of one topology's part on this worker. */
+#include "worker/part.h"
 
 #include "core/clock.h"
 #include "core/log.h"
@@ -20,10 +20,10 @@ static void prepared_on_loop(void *arg);
 
 /* ---------------------------------------------------------------- preparing */
 
-struct deployment *deployment_new(const struct deployment_env *env, const struct msg *prepare)
+struct part *part_new(const struct part_env *env, const struct msg *prepare)
 {
     assert(prepare->kind == M_PREPARE);
-    struct deployment *d = mem_alloc(sizeof *d);
+    struct part *d = mem_alloc(sizeof *d);
     d->env = env;
     d->state = DEPLOYMENT_PREPARING;
     /* A copy of its own: through the codec, which is what knows every field. */
@@ -43,7 +43,7 @@ struct deployment *deployment_new(const struct deployment_env *env, const struct
     return d;
 }
 
-const char *deployment_artifact(const struct deployment *d)
+const char *part_artifact(const struct part *d)
 {
     const struct msg_PREPARE *plan = &d->plan.PREPARE;
     for (size_t k = 0; k < plan->add_instances_count; k++) {
@@ -61,7 +61,7 @@ const char *deployment_artifact(const struct deployment *d)
     return NULL;
 }
 
-void deployment_prepare(struct deployment *d)
+void part_prepare(struct part *d)
 {
     d->preparing = true;
     if (pthread_create(&d->helper, NULL, helper_main, d) != 0) {
@@ -75,7 +75,7 @@ void deployment_prepare(struct deployment *d)
 
 static void *helper_main(void *arg)
 {
-    struct deployment *d = arg;
+    struct part *d = arg;
     pthread_setname_np(pthread_self(), "oxb-prepare");
     d->failed = build_instances(d) != ERR_OK;
     loop_post(d->env->loop, prepared_on_loop, d);
@@ -84,7 +84,7 @@ static void *helper_main(void *arg)
 
 static void prepared_on_loop(void *arg)
 {
-    struct deployment *d = arg;
+    struct part *d = arg;
     pthread_join(d->helper, NULL);
     d->preparing = false;
     if (d->dropping) {
@@ -100,7 +100,7 @@ static void prepared_on_loop(void *arg)
 
 /* ---------------------------------------------------------------- running */
 
-void deployment_go(struct deployment *d)
+void part_go(struct part *d)
 {
     if (d->state != DEPLOYMENT_READY) {
         return;
@@ -111,7 +111,7 @@ void deployment_go(struct deployment *d)
     }
 }
 
-void deployment_drain(struct deployment *d)
+void part_drain(struct part *d)
 {
     if (d->state != DEPLOYMENT_RUNNING) {
         return;
@@ -124,7 +124,7 @@ void deployment_drain(struct deployment *d)
     }
 }
 
-void deployment_inject(struct deployment *d, uint64_t epoch)
+void part_inject(struct part *d, uint64_t epoch)
 {
     for (uint32_t k = 0; k < d->chain_count; k++) {
         if (d->chains[k]->members[0]->source) {
@@ -133,7 +133,7 @@ void deployment_inject(struct deployment *d, uint64_t epoch)
     }
 }
 
-static bool all_ended(const struct deployment *d)
+static bool all_ended(const struct part *d)
 {
     for (uint32_t k = 0; k < d->instance_count; k++) {
         if (atomic_load(&d->instances[k]->state) != INSTANCE_ENDED) {
@@ -148,7 +148,7 @@ static bool all_ended(const struct deployment *d)
     return true;
 }
 
-bool deployment_update(struct deployment *d)
+bool part_update(struct part *d)
 {
     enum deployment_state before = d->state;
     if (before != DEPLOYMENT_RUNNING && before != DEPLOYMENT_DRAINING) {
@@ -169,11 +169,11 @@ bool deployment_update(struct deployment *d)
 
 static void dropped_on_loop(void *arg)
 {
-    struct deployment *d = arg;
+    struct part *d = arg;
     d->env->on_dropped(d->env->arg, d);
 }
 
-void deployment_drop(struct deployment *d)
+void part_drop(struct part *d)
 {
     if (d->dropping) {
         return;
@@ -190,7 +190,7 @@ void deployment_drop(struct deployment *d)
     }
 }
 
-static bool in_a_chain(const struct deployment *d, const struct instance *i)
+static bool in_a_chain(const struct part *d, const struct instance *i)
 {
     for (uint32_t k = 0; k < d->chain_count; k++) {
         for (uint32_t m = 0; m < d->chains[k]->member_count; m++) {
@@ -202,7 +202,7 @@ static bool in_a_chain(const struct deployment *d, const struct instance *i)
     return false;
 }
 
-void deployment_free(struct deployment *d)
+void part_free(struct part *d)
 {
     for (uint32_t k = 0; k < d->channel_count; k++) {
         link_remove(d->channels[k]);
@@ -293,7 +293,7 @@ static void report_channel(struct channel *c, struct rec_CHANNEL_STATUS *out)
                                        .ended = atomic_load(&l->ended)};
 }
 
-struct report_arena *deployment_report(struct deployment *d, struct msg *m)
+struct report_arena *part_report(struct part *d, struct msg *m)
 {
     struct report_arena *a = mem_alloc(sizeof *a);
     bool built = !d->preparing && d->state != DEPLOYMENT_PREPARING && !d->failed;

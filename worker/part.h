@@ -1,6 +1,6 @@
-/* worker/deployment.h - one topology's part on this worker: from PREPARE to its last byte.
+/* worker/part.h - one topology's part on this worker: from PREPARE to its last byte.
  *
- * Owns:       struct deployment: instances, chains, channels, plug-ins of one topology here.
+ * Owns:       struct part: instances, chains, channels, plug-ins of one topology here.
  * Threads:    the loop's; preparation runs on a helper thread that touches only what it builds.
  * States:     PREPARING -(helper done, artifacts here)-> READY -(GO)-> RUNNING -(STOP)-> DRAINING
  *             RUNNING | DRAINING -(all ended, links drained)-> ENDED; any instance fails -> FAILED.
@@ -8,8 +8,8 @@
  * Invariants: D1 an (op) is prepared at most once; GO for another op than the prepared is ignored.
  *             D2 nothing runs before GO.  D3 nothing is freed before every chain is dead.
  * See:        worker/build.c (PREPARE -> instances and channels), worker/agent.c (who calls). */
-#ifndef OXB_WORKER_DEPLOYMENT_H
-#define OXB_WORKER_DEPLOYMENT_H
+#ifndef OXB_WORKER_PART_H
+#define OXB_WORKER_PART_H
 
 #include "net/messages.h"
 #include "net/states.h"
@@ -19,9 +19,9 @@
 
 #include <pthread.h>
 
-struct deployment;
+struct part;
 
-struct deployment_env { /* what a deployment needs of its worker; borrowed */
+struct part_env { /* what a deployment needs of its worker; borrowed */
     struct loop *loop;
     struct pool *pool;
     struct executors *executors;
@@ -29,15 +29,15 @@ struct deployment_env { /* what a deployment needs of its worker; borrowed */
     const char *worker_name;
     const char *artifact_dir;
     /* Calls back on the loop's thread. */
-    void (*on_prepared)(void *arg, struct deployment *d); /* READY, or failed: see d->fail */
-    void (*on_change)(void *arg, struct deployment *d);   /* the state may have changed */
-    void (*on_dropped)(void *arg, struct deployment *d);  /* freed by the callee */
+    void (*on_prepared)(void *arg, struct part *d); /* READY, or failed: see d->fail */
+    void (*on_change)(void *arg, struct part *d);   /* the state may have changed */
+    void (*on_dropped)(void *arg, struct part *d);  /* freed by the callee */
     void *arg;
 };
 
-struct deployment {
-    struct deployment *next;
-    const struct deployment_env *env;
+struct part {
+    struct part *next;
+    const struct part_env *env;
     /* of the plan */
     char name[NAME_BYTES_MAX + 1];
     uint64_t version, gen, op, epoch;
@@ -62,28 +62,28 @@ struct deployment {
     uint32_t channel_count;
 };
 
-/* deployment_new - @prepare: copied.  Preparation starts with deployment_prepare. */
-struct deployment *deployment_new(const struct deployment_env *env, const struct msg *prepare);
-/* deployment_artifact - a digest the plan needs that is not in the artifact folder; NULL: none. */
-const char *deployment_artifact(const struct deployment *d);
-void deployment_prepare(struct deployment *d); /* starts the helper; on_prepared follows */
-void deployment_go(struct deployment *d);
-void deployment_drain(struct deployment *d);
-void deployment_inject(struct deployment *d, uint64_t epoch); /* checkpoint marker at the sources */
-void deployment_drop(struct deployment *d);    /* halt all; on_dropped follows, on a later turn */
-void deployment_free(struct deployment *d);
-/* deployment_update - recompute the state.  Return: did it change? */
-bool deployment_update(struct deployment *d);
-/* deployment_report - fill a zeroed REPORT; what it points to lives in `arena` until freed by
+/* part_new - @prepare: copied.  Preparation starts with part_prepare. */
+struct part *part_new(const struct part_env *env, const struct msg *prepare);
+/* part_artifact - a digest the plan needs that is not in the artifact folder; NULL: none. */
+const char *part_artifact(const struct part *d);
+void part_prepare(struct part *d); /* starts the helper; on_prepared follows */
+void part_go(struct part *d);
+void part_drain(struct part *d);
+void part_inject(struct part *d, uint64_t epoch); /* checkpoint marker at the sources */
+void part_drop(struct part *d);    /* halt all; on_dropped follows, on a later turn */
+void part_free(struct part *d);
+/* part_update - recompute the state.  Return: did it change? */
+bool part_update(struct part *d);
+/* part_report - fill a zeroed REPORT; what it points to lives in `arena` until freed by
  * report_arena_free. */
 struct report_arena;
-struct report_arena *deployment_report(struct deployment *d, struct msg *m);
+struct report_arena *part_report(struct part *d, struct msg *m);
 void report_arena_free(struct report_arena *a);
 
 /* ---- worker/build.c ---- */
 /* build_instances - helper thread: load code, make and prepare PEs.  ERR_*: d->fail is set. */
-MUST_CHECK enum err build_instances(struct deployment *d);
+MUST_CHECK enum err build_instances(struct part *d);
 /* build_graph - loop thread: channels, wiring, chains, links. */
-MUST_CHECK enum err build_graph(struct deployment *d);
+MUST_CHECK enum err build_graph(struct part *d);
 
 #endif
