@@ -1,4 +1,4 @@
-/* examples/embedded/embedded.c - a program with a stream engine inside: it joins a cluster as a
+/* embedded.c - a program with a stream engine inside: it joins a cluster as a
  * worker, feeds a topology by function calls and gets the results by function calls.
  *
  *   embedded MASTER_HOST:PORT ORDERS
