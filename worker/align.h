@@ -36,7 +36,7 @@ void align_fini(struct align *a); /* accepts a zeroed struct */
 /* align_marker - input `input` delivered a marker.  After ALIGN_COMPLETE the alignment is over. */
 enum align_action align_marker(struct align *a, uint32_t input, enum item_kind kind,
                                uint64_t epoch);
-/* align_void - checkpoint epochs below `epoch` are void.  Return: true when that released inputs. */
+/* align_void - checkpoint epochs below `epoch` are void.  Return: did that release inputs? */
 bool align_void(struct align *a, uint64_t epoch);
 static inline bool align_blocks(const struct align *a, uint32_t input)
 {

@@ -21,7 +21,7 @@ static enum err fail_at(struct part *d, const char *pe, enum err e)
     return e;
 }
 
-/* The type's code: a type registered in this process, or one of a plug-in in the artifact folder. */
+/* The type's code: registered in this process, or in a plug-in of the artifact folder. */
 static enum err find_type(struct part *d, const struct rec_INSTANCE_SPEC *spec,
                           const struct oxb_pe_type **out)
 {

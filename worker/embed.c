@@ -1,4 +1,4 @@
-/* worker/embed.c - a worker inside a program of the user's own (pe/pe.h, "registering and embedding").
+/* worker/embed.c - a worker inside a program of the user's own (end of pe/pe.h).
  *
  * Owns:       struct oxb_worker: the worker and the thread its loop runs on.
  * Threads:    oxb_worker_start and oxb_worker_stop: any thread of the program, one at a time. */

@@ -3,10 +3,10 @@
  * Owns:       struct chain (one task: its head and the instances fused behind it), struct instance
  *             (PE, inputs, output routing, alignment, statistics).
  * Threads:    made on the loop thread and its helpers; from chain_begin until on_dead everything
- *             here runs on the task's executor, but chain_notify-like calls and the relaxed counters.
+ *             here runs on the task's executor, but the chain_ calls that say so and the counters.
  * Invariants: R1 only the head of a chain has rings to read; the others are called directly.
  *             R2 a chain takes no input while a channel of one of its members spills (C3).
- *             R3 order on each channel: what was emitted before a marker or the end leaves before it.
+ *             R3 per channel, what was emitted before a marker or the end leaves before it.
  *             R4 finish runs once, when every input has ended (or the source has), and the end is
  *                passed on once; an ended instance still passes markers (PROTOCOL R12).
  *             R5 after a failure nothing of the chain runs but its stop.

@@ -1,4 +1,4 @@
-/* worker/link.c - peer links: credit, resumption, delivery.  The reading and writing is wire.c's. */
+/* worker/link.c - peer links: credit, resumption, delivery.  Reading and writing is wire.c's. */
 #include "worker/link.h"
 
 #include "core/clock.h"

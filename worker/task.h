@@ -1,6 +1,6 @@
 /* worker/task.h - executors: threads that run tasks, sleep when there is nothing to do, and steal.
  *
- * Owns:       struct task (a unit of scheduling: one fused chain of instances), struct executor (one
+ * Owns:       struct task (a unit of scheduling: one fused chain), struct executor (one
  *             thread with its queue, timers and watched descriptors), struct executors (the shared
  *             ones of a worker).
  * Threads:    task_notify and task_halt: any.  Timers and watches: the task's own executor, inside
