@@ -122,7 +122,7 @@ static void on_request(void *arg, struct exchange *x)
     r->handler(arg, x, name); /* on_head has seen to it that there is one */
 }
 
-/* "localhost", a loopback address, with or without a port: names that no DNS server can give away. */
+/* "localhost" or a loopback address, with or without a port: no DNS server can give these away. */
 static bool is_local_name(const char *host)
 {
     char name[64];
@@ -165,7 +165,9 @@ void api_json(struct exchange *x TAKES, int status, json_t *body TAKES)
         exchange_reply(x, 500, "application/json", NULL, failed, sizeof failed - 1);
         return;
     }
-    exchange_reply(x, status, "application/json", NULL, text, strlen(text));
+    size_t bytes = strlen(text);
+    text[bytes] = '\n'; /* in place of the NUL; for those who read it on a terminal */
+    exchange_reply(x, status, "application/json", NULL, text, bytes + 1);
     mem_free(text);
 }
 

@@ -78,11 +78,13 @@ static void bodies_above_the_limit_are_refused_before_they_come(void **state)
     (void)state;
     char head[200];
     int n = snprintf(head, sizeof head,
-                     "POST /v1/topologies HTTP/1.1\r\nHost: localhost\r\nContent-Length: %u\r\n\r\n",
+                     "POST /v1/topologies HTTP/1.1\r\nHost: localhost\r\n"
+                     "Content-Length: %u\r\n\r\n",
                      HTTP_BODY_BYTES_MAX + 1);
     expect_status(head, (size_t)n, 413);
     n = snprintf(head, sizeof head,
-                 "PUT /v1/artifacts/%064d HTTP/1.1\r\nHost: localhost\r\nContent-Length: %u\r\n\r\n",
+                 "PUT /v1/artifacts/%064d HTTP/1.1\r\nHost: localhost\r\n"
+                 "Content-Length: %u\r\n\r\n",
                  0, HTTP_ARTIFACT_BYTES_MAX + 1);
     expect_status(head, (size_t)n, 413);
     n = snprintf(head, sizeof head,
