@@ -85,7 +85,7 @@ static void tell_consumer(struct channel *c)
     if (c->kind == CHANNEL_LOCAL) {
         task_notify(instance_task(c->to));
     } else {
-        link_out_notify(c->out);
+        link_out_notify(c);
     }
 }
 
@@ -252,7 +252,7 @@ void channel_taken(struct channel *c)
         uint64_t consumed = get(&c->consumed_items) + 1;
         atomic_store(&c->consumed_items, consumed);
         if (consumed + RING_BATCHES >= atomic_load(&c->credit_told) + RING_BATCHES / 2) {
-            link_in_notify(c->in);
+            link_in_notify(c);
         }
         return;
     }
