@@ -95,6 +95,10 @@ static void spill(struct channel *c, const struct item *it)
         c->spill_first = 0;
         instance_spills(c->from, +1);
     }
+    if (c->spill_first > 64 && c->spill_first >= c->spill_count) {
+        memmove(c->spill, c->spill + c->spill_first, c->spill_count * sizeof *c->spill);
+        c->spill_first = 0;
+    }
     size_t at = c->spill_first + c->spill_count;
     c->spill = mem_grow(c->spill, at, &c->spill_capacity, sizeof *c->spill);
     c->spill[at] = *it;
@@ -213,8 +217,14 @@ static void compare(struct channel *c, uint64_t sent)
 static enum take out_of_order(struct channel *c, const struct item *it)
 {
     struct ledger *l = &c->ledger;
-    bool late = it->first >= l->gap_low && it->first + it->count <= l->gap_high;
+    uint64_t end = it->first + it->count;
+    bool late = it->first >= l->gap_low && end <= l->gap_high;
     add(late ? &l->reordered : &l->repeats, it->count);
+    if (late && it->first == l->gap_low) { /* should it come again, it is a repeat */
+        l->gap_low = end;
+    } else if (late && end == l->gap_high) {
+        l->gap_high = it->first;
+    }
     log_event(LOG_ERROR, late ? "channel.reordered" : "channel.repeat",
               "channel=%" PRIu64 " first=%" PRIu64 " count=%u expected=%" PRIu64, c->id, it->first,
               it->count, get(&l->received));
