@@ -310,6 +310,23 @@ void local_wait_epoch(struct local *l, struct part *d, uint64_t epoch)
     wait_until(l, has_epoch, &w);
 }
 
+struct links_wanted {
+    const struct links *links;
+    unsigned count;
+};
+
+static bool has_links(const void *arg)
+{
+    const struct links_wanted *w = arg;
+    return links_count(w->links) == w->count;
+}
+
+void local_wait_links(struct local *l, unsigned count)
+{
+    struct links_wanted w = {l->links, count};
+    wait_until(l, has_links, &w);
+}
+
 static bool is_dropped(const void *arg)
 {
     return ((const struct local *)arg)->dropped;

@@ -16,7 +16,7 @@ uint64_t local_incarnation(const struct local *l);
 struct pool *local_pool(struct local *l);
 
 /* ---- a plan, put together step by step; ids are 1, 2, 3 ... in order of the calls ---- */
-enum { PLAN_MAX = 256 };
+enum { PLAN_MAX = 2048 };
 struct plan {
     struct msg msg;
     struct rec_INSTANCE_SPEC instances[PLAN_MAX];
@@ -50,5 +50,7 @@ void local_wait(struct local *l, struct part *d, enum deployment_state state);
 /* local_wait_epoch - until every instance has passed the marker. */
 void local_wait_epoch(struct local *l, struct part *d, uint64_t epoch);
 void local_drop(struct local *l, struct part *d); /* waits until it is freed */
+/* local_wait_links - until it holds `count` ends of links. */
+void local_wait_links(struct local *l, unsigned count);
 
 #endif
