@@ -105,6 +105,17 @@ static void spill(struct channel *c, const struct item *it)
     c->spill_count++;
 }
 
+/* The last of a channel is in the ring and the consumer was told: only now may the loop find the
+ * channel drained and take it off its link. */
+static void note_last(struct channel *c, enum item_kind kind)
+{
+    if (kind == ITEM_END) {
+        atomic_store(&c->ledger.end_sent, true);
+    } else if (kind == ITEM_CLOSE) {
+        atomic_store(&c->ledger.close_sent, true);
+    }
+}
+
 static void put(struct channel *c, struct item *it)
 {
     if (c->kind == CHANNEL_OUT) {
@@ -115,13 +126,16 @@ static void put(struct channel *c, struct item *it)
         return;
     }
     tell_consumer(c);
+    note_last(c, it->kind);
 }
 
 bool channel_drain(struct channel *c)
 {
-    bool moved = false;
+    bool moved = false, ended = false, closed = false;
     for (int tries = 0; c->spill_count > 0 && tries < 2; tries++) {
         while (c->spill_count > 0 && ring_push(&c->ring, &c->spill[c->spill_first])) {
+            ended = ended || c->spill[c->spill_first].kind == ITEM_END;
+            closed = closed || c->spill[c->spill_first].kind == ITEM_CLOSE;
             c->spill_first++;
             c->spill_count--;
             moved = true;
@@ -130,16 +144,16 @@ bool channel_drain(struct channel *c)
             atomic_store(&c->producer_waits, true); /* then look once more: see channel_taken */
         }
     }
+    bool empty = c->spill_count == 0;
     if (moved) {
         tell_consumer(c);
     }
-    if (c->spill_count > 0) {
-        return false;
-    }
-    if (moved) {
+    if (moved && empty) {
         instance_spills(c->from, -1);
     }
-    return true;
+    note_last(c, ended ? ITEM_END : ITEM_BATCH);
+    note_last(c, closed ? ITEM_CLOSE : ITEM_BATCH);
+    return empty;
 }
 
 void channel_send(struct channel *c, struct batch *batch)
@@ -159,9 +173,6 @@ void channel_mark(struct channel *c, enum item_kind kind, uint64_t epoch)
 {
     channel_flush(c);
     struct item it = {.kind = kind, .first = get(&c->ledger.sent), .epoch = epoch};
-    if (kind == ITEM_END) {
-        atomic_store_explicit(&c->ledger.end_sent, true, memory_order_relaxed);
-    }
     if (c->kind == CHANNEL_FUSED) {
         instance_take(c->to, c->to_input, &it);
         return;
@@ -238,6 +249,8 @@ enum take channel_account(struct channel *c, const struct item *it)
         compare(c, it->first);
         if (it->kind == ITEM_END) {
             atomic_store_explicit(&l->ended, true, memory_order_relaxed);
+        } else if (it->kind == ITEM_CLOSE) {
+            atomic_store(&l->closed, true);
         }
         return TAKE_OK;
     }

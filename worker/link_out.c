@@ -99,7 +99,8 @@ static void out_reap_soon(struct link_out *o)
 
 bool link_out_drained(const struct channel *c)
 {
-    return ring_used(&c->ring) == 0 && c->unacked_count == 0;
+    bool last = atomic_load(&c->ledger.end_sent) || atomic_load(&c->ledger.close_sent);
+    return last && ring_used(&c->ring) == 0 && c->unacked_count == 0;
 }
 
 /* ---------------------------------------------------------------- what the peer says */
