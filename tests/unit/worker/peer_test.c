@@ -245,6 +245,7 @@ static void goes_on(struct receiving *r)
     size_t count;
     uint8_t *bytes = item_bytes(1, r->items++, &marker, &count);
     send_bytes(fd, bytes, count); /* a marker is answered at once */
+    mem_free(bytes);
     struct msg m = {0};
     uint64_t next = 0;
     while (next < r->items) {
@@ -400,6 +401,12 @@ static void a_changed_byte_closes_the_link(void **state)
     receiving_fini(&r);
 }
 
+static bool is_consumed(const void *arg)
+{
+    const struct channel *c = arg;
+    return atomic_load(&c->consumed_items) == RING_BATCHES;
+}
+
 static void more_than_the_credit_closes_the_link(void **state)
 {
     (void)state;
@@ -426,6 +433,7 @@ static void more_than_the_credit_closes_the_link(void **state)
     r.tuples = RING_BATCHES * 10; /* those within the credit were taken */
     r.items = RING_BATCHES;
     local_go(r.w, r.part);
+    local_wait_for(r.w, is_consumed, r.part->channels[0]); /* room for what comes next */
     receiving_fini(&r);
 }
 
