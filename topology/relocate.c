@@ -44,10 +44,11 @@ static bool is_one_to_one(const struct topology *t, uint32_t stream)
     return stream_is_one_to_one(t, &t->streams[stream]);
 }
 
-/* is_kept - a tuple takes the same way over this stream in V and in V'. */
+/* is_kept - the stream joins the same two PEs: the same way, however it is divided. */
 static bool is_kept(const struct diff *d, uint32_t old, uint32_t new)
 {
-    return stream_same_channels(d, old, new);
+    const struct stream *x = &d->from->streams[old], *y = &d->to->streams[new];
+    return d->pe_new[x->from_pe] == y->from_pe && d->pe_new[x->to_pe] == y->to_pe;
 }
 
 static void map_init(struct map *p, const struct diff *d)
@@ -104,8 +105,7 @@ static void mark_own(struct relocation *r, const struct diff *d, const struct ma
         uint32_t old = d->stream_old[i], to = b->streams[i].to_pe;
         if (old == INDEX_NONE) {
             added[to] = true;
-        } else if (d->pe_new[a->streams[old].to_pe] != to ||
-                   d->pe_new[a->streams[old].from_pe] != b->streams[i].from_pe) {
+        } else if (!is_kept(d, old, i)) {
             added[to] = true; /* re-pointed: removed from where it was */
         } else if (!stream_same_partitioning(a, &a->streams[old], b, &b->streams[i]) ||
                    is_one_to_one(a, old) != is_one_to_one(b, i)) {
@@ -114,9 +114,7 @@ static void mark_own(struct relocation *r, const struct diff *d, const struct ma
     }
     for (uint32_t i = 0; i < a->stream_count; i++) {
         uint32_t new = d->stream_new[i], to = d->pe_new[a->streams[i].to_pe];
-        bool gone = new == INDEX_NONE || to != b->streams[new].to_pe ||
-                    d->pe_new[a->streams[i].from_pe] != b->streams[new].from_pe;
-        if (to != INDEX_NONE && gone) {
+        if (to != INDEX_NONE && (new == INDEX_NONE || !is_kept(d, i, new))) {
             removed[to] = true;
         }
     }
