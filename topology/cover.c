@@ -136,8 +136,7 @@ static void work_fini(struct work *w)
 static bool is_adopted(const struct match *m, const struct diff *d, uint32_t new)
 {
     uint32_t pe = m->to->instances[new].pe, old = d->pe_old[pe];
-    const struct pe *a = &d->from->pes[old], *b = &d->to->pes[pe];
-    return strcmp(a->digest, b->digest) != 0 || !pe_same_place(a, b);
+    return !pe_goes_on(&d->from->pes[old], &d->to->pes[pe]);
 }
 
 static void mark_changed(struct work *w)
@@ -443,24 +442,29 @@ static void make_lists(struct cover *c, const struct match *m)
 /* find_depth - PEs of V in topological order, so that each member's inputs are known before it (C4). */
 static void find_depth(struct cover *c, const struct match *m)
 {
-    const struct topology *t = m->from->topology;
+    const struct pgraph *g = m->from;
     uint32_t *depth = mem_array(c->member_count, sizeof depth[0]);
-    for (uint32_t o = 0; o < t->pe_count; o++) {
-        uint32_t pe = t->order[o];
+    uint32_t *hops = mem_array(c->member_count, sizeof hops[0]);
+    for (uint32_t o = 0; o < g->topology->pe_count; o++) {
+        uint32_t pe = g->topology->order[o];
         for (uint32_t i = m->first_old[pe]; i < m->first_old[pe + 1]; i++) {
             uint32_t x = c->of_old[i];
-            const struct index_list *in =
-                x != INDEX_NONE ? &c->members[x].lists[LIST_OLD_INPUTS] : NULL;
-            for (uint32_t k = 0; in != NULL && k < in->count; k++) {
-                uint32_t up = depth[c->of_old[m->from->channels[in->items[k]].from]] + 1;
-                depth[x] = up > depth[x] ? up : depth[x];
+            if (x == INDEX_NONE) {
+                continue;
             }
-            if (x != INDEX_NONE && depth[x] > c->depth) {
-                c->depth = depth[x];
+            const struct index_list *in = &c->members[x].lists[LIST_OLD_INPUTS];
+            for (uint32_t k = 0; k < in->count; k++) {
+                uint32_t from = g->channels[in->items[k]].from, up = c->of_old[from];
+                uint32_t far = hops[up] + (g->instances[from].worker != g->instances[i].worker);
+                depth[x] = depth[up] + 1 > depth[x] ? depth[up] + 1 : depth[x];
+                hops[x] = far > hops[x] ? far : hops[x];
             }
+            c->depth = depth[x] > c->depth ? depth[x] : c->depth;
+            c->hops = hops[x] > c->hops ? hops[x] : c->hops;
         }
     }
     mem_free(depth);
+    mem_free(hops);
 }
 
 struct cover *cover_find(const struct match *m, const struct diff *d,
@@ -470,11 +474,11 @@ struct cover *cover_find(const struct match *m, const struct diff *d,
     struct work w;
     work_init(&w, m, d, options);
     relocation_find(&c->relocation, d, m);
-    bool *rerouted = mem_array(d->to->pe_count, sizeof rerouted[0]);
+    c->rerouted = mem_array(d->to->pe_count, sizeof c->rerouted[0]);
     mark_changed(&w);
-    mark_groups(&w, rerouted);
+    mark_groups(&w, c->rerouted);
     if ((w.closures & COVER_ENDS) != 0) {
-        mark_ends(&w, rerouted);
+        mark_ends(&w, c->rerouted);
     }
     if ((w.closures & COVER_ORDER) != 0) {
         mark_order(&w, &c->relocation);
@@ -483,7 +487,6 @@ struct cover *cover_find(const struct match *m, const struct diff *d,
     make_members(c, &w);
     make_lists(c, m);
     find_depth(c, m);
-    mem_free(rerouted);
     work_fini(&w);
     return c;
 }
@@ -497,6 +500,7 @@ void cover_free(struct cover *c)
     mem_free(c->of_old);
     mem_free(c->of_new);
     mem_free(c->pool);
+    mem_free(c->rerouted);
     relocation_fini(&c->relocation);
     mem_free(c);
 }

@@ -80,6 +80,8 @@ struct cover {
     uint32_t *of_new;       /* [instances of V'] */
     uint32_t channels_inside; /* of V; 0: nothing travels, every member cuts at its GO */
     uint32_t depth;         /* markers one after the other at most: longest way inside, in channels */
+    uint32_t hops;          /* of these on one way, at most, between two workers */
+    bool *rerouted;         /* [PEs of V']: the key map changes */
     struct relocation relocation;
     uint32_t *pool;         /* what the lists point into */
 };

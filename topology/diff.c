@@ -341,10 +341,12 @@ static bool same_json(const json_t *a, const json_t *b)
     return a == NULL || b == NULL ? a == b : json_equal(a, b);
 }
 
-bool pe_same_place(const struct pe *a, const struct pe *b)
+bool pe_goes_on(const struct pe *a, const struct pe *b)
 {
-    return a->own_thread == b->own_thread && a->isolate_process == b->isolate_process &&
-           strcmp(a->device, b->device) == 0;
+    bool opens = b->desc->source || b->desc->local || b->desc->effects;
+    return strcmp(a->digest, b->digest) == 0 && a->own_thread == b->own_thread &&
+           a->isolate_process == b->isolate_process && strcmp(a->device, b->device) == 0 &&
+           (!opens || a->parallelism == b->parallelism);
 }
 
 static char *place_text(const struct pe *p)

@@ -95,6 +95,7 @@ struct plan {
     struct state_move *moves;       /* by PE, giver, taker */
     size_t move_count, move_capacity;
     struct worker_load *loads;      /* [workers of V'] */
+    bool *drops;                    /* [PEs of V']: starts without the state it had; agreed to */
     uint64_t local_bytes, remote_bytes; /* of state, estimated */
     struct pause_features features;
     uint64_t predicted_pause_us;
@@ -131,7 +132,8 @@ char *plan_text(const struct plan *p);
 json_t *plan_json(const struct plan *p);
 
 /* ---- plan_check.c: for plan.c only */
-void plan_check(struct plan *p, const struct plan_input *in);
+void plan_check_state(struct plan *p, const struct plan_input *in);
+void plan_check_places(struct plan *p, const struct plan_input *in);
 void plan_refuse(struct plan *p, enum err code, const char *where, char *what TAKES,
                  const char *hint);
 void plan_note(struct plan *p, char *text TAKES);
