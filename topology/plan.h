@@ -118,7 +118,7 @@ struct pgraph *plan_take_graph(struct plan *p);
 const char *instruction_name(enum instruction_kind kind); /* "create" */
 static inline bool state_move_has(const struct state_move *m, unsigned group)
 {
-    return (m->groups[group / 8] >> (group % 8) & 1u) != 0;
+    return ((unsigned)m->groups[group / 8] >> (group % 8) & 1u) != 0;
 }
 
 /* plan_may_copy - H34: may a PE run beside itself, on a share of the keys (canary) or on a copy of
