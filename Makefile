@@ -118,13 +118,13 @@ fuzz: ## run each fuzzer for FUZZ_SECONDS (60); needs clang
 	  "fuzz: clang with libFuzzer is missing; apt-get install clang libclang-rt-dev"; exit 1; }
 	@$(MAKE) --no-print-directory $(JOBS) fuzz-build CC=clang SAN=fuzzer-no-link,address
 	@for f in $(basename $(notdir $(FUZZ))); do \
-	  mkdir -p build/fuzz/$$f tests/fuzz/corpus/$$f; echo "== $$f"; \
+	  mkdir -p build/fuzz/$$f tests/fuzz/corpus/$${f%_fuzz}; echo "== $$f"; \
 	  build/fuzzer-no-link-address/clang/tests/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) \
 	    -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix=build/fuzz/$$f- \
-	    build/fuzz/$$f tests/fuzz/corpus/$$f; done
+	    build/fuzz/$$f tests/fuzz/corpus/$${f%_fuzz}; done
 	@echo "fuzz: $(words $(FUZZ)) fuzzers, no crash"
 fuzz-build: $(FUZZ)
-$(B)/tests/fuzz/%_fuzz: $(B)/tests/fuzz/%_fuzz.o $(SUPPORT) $(MASTER) $(CLI) $(TOPOLOGY) $(LIB)
+$(B)/tests/fuzz/%_fuzz: $(B)/tests/fuzz/%_fuzz.o $(MASTER) $(CLI) $(TOPOLOGY) $(LIB)
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
 

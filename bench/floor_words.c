@@ -3,7 +3,6 @@
  * The same words as the built-in `words`: runs of ASCII letters and digits, lower-cased. */
 #include "bench/bench.h"
 #include "core/clock.h"
-#include "core/hash.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -12,18 +11,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define TABLE_BITS 20u
+#define TABLE_BITS_FIRST 16u
 #define WORD_BYTES_MAX 256u
+#define INLINE_BYTES 16u
 
 struct entry {
-    const char *text; /* in `heap`; NULL: empty */
+    uint64_t head[2]; /* the word's first 16 bytes, rest 0 */
+    uint64_t count;   /* 0: empty */
     uint32_t len;
-    uint64_t hash;
-    uint64_t count;
+    uint32_t rest;    /* offset in `heap` of what is beyond 16 bytes */
 };
 
 struct words {
     struct entry *table;
+    unsigned bits;
     char *heap;
     size_t heap_used;
     size_t heap_max;
@@ -31,33 +32,74 @@ struct words {
     uint8_t lower[256]; /* 0: separates */
 };
 
+static uint64_t word_hash(const uint64_t head[2], uint32_t len)
+{
+    return (head[0] ^ (head[1] * 0x9e3779b97f4a7c15u) ^ len) * 0xff51afd7ed558ccdu;
+}
+
+static bool words_grow(struct words *w)
+{
+    struct entry *old = w->table;
+    unsigned bits = old == NULL ? TABLE_BITS_FIRST : w->bits + 1;
+    struct entry *table = calloc((size_t)1 << bits, sizeof *table);
+    if (table == NULL) {
+        return false;
+    }
+    for (size_t i = 0; old != NULL && i < (size_t)1 << w->bits; i++) {
+        if (old[i].count != 0) {
+            uint64_t at = word_hash(old[i].head, old[i].len) >> (64 - bits);
+            while (table[at].count != 0) {
+                at = (at + 1) & (((uint64_t)1 << bits) - 1);
+            }
+            table[at] = old[i];
+        }
+    }
+    free(old);
+    w->table = table;
+    w->bits = bits;
+    return true;
+}
+
+static bool words_new(struct words *w, struct entry *e, const char *word, uint32_t len)
+{
+    uint32_t more = len > INLINE_BYTES ? len - INLINE_BYTES : 0;
+    if (w->heap_used + more > w->heap_max) {
+        return false;
+    }
+    memcpy(w->heap + w->heap_used, word + (len - more), more);
+    e->count = 1;
+    e->len = len;
+    e->rest = (uint32_t)w->heap_used;
+    w->heap_used += more;
+    w->distinct++;
+    return w->distinct < ((uint64_t)1 << w->bits) / 2 || words_grow(w);
+}
+
+/* words_add - @word: zeros follow up to 16 bytes. */
 static bool words_add(struct words *w, const char *word, uint32_t len)
 {
-    uint64_t hash = hash_bytes(word, len);
-    uint64_t at = hash >> (64 - TABLE_BITS);
+    uint64_t head[2];
+    memcpy(head, word, sizeof head);
+    uint64_t at = word_hash(head, len) >> (64 - w->bits);
     for (;;) {
         struct entry *e = &w->table[at];
-        if (e->text == NULL) {
-            if (w->heap_used + len > w->heap_max || w->distinct >= (1u << TABLE_BITS) * 3 / 4) {
-                return false;
-            }
-            memcpy(w->heap + w->heap_used, word, len);
-            *e = (struct entry){w->heap + w->heap_used, len, hash, 1};
-            w->heap_used += len;
-            w->distinct++;
-            return true;
+        if (e->count == 0) {
+            memcpy(e->head, head, sizeof head);
+            return words_new(w, e, word, len);
         }
-        if (e->hash == hash && e->len == len && memcmp(e->text, word, len) == 0) {
+        if (e->head[0] == head[0] && e->head[1] == head[1] && e->len == len &&
+            (len <= INLINE_BYTES ||
+             memcmp(w->heap + e->rest, word + INLINE_BYTES, len - INLINE_BYTES) == 0)) {
             e->count++;
             return true;
         }
-        at = (at + 1) & ((1u << TABLE_BITS) - 1);
+        at = (at + 1) & (((uint64_t)1 << w->bits) - 1);
     }
 }
 
 static bool words_count(struct words *w, const uint8_t *text, size_t bytes)
 {
-    char word[WORD_BYTES_MAX];
+    char word[WORD_BYTES_MAX] = {0};
     uint32_t len = 0;
     for (size_t i = 0; i < bytes; i++) {
         uint8_t c = w->lower[text[i]];
@@ -69,27 +111,21 @@ static bool words_count(struct words *w, const uint8_t *text, size_t bytes)
             if (!words_add(w, word, len)) {
                 return false;
             }
+            memset(word, 0, INLINE_BYTES);
             len = 0;
         }
     }
     return len == 0 || words_add(w, word, len);
 }
 
-static uint64_t first_bytes(const struct entry *e)
-{
-    uint64_t word = 0;
-    memcpy(&word, e->text, e->len < sizeof word ? e->len : sizeof word);
-    return word;
-}
-
 static struct result words_result(const struct words *w, size_t bytes, uint64_t ns)
 {
     struct result r = {.ok = true, .value = (double)bytes * 1e3 / (double)ns};
-    for (size_t i = 0; i < (1u << TABLE_BITS); i++) {
+    for (size_t i = 0; i < (size_t)1 << w->bits; i++) {
         const struct entry *e = &w->table[i];
-        if (e->text != NULL) {
+        if (e->count != 0) {
             r.count++;
-            r.check += first_bytes(e) ^ e->count;
+            r.check += e->head[0] ^ e->count;
         }
     }
     return r;
@@ -106,15 +142,14 @@ struct result floor_words(const char *path)
     uint64_t start = clock_now_ns();
     uint8_t *text = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     close(fd);
-    w.table = calloc(1u << TABLE_BITS, sizeof *w.table);
     w.heap = malloc(w.heap_max);
     for (int c = 0; c < 256; c++) {
         bool upper = c >= 'A' && c <= 'Z';
         bool keep = upper || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
         w.lower[c] = (uint8_t)(keep ? (upper ? c + 32 : c) : 0);
     }
-    struct result r = result_fail("out of memory or more than 786,432 distinct words");
-    if (text != MAP_FAILED && w.table != NULL && w.heap != NULL &&
+    struct result r = result_fail("out of memory");
+    if (text != MAP_FAILED && w.heap != NULL && words_grow(&w) &&
         words_count(&w, text, (size_t)st.st_size)) {
         r = words_result(&w, (size_t)st.st_size, clock_now_ns() - start);
     }

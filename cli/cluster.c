@@ -24,6 +24,7 @@
 #define READ_BYTES 65536u
 #define LINE_BYTES_MAX (1u << 20) /* a longer one goes on in pieces */
 #define LOG_TAIL_BYTES 8192
+#define LOG_LINES 12
 
 /* ---- starting ---- */
 
@@ -325,15 +326,38 @@ char *child_end_text(const struct child *child)
     return mem_printf("ended with status %d", WEXITSTATUS(child->status));
 }
 
-static void print_tail(const char *path, const char *name, unsigned lines, FILE *out)
+/* is_chatter - a line of the logger (`time level program ...`) of level info or debug. */
+static bool is_chatter(const char *line, size_t bytes)
+{
+    const char *level = memchr(line, ' ', bytes);
+    return level != NULL && (strncmp(level, " info ", 6) == 0 || strncmp(level, " debug ", 7) == 0);
+}
+
+static void print_lines(const char *text, const char *name, bool problems, FILE *out)
+{
+    bool titled = false;
+    while (*text != '\0') {
+        size_t bytes = strcspn(text, "\n");
+        if (bytes > 0 && !(problems && is_chatter(text, bytes))) {
+            if (!titled) {
+                fprintf(out, "last lines of %s:\n", name);
+            }
+            fprintf(out, "  %.*s\n", (int)bytes, text);
+            titled = true;
+        }
+        text += bytes + (text[bytes] == '\n' ? 1 : 0);
+    }
+}
+
+static void print_tail(const struct child *child, bool problems, FILE *out)
 {
     char tail[LOG_TAIL_BYTES + 1];
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
     struct stat s;
-    if (fd < 0 || fstat(fd, &s) != 0) {
+    int fd = child->log_path != NULL ? open(child->log_path, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0) {
         return;
     }
-    off_t from = s.st_size > LOG_TAIL_BYTES ? s.st_size - LOG_TAIL_BYTES : 0;
+    off_t from = fstat(fd, &s) == 0 && s.st_size > LOG_TAIL_BYTES ? s.st_size - LOG_TAIL_BYTES : 0;
     ssize_t bytes = pread(fd, tail, LOG_TAIL_BYTES, from);
     close(fd);
     if (bytes <= 0) {
@@ -341,26 +365,22 @@ static void print_tail(const char *path, const char *name, unsigned lines, FILE 
     }
     tail[bytes] = '\0';
     char *start = tail + bytes;
-    for (unsigned left = lines + 1; start > tail && left > 0; start--) {
-        left -= start[-1] == '\n' ? 1 : 0;
-        if (left == 0) {
+    unsigned line_ends = 0;
+    while (start > tail) { /* back to behind the line end before the last LOG_LINES lines */
+        line_ends += start[-1] == '\n' ? 1 : 0;
+        if (line_ends > LOG_LINES) {
             break;
         }
+        start--;
     }
-    fprintf(out, "last lines of %s:\n", name);
-    while (*start != '\0') {
-        int width = (int)strcspn(start, "\n");
-        fprintf(out, "  %.*s\n", width, start);
-        start += width;
-        start += *start == '\n' ? 1 : 0;
-    }
+    print_lines(start, child->name, problems, out);
 }
 
-void cluster_logs(const struct cluster *c, unsigned lines, FILE *out)
+void cluster_logs(const struct cluster *c, const struct child *child, bool problems, FILE *out)
 {
     for (unsigned i = 0; i < c->child_count; i++) {
-        if (c->children[i].log_path != NULL) {
-            print_tail(c->children[i].log_path, c->children[i].name, lines, out);
+        if (child == NULL || child == &c->children[i]) {
+            print_tail(&c->children[i], problems, out);
         }
     }
 }

@@ -12,6 +12,7 @@
 #include "core/strbuf.h"
 
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/types.h>
@@ -52,8 +53,9 @@ MUST_CHECK enum err cluster_start(struct cluster *c, const struct cluster_option
 void cluster_pump(struct cluster *c, int timeout_ms);
 const struct child *cluster_dead(const struct cluster *c); /* the first that ended; NULL */
 char *child_end_text(const struct child *child);           /* "was killed by signal 9"; owned */
-/* cluster_logs - the last lines that each child wrote to its log. */
-void cluster_logs(const struct cluster *c, unsigned lines, FILE *out);
+/* cluster_logs - the last lines of the log of `child`, or (NULL) of every child.
+ * @problems: leave out lines of level info and debug. */
+void cluster_logs(const struct cluster *c, const struct child *child, bool problems, FILE *out);
 /* cluster_stop - SIGTERM, and SIGKILL after grace_ms; the rest of the output is in c->output. */
 void cluster_stop(struct cluster *c, unsigned grace_ms);
 void cluster_fini(struct cluster *c); /* after cluster_stop: removes a temporary folder */

@@ -22,7 +22,6 @@
 #define POLL_US_MIN 10000u
 #define POLL_US_MAX 250000u
 #define GRACE_MS 5000u
-#define LOG_LINES 12
 
 static volatile sig_atomic_t interrupts; /* tidy: signal */
 
@@ -126,7 +125,7 @@ static int fail_child(struct run *r, const struct child *child)
     char *how = child_end_text(child);
     char *what = mem_printf("%s %s", child->name, how);
     progress_clear(&r->progress);
-    cluster_logs(&r->cluster, LOG_LINES, r->cli->err);
+    cluster_logs(&r->cluster, child, false, r->cli->err);
     cli_error(r->cli, what, "the run cannot go on", "its last lines are above");
     mem_free(what);
     mem_free(how);
@@ -243,7 +242,7 @@ static int run_topology(struct run *r, const struct loaded *l)
     cluster_pump(&r->cluster, 0);
     forward_output(r);
     if (strcmp(json_text_of(r->topology, "state"), "failed") == 0) {
-        cluster_logs(&r->cluster, LOG_LINES, r->cli->err);
+        cluster_logs(&r->cluster, NULL, true, r->cli->err);
         code = submit_print_failure(r->cli, r->topology);
     }
     /* the workers end before the summary, so that it stands after all they print */
@@ -276,7 +275,7 @@ static int run_run(struct cli *cli, const void *options, char **args, unsigned a
         .interrupts = &interrupts,
     };
     if (cluster_start(&r.cluster, &how, &f) != ERR_OK) {
-        cluster_logs(&r.cluster, LOG_LINES, cli->err);
+        cluster_logs(&r.cluster, NULL, false, cli->err);
         code = cli_fail(cli, &f);
     } else {
         cli->master = r.cluster.url;

@@ -36,7 +36,13 @@ static void cell_share(struct table *t, const json_t *object, const char *key)
 
 static void cell_state(struct table *t, const char *state)
 {
-    table_styled(t, state, state_style(state));
+    bool known = state[0] != '\0' && strcmp(state, "unknown") != 0; /* no report has come yet */
+    table_styled(t, known ? state : "-", state_style(state));
+}
+
+static bool has_latency(const json_t *latency)
+{
+    return json_real_of(latency, "max") > 0; /* all 0 while nothing has been measured */
 }
 
 void view_topologies(const json_t *topologies, FILE *out, bool color)
@@ -198,7 +204,7 @@ static void view_pes(const json_t *topology, FILE *out, bool color)
         cell_count(&t, pe, "errors");
         const json_t *latency = json_object_get(pe, "latency_us");
         number_us(json_real_of(latency, "p99"), text);
-        table_cell(&t, json_is_object(latency) ? text : "-");
+        table_cell(&t, has_latency(latency) ? text : "-");
         mem_free(workers);
     }
     table_print(&t, out, color);
@@ -245,7 +251,7 @@ void view_topology(const json_t *topology, FILE *out, bool color)
     fprintf(out, "%s version %" PRIu64 "  %s%s%s  created %s", json_text_of(topology, "name"),
             json_count_of(topology, "version"), mark, state, color ? "\033[0m" : "",
             json_text_of(topology, "created_at"));
-    if (json_is_object(latency)) {
+    if (has_latency(latency)) {
         char p50[NUMBER_TEXT_BYTES], p99[NUMBER_TEXT_BYTES];
         number_us(json_real_of(latency, "p50"), p50);
         number_us(json_real_of(latency, "p99"), p99);

@@ -25,7 +25,7 @@ static inline uint64_t hash_bytes(const void *p, size_t bytes)
     return XXH3_64bits(p, bytes);
 }
 
-static inline uint64_t hash_mix(uint64_t a, uint64_t b) /* order matters; for keys of several fields */
+static inline uint64_t hash_mix(uint64_t a, uint64_t b) /* keys of several fields, in order */
 {
     return hash_i64(a ^ (b + 0x632be59bd9b4e019u + (a << 6) + (a >> 2)));
 }

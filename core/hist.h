@@ -1,4 +1,4 @@
-/* core/hist.h - log-linear histogram: 16 linear steps per power of two, 1 .. 2^40 (error <= 6.25 %).
+/* core/hist.h - log-linear histogram: 16 steps per power of two, 1 .. 2^40 (error <= 6.25 %).
  *
  * Threads: one writer; readers may read beside it (counts are relaxed atomics). */
 #ifndef OXB_CORE_HIST_H

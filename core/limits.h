@@ -67,7 +67,7 @@
 #define HTTP_HEADER_BYTES_MAX (16u << 10)
 #define HTTP_BODY_BYTES_MAX (1u << 20)
 #define HTTP_ARTIFACT_BYTES_MAX (256u << 20)
-#define HTTP_REQUEST_MS_MAX 10000   /* whole request: evhttp's own time-out does not stop slow loris */
+#define HTTP_REQUEST_MS_MAX 10000   /* whole request; evhttp's own does not stop slow loris */
 #define HTTP_CONNS_MAX 64
 
 #define ARTIFACT_CHUNK_BYTES (256u << 10)

@@ -9,8 +9,7 @@
 
 static void die(size_t bytes)
 {
-    fprintf(stderr, "error: out of memory; %zu bytes were asked for; give the process more memory\n",
-            bytes);
+    fprintf(stderr, "error: out of memory; %zu bytes were asked for; give it more memory\n", bytes);
     abort();
 }
 

@@ -1,4 +1,4 @@
-/* core/mem.h - memory of the control plane: returns or dies.  The data plane uses pools (pe/batch.h).
+/* core/mem.h - memory of the control plane: returns or dies.  Data uses pools (pe/batch.h).
  *
  * Threads: any.  Sizes that come from outside are checked against core/limits.h before they get
  * here; `mem_try_alloc` is for the few that may be large all the same (artifacts, state). */

@@ -58,7 +58,8 @@ void strbuf_printf(struct strbuf *b, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
-    int bytes = vsnprintf(NULL, 0, fmt, ap);
+    char probe[1]; /* not NULL: gcc 12 under the undefined sanitizer takes that for truncation */
+    int bytes = vsnprintf(probe, 0, fmt, ap);
     va_end(ap);
     if (bytes <= 0) {
         return;

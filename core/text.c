@@ -18,13 +18,21 @@ struct unit {
     int64_t factor;
 };
 
-static const struct unit durations[] = { /* largest first: text_duration takes the first that fits */
+static const struct unit durations[] = {
+    /* largest first: text_duration takes the first that fits */
     {"h", 3600000000}, {"m", 60000000}, {"s", 1000000}, {"ms", 1000}, {"us", 1},
 };
 static const struct unit sizes[] = {
-    {"", 1},           {"B", 1},           {"KiB", 1 << 10},           {"MiB", 1 << 20},
-    {"GiB", 1 << 30},  {"TiB", (int64_t)1 << 40}, {"KB", 1000},        {"MB", 1000000},
-    {"GB", 1000000000}, {"TB", 1000000000000},
+    {"", 1},
+    {"B", 1},
+    {"KiB", 1 << 10},
+    {"MiB", 1 << 20},
+    {"GiB", 1 << 30},
+    {"TiB", (int64_t)1 << 40},
+    {"KB", 1000},
+    {"MB", 1000000},
+    {"GB", 1000000000},
+    {"TB", 1000000000000},
 };
 
 static bool is_digit(char c)
@@ -70,7 +78,8 @@ bool text_is_field(const char *s)
     return n <= NAME_BYTES_MAX;
 }
 
-/* digits - an unsigned decimal number at *s, which moves on.  false: none, or above INT64_MAX + 1. */
+/* digits - an unsigned decimal number at *s, which moves on.  false: none, or above INT64_MAX + 1.
+ */
 static bool digits(const char **s, uint64_t *out)
 {
     const char *p = *s;
@@ -208,7 +217,8 @@ void text_duration(int64_t us, char *out, size_t bytes)
     }
 }
 
-/* distance - Levenshtein, where two swapped neighbours count as one change; gives up above `most`. */
+/* distance - Levenshtein, where two swapped neighbours count as one change; gives up above `most`.
+ */
 static size_t distance(const char *a, size_t a_bytes, const char *b, size_t b_bytes, size_t most)
 {
     size_t rows[3][WORD_BYTES_MAX + 1]; /* i % 3: of the prefix of `a` that is i long */
@@ -336,8 +346,8 @@ void text_json_string(struct strbuf *out, const char *text, size_t bytes)
     strbuf_char(out, '"');
 }
 
-/* Days since 1970-01-01 in the proleptic Gregorian calendar, counted in eras of 400 years that start
- * on 1 March, so that the leap day is the last day of a year. */
+/* Days since 1970-01-01 in the proleptic Gregorian calendar, counted in eras of 400 years that
+ * start on 1 March, so that the leap day is the last day of a year. */
 #define ERA_DAYS 146097
 #define EPOCH_DAYS 719468 /* 0000-03-01 to 1970-01-01 */
 
@@ -373,9 +383,15 @@ void text_rfc3339_us(int64_t us, char out[28])
     int year, month, day;
     date_of(days, &year, &month, &day);
     char *p = out;
-    const int parts[] = {year / 100, year % 100, month, day, (int)(rest / 3600000000),
-                         (int)(rest / 60000000 % 60), (int)(rest / 1000000 % 60),
-                         (int)(rest % 1000000 / 10000), (int)(rest % 10000 / 100),
+    const int parts[] = {year / 100,
+                         year % 100,
+                         month,
+                         day,
+                         (int)(rest / 3600000000),
+                         (int)(rest / 60000000 % 60),
+                         (int)(rest / 1000000 % 60),
+                         (int)(rest % 1000000 / 10000),
+                         (int)(rest % 10000 / 100),
                          (int)(rest % 100)};
     static const char after[] = "\0--T::.\0\0Z";
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {

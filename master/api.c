@@ -9,6 +9,7 @@
 #include "core/limits.h"
 #include "core/mem.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -121,11 +122,20 @@ static void on_request(void *arg, struct exchange *x)
     r->handler(arg, x, name); /* on_head has seen to it that there is one */
 }
 
+/* "localhost" or a loopback address, with or without a port: no DNS server can give these away. */
 static bool is_local_name(const char *host)
 {
-    size_t n = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
-    return (n == 9 && strncasecmp(host, "localhost", 9) == 0) || strncmp(host, "127.", 4) == 0 ||
-           strncmp(host, "[::1]", 5) == 0;
+    char name[64];
+    size_t skip = host[0] == '[';
+    size_t n = strcspn(host + skip, skip != 0 ? "]" : ":");
+    struct in_addr v4;
+    if (n == 0 || n >= sizeof name) {
+        return false;
+    }
+    memcpy(name, host + skip, n);
+    name[n] = '\0';
+    return strcasecmp(name, "localhost") == 0 || strcmp(name, "::1") == 0 ||
+           (inet_pton(AF_INET, name, &v4) == 1 && ntohl(v4.s_addr) >> 24 == 127);
 }
 
 /* A page elsewhere sends its own origin; a name that was rebound to us is not ours. */
@@ -155,7 +165,9 @@ void api_json(struct exchange *x TAKES, int status, json_t *body TAKES)
         exchange_reply(x, 500, "application/json", NULL, failed, sizeof failed - 1);
         return;
     }
-    exchange_reply(x, status, "application/json", NULL, text, strlen(text));
+    size_t bytes = strlen(text);
+    text[bytes] = '\n'; /* in place of the NUL; for those who read it on a terminal */
+    exchange_reply(x, status, "application/json", NULL, text, bytes + 1);
     mem_free(text);
 }
 

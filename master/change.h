@@ -20,9 +20,9 @@
  *
  * Owns:       struct change, struct change_actions.
  * Runs on:    anywhere; pure: no clock, no sockets.
- * Invariants: C1 GO is only ever asked for after CHANGE_IN_DECIDED.  C2 ABORT is only ever asked for
- *             before it.  C3 an answer counts only with this change's term and op and its worker's
- *             incarnation.  C4 DECIDE is asked for once, when every worker is ready.
+ * Invariants: C1 GO is only ever asked for after CHANGE_IN_DECIDED.  C2 ABORT is only ever asked
+ *             for before it.  C3 an answer counts only with this change's term and op and its
+ *             worker's incarnation.  C4 DECIDE is asked for once, when every worker is ready.
  * See:        tests/unit/master/change_test.c */
 #ifndef OXB_MASTER_CHANGE_H
 #define OXB_MASTER_CHANGE_H

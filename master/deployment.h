@@ -120,7 +120,7 @@ enum life_do { /* bits */
  * when the event does not matter there. */
 unsigned life_step(unsigned from, enum life_event on, unsigned *to);
 
-/* deployment_init_views - parts, instances, channels from graph; `parts` are filled by the caller. */
+/* deployment_init_views - parts, instances, channels from graph; the caller fills `parts`. */
 void deployment_init_views(struct deployment *d);
 void deployment_free(struct deployment *d);
 

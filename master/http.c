@@ -74,8 +74,8 @@ static struct evconnlistener *bind_at(struct http *h, const struct address *at, 
     }
     struct evconnlistener *l = evconnlistener_new_bind(
         loop_base(h->loop), on_accept, h,
-        LEV_OPT_CLOSE_ON_FREE | LEV_OPT_REUSEABLE | LEV_OPT_CLOSE_ON_EXEC, 64, found->ai_addr,
-        (int)found->ai_addrlen);
+        LEV_OPT_CLOSE_ON_FREE | LEV_OPT_REUSEABLE | LEV_OPT_CLOSE_ON_EXEC, 2 * HTTP_CONNS_MAX,
+        found->ai_addr, (int)found->ai_addrlen);
     if (l == NULL) {
         fail_set(f, ERR_IO, "use another --http, or port 0", "cannot listen on %s:%u: %s",
                  at->host, at->port, strerror(errno));

@@ -1,15 +1,15 @@
 /* master/http.h - a small HTTP/1.1 server on the loop: one request per connection.
  *
  * Why not evhttp: it keeps whole bodies in memory, shows a request only when the body is there, and
- * has neither deadlines nor a cap on connections (a client that sends a byte every two seconds holds
- * one for ever).  Here a body can go straight to disk, and every limit is ours.
+ * has neither deadlines nor a cap on connections (a client that sends a byte every two seconds
+ * holds one for ever).  Here a body can go straight to disk, and every limit is ours.
  *
  * Owns:       struct http (listener, connections), struct exchange (a request and its answer).
  * Runs on:    the loop.
  * Invariants: H1 at most HTTP_CONNS_MAX connections.  H2 a request that is not complete within its
- *             deadline is closed, whatever arrives.  H3 nothing is buffered beyond the limit that is
- *             in force.  H4 each exchange is answered exactly once; until then its memory is valid,
- *             also when the client has gone. */
+ *             deadline is closed, whatever arrives.  H3 nothing is buffered beyond the limit that
+ *             is in force.  H4 each exchange is answered exactly once; until then its memory is
+ *             valid, also when the client has gone. */
 #ifndef OXB_MASTER_HTTP_H
 #define OXB_MASTER_HTTP_H
 

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <unistd.h>
@@ -41,9 +42,25 @@ static enum err take_lock(struct master *m, struct fail *f)
     return e;
 }
 
+/* Plug-ins are loaded by path in a child: a relative folder would depend on who looks. */
+static enum err make_absolute(struct master *m, struct fail *f)
+{
+    char *path = realpath(m->options.data, NULL);
+    if (path == NULL) {
+        return fail_set(f, ERR_IO, "check the folder and its permissions", "cannot resolve %s: %s",
+                        m->options.data, strerror(errno));
+    }
+    mem_free((void *)(uintptr_t)m->options.data);
+    m->options.data = path;
+    return ERR_OK;
+}
+
 static enum err open_parts(struct master *m, struct fail *f)
 {
     enum err e = file_make_dirs(m->options.data, f);
+    if (e == ERR_OK) {
+        e = make_absolute(m, f);
+    }
     if (e == ERR_OK) {
         e = take_lock(m, f);
     }

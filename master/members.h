@@ -7,8 +7,8 @@
  *
  * Owns:       struct members, struct member.
  * Runs on:    the master loop; pure: no clock (times arrive as arguments), no sockets.
- * Invariants: M1 a name belongs to one connected process at a time.  M2 a member's id stays with its
- *             name.  M3 an incarnation that was declared lost never comes back. */
+ * Invariants: M1 a name belongs to one connected process at a time.  M2 a member's id stays with
+ *             its name.  M3 an incarnation that was declared lost never comes back. */
 #ifndef OXB_MASTER_MEMBERS_H
 #define OXB_MASTER_MEMBERS_H
 

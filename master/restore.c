@@ -60,6 +60,20 @@ static void read_error(struct deployment *d, const char *json)
     json_decref(error);
 }
 
+/* Every PE has exactly one row with number 0. */
+static void count_rows(struct deployment *d, const struct store_version *v)
+{
+    d->instance_count = (uint32_t)v->instance_count;
+    for (size_t i = 0; i < v->instance_count; i++) {
+        size_t first = 0;
+        while (strcmp(v->instances[first].worker, v->instances[i].worker) != 0) {
+            first++;
+        }
+        d->worker_count += first == i;
+        d->pe_count += v->instances[i].index == 0;
+    }
+}
+
 static void restore_one(void *arg, const struct store_version *v)
 {
     struct master *m = arg;
@@ -76,7 +90,7 @@ static void restore_one(void *arg, const struct store_version *v)
                              .created_at_us = v->created_at_us,
                              .state = state_of(v->state)};
     read_error(d, v->error);
-    d->instance_count = (uint32_t)v->instance_count;
+    count_rows(d, v);
     if (deployment_is_over(d)) {
         d->final = v->final[0] != '\0' ? mem_dup(v->final) : NULL;
     } else if (!v->decided) {

@@ -266,7 +266,8 @@ static enum err op_plan(struct store *base, const struct store_version *v, struc
     }
     e = run(s,
             bound(s, "INSERT INTO versions VALUES(?,?,?,?,?,0,?,?,?,?,?,?,?,?,?,?)",
-                  "tiiii" "ttttttttt" "i", v->topology, v->version, v->gen, v->op, v->epoch, v->state,
+                  "tiiii" "ttttttttt" "i", v->topology, v->version, v->gen, v->op, v->epoch,
+                  v->state,
                   v->yaml, v->canonical, v->digest, v->base_dir, v->artifacts, v->types,
                   v->error != NULL ? v->error : "", v->final != NULL ? v->final : "",
                   (uint64_t)v->created_at_us),

@@ -11,6 +11,14 @@
 #include <stdio.h>
 #include <string.h>
 
+static_assert((int)PART_BALANCED == (int)PLAN_BALANCED && (int)PART_KEYED == (int)PLAN_KEYED &&
+                  (int)PART_BROADCAST == (int)PLAN_BROADCAST,
+              "the model's numbers go over the wire");
+static_assert((int)THEN_STOP == (int)PLAN_STOP && (int)THEN_DROP == (int)PLAN_DROP &&
+                  (int)THEN_HOLD == (int)PLAN_HOLD &&
+                  (int)THEN_DEAD_LETTER == (int)PLAN_DEAD_LETTER,
+              "the model's numbers go over the wire");
+
 static char *own_address(const char *address, const char *peer_host);
 static void fill_workers(const struct deployment *d, const struct members *ms,
                          struct msg_PREPARE *p);

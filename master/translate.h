@@ -12,8 +12,8 @@
 #include "master/members.h"
 #include "net/messages.h"
 
-/* translate_hello - HELLO taken apart.  Strings are borrowed from `m`; labels, types and address are
- * made: translate_hello_fini.
+/* translate_hello - HELLO taken apart.  Strings are borrowed from `m`; labels, types and address
+ * are made: translate_hello_fini.
  * @peer_host: where the connection came from, for an address without a host. */
 MUST_CHECK enum err translate_hello(const struct msg_HELLO *m, const char *peer_host,
                                     struct member_hello *out, struct fail *f);
@@ -22,8 +22,9 @@ void translate_hello_fini(struct member_hello *h);
 /* translate_worker - what placement may know; JSON is borrowed from `w`. */
 void translate_worker(const struct member *w, uint32_t slots_used, struct worker_info *out);
 
-/* translate_prepare - the PREPARE for parts[part]: all workers of the plan, that worker's instances,
- * the streams and channels with an end there.  Borrows from `d` and `ms`; translate_prepare_fini.
+/* translate_prepare - the PREPARE for parts[part]: all workers of the plan, that worker's
+ * instances, the streams and channels with an end there.  Borrows from `d` and `ms`;
+ * translate_prepare_fini.
  * Return: ERR_LIMIT when it does not fit a frame. */
 MUST_CHECK enum err translate_prepare(const struct deployment *d, const struct members *ms,
                                       uint32_t part, struct msg *out, struct fail *f);

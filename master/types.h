@@ -29,7 +29,8 @@ void types_fini(struct types *t);
 const char *types_plugin(const struct types *t, const char *digest); /* NULL: not described yet */
 void types_plugin_put(struct types *t, const char *digest, char *json TAKES);
 
-/* types_describe - what is in the plug-in at `path`; caller frees *json.  Blocks: helper threads. */
+/* types_describe - what is in the plug-in at `path`; caller frees *json.  Blocks: helper
+ * threads only. */
 MUST_CHECK enum err types_describe(const char *path, char **json, struct fail *f);
 
 /* types_catalog - built-ins, what members registered, and the plug-ins of one topology.

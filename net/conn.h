@@ -63,8 +63,8 @@ void conn_send(struct conn *c, const struct msg *m);
  * kernel as far as it takes them at once (a REFUSED, say).  A second call does nothing. */
 void conn_close(struct conn *c, const char *why);
 void conn_heartbeat(struct conn *c);              /* start sending and expecting heartbeats */
-/* conn_limit - bodies up to this are taken from now on; FRAME_PRE_AUTH_BYTES_MAX until then, at both
- * ends: raise it once the peer is known. */
+/* conn_limit - bodies up to this are taken from now on; FRAME_PRE_AUTH_BYTES_MAX until then, at
+ * both ends: raise it once the peer is known. */
 void conn_limit(struct conn *c, size_t body_bytes_max);
 void conn_set(struct conn *c, const struct conn_ops *ops, void *arg); /* hand over */
 const char *conn_peer(const struct conn *c);      /* "127.0.0.1:40112" */

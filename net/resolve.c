@@ -16,7 +16,8 @@
 
 struct resolve {
     atomic_int refs;
-    int done_fd; /* the helper writes it when `error` and `found` are set */
+    int done_fd;         /* the helper wakes the loop with it */
+    atomic_bool is_done; /* `error` and `found` are set, and the loop's from now on */
     char host[256];
     char port[8];
     int error; /* EAI_ */
@@ -46,6 +47,7 @@ static void *helper(void *arg)
     const uint64_t one = 1;
     struct resolve *r = arg;
     r->error = getaddrinfo(r->host, r->port, &hints, &r->found);
+    atomic_store(&r->is_done, true);
     if (write(r->done_fd, &one, sizeof one) < 0) {
         assert(false && "an event counter takes its first count");
     }
@@ -58,6 +60,8 @@ static void on_done(int fd, short what, void *arg)
     (void)fd;
     (void)what;
     struct resolve *r = arg;
+    bool is_done = atomic_load(&r->is_done);
+    assert(is_done);
     struct addrinfo *found = r->found;
     r->found = NULL;
     event_free(r->event);

@@ -510,6 +510,9 @@ struct oxb_worker;
 /* oxb_worker_start - run a worker on threads of its own.  NULL: failed, text in err[err_bytes]. */
 struct oxb_worker *oxb_worker_start(const struct oxb_worker_options *o, char *err,
                                     size_t err_bytes);
+/* oxb_worker_wait - until topologies have run here and the master has seen all of them to their end.
+ * Thread: any but a PE's.  @timeout_ms: 0 waits for ever.  Return: 0, or -1 when time ran out. */
+int oxb_worker_wait(struct oxb_worker *w, unsigned timeout_ms);
 void oxb_worker_stop(struct oxb_worker *w); /* waits until its threads have ended; frees */
 
 /* A feed is a source whose tuples come from function calls: register it, name it in the YAML by

@@ -159,7 +159,7 @@ static struct slot *enter(struct lookup *l, enum kind kind, struct oxb_key key, 
         unsigned group = (unsigned)(key.hash >> 56);
         l->moved[group] = true;
         l->any_moved = true;
-        for (uint32_t j = k + 1; j < l->in->live && j <= k + AHEAD; j++) {
+        for (uint32_t j = k + 1; j < l->in->live && j < k + AHEAD; j++) {
             uint64_t hash = *hash_at(l, kind, j);
             if (hash >> 56 == group) {
                 l->slots[j] = range_home(l->s, hash);
@@ -196,8 +196,8 @@ static ALWAYS_INLINE void resolve(struct lookup *l, enum kind kind, bool dense)
         aim(l, f, kind, dense, k);
     }
     for (k = 0; k + AHEAD < live; k++) {
+        land(l, f, kind, dense, k); /* first: the other order costs a third at 1 M keys */
         aim(l, f, kind, dense, k + AHEAD);
-        land(l, f, kind, dense, k);
     }
     for (; k < live; k++) {
         land(l, f, kind, dense, k);

@@ -42,13 +42,13 @@ done < <(grep -nE '^ *# *include *"' "${sources[@]}" /dev/null)
 
 # ---- file heads, sizes, widths
 for f in "${sources[@]}"; do
-    name=$f
+    name=$f short=$f
     case $f in
-    pe/pe.h) name=oxbow/pe.h ;;        # the name its users know
-    examples/*) name=$(basename "$f") ;; # an example is a folder that users copy
+    pe/pe.h) name=oxbow/pe.h ;;           # the name its users know
+    examples/*) short=$(basename "$f") ;; # an example is a folder that users copy
     esac
     case $(head -n1 "$f") in
-    "/* $name - "*) ;;
+    "/* $name - "* | "/* $short - "*) ;;
     *) say "$f:1: first line is not \`/* $name - ...\`" ;;
     esac
 done
@@ -97,9 +97,11 @@ FNR == 1 { in_comment = 0; start = 0; table = 0 }
         start = 0
     }
     head = code; sub(/=.*/, "=", head)
-    if (FILENAME !~ /^tests/ && $0 !~ /tidy:/ && code !~ /const|\\$/ && head !~ /\(/ && head ~ variable &&
+    if (FILENAME !~ /^tests/ && $0 !~ /tidy:/ && code !~ /const|\\$/ && head !~ /\(/ &&
+        head ~ variable &&
         (head ~ /^ +(static|_Thread_local) / ||
-         head ~ /^(static |_Thread_local |[a-z])/ && head !~ /^(typedef|extern|return|goto) / &&
+         head ~ /^(static |_Thread_local |[a-z])/ &&
+         head !~ /^(typedef|extern|return|goto) / &&
          head !~ /^(struct|enum|union) [a-z_0-9]+;$/))
         say("mutable variable at file scope or static: " $0)
 }' "${sources[@]}" >>"$out"
@@ -111,7 +113,8 @@ do
     [ -f "$d/README.md" ] || say "$d:1: no README.md"
 done
 built='^((core|topology|pe|pe/builtin|pe/infer|net|worker|master|cli|bench|tests/support|tests/e2e)'
-built+='/[^/]+|(tests/(unit|sim|fault)/([^/]+/)?[^/]+_(test|sim))|tests/fuzz/[^/]+_fuzz|examples/.+)\.c$'
+built+='/[^/]+|(tests/(unit|sim|fault)/([^/]+/)?[^/]+_(test|sim))|tests/fuzz/[^/]+_fuzz'
+built+='|examples/.+)\.c$'
 for f in $(pick '\.c$' | grep -vE "$built"); do say "$f:1: no rule of the Makefile builds it"; done
 for f in $(grep -lE 'pthread_(mutex|rwlock|spinlock)_t ' "${sources[@]}" |
     grep -vE '^(tests|bench|examples)/'); do

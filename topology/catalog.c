@@ -86,9 +86,9 @@ static bool is_true(const json_t *object, const char *key)
 
 static enum err read_param(struct param_desc *p, const json_t *json, struct fail *f)
 {
-    static const char *const types[] = {"i64",      "f64",  "bool",  "str",    "enum", "path", "map",
-                                        "address",  "size", "field", "fields", "any",
-                                        "duration", NULL};
+    static const char *const types[] = {"i64",    "f64", "bool",     "str",  "enum",
+                                        "path",   "map", "address",  "size", "field",
+                                        "fields", "any", "duration", NULL};
     p->name = text_of(json, "name");
     p->type = text_of(json, "type");
     p->doc = text_of(json, "doc");
@@ -122,8 +122,8 @@ static enum err read_ports(struct port_desc **ports, unsigned *count, const json
 {
     size_t n = json_array_size(list);
     if (n > PORTS_MAX) {
-        return fail_set(f, ERR_LIMIT, "use fewer ports", "a PE has %zu ports, at most %d are allowed",
-                        n, PORTS_MAX);
+        return fail_set(f, ERR_LIMIT, "use fewer ports",
+                        "a PE has %zu ports, at most %d are allowed", n, PORTS_MAX);
     }
     *ports = mem_array(n, sizeof(struct port_desc));
     for (size_t i = 0; i < n; i++) {
@@ -214,7 +214,8 @@ enum err catalog_add(struct catalog *c, const char *text, const char *file, cons
     json_error_t error;
     json_t *json = json_loads(text, JSON_REJECT_DUPLICATES, &error);
     if (json == NULL) {
-        return fail_set(f, ERR_INVALID, "", "a description of PE types is not JSON: %s", error.text);
+        return fail_set(f, ERR_INVALID, "", "a description of PE types is not JSON: %s",
+                        error.text);
     }
     enum err err = ERR_OK;
     if (json_is_array(json)) {
@@ -238,8 +239,7 @@ static bool matches(const struct entry *e, const char *use)
     if (strncmp(e->file, use, bytes) != 0) {
         return false;
     }
-    return use[bytes] == '\0' ||
-           (use[bytes] == ':' && strcmp(use + bytes + 1, e->desc.name) == 0);
+    return use[bytes] == '\0' || (use[bytes] == ':' && strcmp(use + bytes + 1, e->desc.name) == 0);
 }
 
 const struct pe_desc *catalog_find(const struct catalog *c, const char *use, const char **digest)
@@ -268,7 +268,8 @@ const char *catalog_nearest(const struct catalog *c, const char *use)
     return nearest;
 }
 
-void catalog_each(const struct catalog *c, void (*fn)(void *arg, const struct pe_desc *d), void *arg)
+void catalog_each(const struct catalog *c, void (*fn)(void *arg, const struct pe_desc *d),
+                  void *arg)
 {
     for (size_t i = 0; i < c->count; i++) {
         fn(arg, &c->entries[i]->desc);

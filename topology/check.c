@@ -131,9 +131,11 @@ static void check_sizes(struct draft *dr)
                         s->name, (unsigned long long)channels, CHANNELS_MAX);
         }
         if (s->partitioning == PART_KEYED && to > KEY_GROUPS) {
-            diags_error(dr->d, s->at, mem_printf("use at most %d", KEY_GROUPS),
-                        "'%s' gets its tuples by key, and has more instances (%u) than there are key"
-                        " groups", t->pes[s->to_pe].name, to);
+            diags_error(
+                dr->d, s->at, mem_printf("use at most %d", KEY_GROUPS),
+                "'%s' gets its tuples by key, and has more instances (%u) than there are key"
+                " groups",
+                t->pes[s->to_pe].name, to);
         }
     }
 }

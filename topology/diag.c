@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define MESSAGE_BYTES_MAX 500
 #define HINT_WORDS_MAX 16 /* longer lists do not help */
 
 void diags_fini(struct diags *d)
@@ -30,6 +31,19 @@ static void one_line(char *s)
     }
 }
 
+/* shorten - names in a message may be as long as their author liked; UTF-8 stays whole. */
+static void shorten(char *s)
+{
+    size_t at = MESSAGE_BYTES_MAX;
+    if (strlen(s) <= MESSAGE_BYTES_MAX + 3) {
+        return;
+    }
+    while (at > 0 && ((unsigned char)s[at] & 0xc0) == 0x80) {
+        at--;
+    }
+    memcpy(s + at, "...", 4);
+}
+
 static void PRINTF_LIKE(5, 0) add(struct diags *d, enum diag_level level, struct place_at at,
                                   char *hint TAKES, const char *fmt, va_list ap)
 {
@@ -45,6 +59,7 @@ static void PRINTF_LIKE(5, 0) add(struct diags *d, enum diag_level level, struct
     if (vasprintf(&message, fmt, ap) < 0) {
         message = mem_dup("out of memory");
     }
+    shorten(message);
     one_line(message);
     one_line(hint);
     d->items = mem_grow(d->items, d->count, &d->capacity, sizeof d->items[0]);

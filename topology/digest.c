@@ -1,8 +1,8 @@
 /* topology/digest.c - what a PE and a topology say, independent of how the YAML says it.
  *
- * Invariants: T3 of model.h.  A PE's digest covers its code, parameters and schemas: what it does to
- *             tuples; not its name, routing, policies or placement.
- * Why:        an upgrade compares digests: equal means that nothing is to be done. */
+ * Invariants: T3 of model.h.  A PE's digest covers its code, parameters and schemas: what it does
+ * to tuples; not its name, routing, policies or placement. Why:        an upgrade compares digests:
+ * equal means that nothing is to be done. */
 #include "topology/draft.h"
 
 #include "core/mem.h"
@@ -20,9 +20,9 @@ static json_t *ports_json(const struct port *ports, unsigned count)
     for (unsigned i = 0; i < count; i++) {
         json_t *port = json_object();
         json_object_set_new(port, "name", json_string(ports[i].name));
-        json_object_set_new(port, "schema", mschema_known(&ports[i].schema)
-                                                ? json_string(ports[i].schema.text)
-                                                : json_null());
+        json_object_set_new(port, "schema",
+                            mschema_known(&ports[i].schema) ? json_string(ports[i].schema.text)
+                                                            : json_null());
         json_array_append_new(list, port);
     }
     return list;
@@ -98,13 +98,15 @@ void digest_topology(struct topology *t)
     json_object_set_new(json, "topology", json_string(t->name));
     json_object_set_new(json, "pes", pes);
     json_object_set_new(json, "streams", streams);
-    json_object_set_new(json, "checkpoint_every_us", json_integer((json_int_t)t->checkpoint_every_us));
+    json_object_set_new(json, "checkpoint_every_us",
+                        json_integer((json_int_t)t->checkpoint_every_us));
     json_object_set_new(json, "checkpoint_keep", json_integer(t->checkpoint_keep));
     json_object_set_new(json, "checkpoint_location",
                         t->checkpoint_location != NULL ? json_string(t->checkpoint_location)
                                                        : json_null());
     json_object_set_new(json, "upgrade_exact", json_boolean(t->exact));
-    json_object_set_new(json, "upgrade_timeout_us", json_integer((json_int_t)t->upgrade_timeout_us));
+    json_object_set_new(json, "upgrade_timeout_us",
+                        json_integer((json_int_t)t->upgrade_timeout_us));
     json_object_set_new(json, "fusion", json_boolean(t->fusion));
     t->canonical = dump(json);
     sha256_hex(t->canonical, strlen(t->canonical), t->digest);

@@ -1,23 +1,23 @@
 /* topology/draft.h - a topology while it is read: the model and, beside it, where things stood.
  *
- * Used by parse*.c, params.c and check.c only. */
+ * For the files that make a topology: parse*.c, params.c, check.c, resolve.c, digest.c. */
 #ifndef OXB_TOPOLOGY_DRAFT_H
 #define OXB_TOPOLOGY_DRAFT_H
 
 #include "topology/schema.h"
 #include "topology/yaml.h"
 
-struct dpe {                        /* beside topology.pes[] */
-    const struct ynode *with;       /* NULL: absent */
+struct dpe {                  /* beside topology.pes[] */
+    const struct ynode *with; /* NULL: absent */
     const struct ynode *out;
-    const struct ynode *then;       /* on_error.then */
+    const struct ynode *then; /* on_error.then */
     const struct ynode *isolate;
     const struct ynode *device;
-    bool params_bad;                /* reported; what depends on parameters stays unknown */
+    bool params_bad; /* reported; what depends on parameters stays unknown */
 };
 
-struct dstream {                    /* beside topology.streams[] until they are sorted */
-    const struct ynode *by;         /* NULL: absent */
+struct dstream {            /* beside topology.streams[] until they are sorted */
+    const struct ynode *by; /* NULL: absent */
 };
 
 struct draft {
@@ -27,7 +27,7 @@ struct draft {
     struct topology *t;
     struct dpe *pes;
     struct dstream *streams;
-    bool ends_bad;                  /* some stream ends nowhere, which is reported */
+    bool ends_bad; /* some stream ends nowhere, which is reported */
 };
 
 /* ---- read.c: values of the kinds the format has; each reports what is wrong and returns false */
@@ -54,13 +54,11 @@ void parse_streams(struct draft *dr, const struct ynode *n); /* parse_stream.c *
 void params_read(struct draft *dr, struct pe *p, const struct dpe *at); /* params.c */
 /* params_check_fields - parameters that name input fields, once the input is known. */
 void params_check_fields(struct draft *dr, const struct pe *p, const struct dpe *at);
-void check_topology(struct draft *dr);                       /* check.c */
+void check_topology(struct draft *dr); /* check.c */
 /* resolve_schemas - every port of the first `ordered` PEs of topology.order. */
-void resolve_schemas(struct draft *dr, uint32_t ordered);    /* resolve.c */
+void resolve_schemas(struct draft *dr, uint32_t ordered); /* resolve.c */
 /* check_supported - what the format has and the engine has not yet. */
 void check_supported(struct draft *dr);
-void digest_topology(struct topology *t);                    /* digest.c */
-
-int port_default(const struct port *ports, unsigned count, const char *name); /* -1: none */
+void digest_topology(struct topology *t); /* digest.c */
 
 #endif

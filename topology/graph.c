@@ -3,7 +3,7 @@
 
 #include "core/mem.h"
 #include "core/strbuf.h"
-#include "topology/draft.h"
+#include "topology/schema.h"
 
 #include <string.h>
 
@@ -110,7 +110,9 @@ static void text_streams(struct strbuf *out, const struct topology *t, const str
             uint32_t count, fused;
             graph_stream_channels(g, i, &count, &fused);
             strbuf_printf(out, "  [%u channel%s%s]", count, count == 1 ? "" : "s",
-                          fused == count ? ", fused" : fused > 0 ? ", partly fused" : "");
+                          fused == count ? ", fused"
+                          : fused > 0    ? ", partly fused"
+                                         : "");
         }
         strbuf_char(out, '\n');
     }
@@ -154,7 +156,8 @@ static void dot_string(struct strbuf *out, const char *s)
     }
 }
 
-static void dot_pe(struct strbuf *out, const struct topology *t, const struct pgraph *g, uint32_t pe)
+static void dot_pe(struct strbuf *out, const struct topology *t, const struct pgraph *g,
+                   uint32_t pe)
 {
     const struct pe *p = &t->pes[pe];
     const char *shape = p->input_count == 0 ? "cds" : p->output_count == 0 ? "cylinder" : "box";
@@ -203,9 +206,9 @@ static json_t *ports_json(const struct port *ports, unsigned count)
 {
     json_t *list = json_array();
     for (unsigned i = 0; i < count; i++) {
-        json_array_append_new(list, json_pack("{s:s, s:s?, s:b}", "name", ports[i].name, "schema",
-                                              ports[i].schema.text, "connected",
-                                              ports[i].connected));
+        json_array_append_new(list,
+                              json_pack("{s:s, s:s?, s:b}", "name", ports[i].name, "schema",
+                                        ports[i].schema.text, "connected", ports[i].connected));
     }
     return list;
 }
@@ -216,10 +219,10 @@ static json_t *instances_json(const struct pgraph *g, uint32_t pe)
     uint32_t first = first_instance(g, pe);
     for (uint32_t i = first; i < first + g->topology->pes[pe].parallelism; i++) {
         const struct pinstance *x = &g->instances[i];
-        json_array_append_new(list, json_pack("{s:I, s:I, s:s, s:I}", "id", (json_int_t)x->id,
-                                              "index", (json_int_t)x->index, "worker",
-                                              g->workers[x->worker].name, "chain",
-                                              (json_int_t)x->chain));
+        json_array_append_new(list,
+                              json_pack("{s:I, s:I, s:s, s:I}", "id", (json_int_t)x->id, "index",
+                                        (json_int_t)x->index, "worker", g->workers[x->worker].name,
+                                        "chain", (json_int_t)x->chain));
     }
     return list;
 }
@@ -252,12 +255,12 @@ char *graph_json(const struct topology *t, const struct pgraph *g)
     json_t *pes = json_array(), *streams = json_array();
     for (uint32_t o = 0; o < t->pe_count; o++) {
         const struct pe *p = &t->pes[t->order[o]];
-        json_t *json = json_pack(
-            "{s:s, s:s, s:s, s:I, s:s, s:b, s:b, s:o, s:o}", "name", p->name, "use", p->use, "uid",
-            p->uid, "parallelism", (json_int_t)p->parallelism, "digest", p->digest, "source",
-            p->desc->source, "stateful", p->desc->stateful, "inputs",
-            ports_json(p->inputs, p->input_count), "outputs",
-            ports_json(p->outputs, p->output_count));
+        json_t *json =
+            json_pack("{s:s, s:s, s:s, s:I, s:s, s:b, s:b, s:o, s:o}", "name", p->name, "use",
+                      p->use, "uid", p->uid, "parallelism", (json_int_t)p->parallelism, "digest",
+                      p->digest, "source", p->desc->source, "stateful", p->desc->stateful, "inputs",
+                      ports_json(p->inputs, p->input_count), "outputs",
+                      ports_json(p->outputs, p->output_count));
         if (g != NULL) {
             json_object_set_new(json, "instances", instances_json(g, t->order[o]));
         }
@@ -266,8 +269,8 @@ char *graph_json(const struct topology *t, const struct pgraph *g)
     for (uint32_t i = 0; i < t->stream_count; i++) {
         json_array_append_new(streams, graph_stream_json(t, g, i));
     }
-    json_t *json = json_pack("{s:s, s:s, s:o, s:o}", "topology", t->name, "digest", t->digest, "pes",
-                             pes, "streams", streams);
+    json_t *json = json_pack("{s:s, s:s, s:o, s:o}", "topology", t->name, "digest", t->digest,
+                             "pes", pes, "streams", streams);
     char *text = json_dumps(json, JSON_INDENT(2));
     json_decref(json);
     return text != NULL ? text : mem_dup("{}");

@@ -1,4 +1,5 @@
-/* topology/layout.c - a layered drawing after Sugiyama: layers, order by barycentres, coordinates. */
+/* topology/layout.c - a layered drawing after Sugiyama: layers, order by barycentres, coordinates.
+ */
 #include "topology/layout.h"
 
 #include "core/mem.h"
@@ -8,23 +9,24 @@
 
 #define SWEEPS 12
 #define COUNTED_LINKS_MAX 1500 /* counting crossings is quadratic */
-#define GAP_X 90.0          /* between layers: room for the labels of streams */
-#define GAP_Y 26.0           /* between boxes of one layer */
+#define GAP_X 90.0             /* between layers: room for the labels of streams */
+#define GAP_Y 26.0             /* between boxes of one layer */
 #define MARGIN 24.0
 #define PASSING_HEIGHT 10.0
-#define PASSING_MAX 20000    /* beyond it long streams are drawn straight: nobody reads that drawing */
+#define PASSING_MAX 20000 /* beyond it long streams are drawn straight: nobody reads that drawing  \
+                           */
 
 struct making {
     const struct topology *t;
     struct layout *l;
-    uint32_t (*links)[2];    /* from node, to node: neighbours in adjacent layers */
+    uint32_t (*links)[2]; /* from node, to node: neighbours in adjacent layers */
     uint32_t link_count;
-    uint32_t *sides[2];      /* [link_count]: links by the layer of their end, of their start */
-    uint32_t *starts[2];     /* [layer_count + 1]: of each layer in `sides` */
-    uint32_t **layers;       /* [layer_count]: nodes in order of rank */
-    uint32_t *sizes;         /* [layer_count] */
-    double *weight;          /* [nodes]: scratch */
-    uint32_t *degree;        /* [nodes]: scratch */
+    uint32_t *sides[2];  /* [link_count]: links by the layer of their end, of their start */
+    uint32_t *starts[2]; /* [layer_count + 1]: of each layer in `sides` */
+    uint32_t **layers;   /* [layer_count]: nodes in order of rank */
+    uint32_t *sizes;     /* [layer_count] */
+    double *weight;      /* [nodes]: scratch */
+    uint32_t *degree;    /* [nodes]: scratch */
 };
 
 /* ---- layers */
@@ -102,8 +104,8 @@ static void make_paths(struct making *m, const double *widths, const double *hei
         uint32_t last = s->from_pe;
         l->paths[i].first = points;
         l->points[points++] = last;
-        for (uint32_t layer = l->nodes[last].layer + 1;
-             !direct && layer < l->nodes[s->to_pe].layer; layer++) {
+        for (uint32_t layer = l->nodes[last].layer + 1; !direct && layer < l->nodes[s->to_pe].layer;
+             layer++) {
             l->nodes[l->node_count] =
                 (struct layout_node){.pe = -1, .layer = layer, .height = PASSING_HEIGHT};
             m->links[m->link_count][0] = last;
@@ -141,7 +143,8 @@ static void set_ranks(struct making *m, uint32_t layer)
     }
 }
 
-/* sort_links - by the layer of the node that is moved: their end going forward, else their start. */
+/* sort_links - by the layer of the node that is moved: their end going forward, else their start.
+ */
 static void sort_links(struct making *m, unsigned side)
 {
     const struct layout *l = m->l;
@@ -299,7 +302,8 @@ static void settle_layer(struct making *m, uint32_t layer)
     }
     for (uint32_t i = 0; i < m->sizes[layer]; i++) {
         uint32_t n = m->layers[layer][i];
-        nodes[n].y = m->degree[n] > 0 ? m->weight[n] / m->degree[n] - nodes[n].height / 2 : nodes[n].y;
+        nodes[n].y =
+            m->degree[n] > 0 ? m->weight[n] / m->degree[n] - nodes[n].height / 2 : nodes[n].y;
     }
     push_apart(m, layer);
 }

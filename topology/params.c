@@ -1,7 +1,7 @@
 /* topology/params.c - `with:` against the table of parameters a PE declares.
  *
- * Invariants: P1 equal meaning gives equal JSON: durations become their shortest text, sizes a number
- *             of bytes, paths absolute, `fields` always a list. */
+ * Invariants: P1 equal meaning gives equal JSON: durations become their shortest text, sizes a
+ * number of bytes, paths absolute, `fields` always a list. */
 #include "topology/draft.h"
 
 #include "core/mem.h"
@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-struct param_at {              /* one value being read */
+struct param_at { /* one value being read */
     struct draft *dr;
     const struct pe *pe;
     const struct param_desc *param;
@@ -130,9 +130,10 @@ static json_t *read_address(const struct param_at *at, const struct ynode *n)
 {
     const char *colon = n->kind == Y_SCALAR ? strrchr(n->text, ':') : NULL;
     int64_t port;
-    if (colon == NULL || colon == n->text || colon[1] == '+' ||
-        !text_parse_i64(colon + 1, &port) || port < 0 || port > 65535) {
-        return complain(at, n, mem_dup("write HOST:PORT, for example 127.0.0.1:9000"), "an address");
+    if (colon == NULL || colon == n->text || colon[1] == '+' || !text_parse_i64(colon + 1, &port) ||
+        port < 0 || port > 65535) {
+        return complain(at, n, mem_dup("write HOST:PORT, for example 127.0.0.1:9000"),
+                        "an address");
     }
     return text_json(n->text);
 }
@@ -241,10 +242,10 @@ static json_t *read_value(const struct param_at *at, const struct ynode *n)
         const char *type;
         json_t *(*read)(const struct param_at *at, const struct ynode *n);
     } readers[] = {
-        {"i64", read_number},       {"f64", read_number},   {"bool", read_flag},
-        {"str", read_string},       {"enum", read_word},    {"path", read_path},
-        {"address", read_address},  {"duration", read_unit}, {"size", read_unit},
-        {"field", read_field},      {"fields", read_fields}, {"any", read_scalar},
+        {"i64", read_number},      {"f64", read_number},    {"bool", read_flag},
+        {"str", read_string},      {"enum", read_word},     {"path", read_path},
+        {"address", read_address}, {"duration", read_unit}, {"size", read_unit},
+        {"field", read_field},     {"fields", read_fields}, {"any", read_scalar},
         {"map", read_names},
     };
     for (size_t i = 0; i < sizeof readers / sizeof readers[0]; i++) {
@@ -293,8 +294,8 @@ static void fill_default(struct draft *dr, struct pe *p, const struct param_desc
     silent.d = &quiet;
     struct ynode *n = node_of(desc->fallback, desc->type);
     const struct param_at at = {&silent, p, desc};
-    json_t *value = json_is_object(desc->fallback) ? json_deep_copy(desc->fallback)
-                                                   : read_value(&at, n);
+    json_t *value =
+        json_is_object(desc->fallback) ? json_deep_copy(desc->fallback) : read_value(&at, n);
     if (value != NULL) {
         json_object_set_new(p->with, desc->name, value);
     } else {

@@ -93,8 +93,7 @@ static void read_root(struct draft *dr, const struct ynode *root)
     }
     read_version(dr, v[OXBOW], root->at);
     if (v[TOPOLOGY] == NULL) {
-        diags_error(dr->d, root->at, mem_dup("write `topology: NAME`"),
-                    "the topology has no name");
+        diags_error(dr->d, root->at, mem_dup("write `topology: NAME`"), "the topology has no name");
     } else if (read_name(dr->d, v[TOPOLOGY], "a topology", &name)) {
         dr->t->name = mem_dup(name);
     }

@@ -8,8 +8,8 @@
 #include <string.h>
 
 enum pe_key { USE, WITH, PARALLELISM, OUT, UID, STATE, ON_ERROR, PLACE, THREADS, ISOLATE, PE_KEYS };
-static const char *const pe_keys[PE_KEYS] = {"use", "with",     "parallelism", "out",     "uid",
-                                             "state", "on_error", "place",     "threads", "isolate"};
+static const char *const pe_keys[PE_KEYS] = {
+    "use", "with", "parallelism", "out", "uid", "state", "on_error", "place", "threads", "isolate"};
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -79,7 +79,8 @@ static void read_out_field(struct draft *dr, struct pe *p, const struct ynode *k
         return;
     }
     if (!text_is_field(key->text)) {
-        diags_error(dr->d, key->at, mem_dup("use letters, digits and _, not beginning with a digit"),
+        diags_error(dr->d, key->at,
+                    mem_dup("use letters, digits and _, not beginning with a digit"),
                     "'%.80s' cannot be the name of a field", key->text);
         return;
     }
@@ -284,8 +285,7 @@ void parse_pes(struct draft *dr, const struct ynode *n)
     struct topology *t = dr->t;
     if (n->kind != Y_MAP || n->count == 0) {
         diags_error(dr->d, n->at, mem_dup("write `NAME: {use: ...}` lines below it"),
-                    "'pes' is %s, not a mapping of names to PEs",
-                    ytree_kind_text(n));
+                    "'pes' is %s, not a mapping of names to PEs", ytree_kind_text(n));
         return;
     }
     if (n->count / 2 > PES_MAX) {

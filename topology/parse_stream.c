@@ -9,16 +9,6 @@
 enum stream_key { FROM, TO, NAME, BY, TO_ALL, STREAM_KEYS };
 static const char *const stream_keys[STREAM_KEYS] = {"from", "to", "name", "by", "to_all"};
 
-int port_default(const struct port *ports, unsigned count, const char *name)
-{
-    for (unsigned i = 0; i < count; i++) {
-        if (strcmp(ports[i].name, name) == 0) {
-            return (int)i;
-        }
-    }
-    return count > 0 ? 0 : -1;
-}
-
 static int find_pe(const struct topology *t, const char *name)
 {
     const struct pe *p = topology_pe(t, name);
@@ -45,8 +35,9 @@ static void unknown_port(struct draft *dr, const struct ynode *n, const struct p
     unsigned count = output ? p->output_count : p->input_count;
     const char *side = output ? "output" : "input";
     if (count == 0) {
-        diags_error(dr->d, n->at, output ? mem_printf("'%s' is a sink", p->use)
-                                         : mem_printf("'%s' is a source", p->use),
+        diags_error(dr->d, n->at,
+                    output ? mem_printf("'%s' is a sink", p->use)
+                           : mem_printf("'%s' is a source", p->use),
                     "'%s' has no %ss", p->name, side);
         return;
     }
@@ -137,8 +128,8 @@ static void parse_stream(struct draft *dr, const struct ynode *n)
     bool good = true;
     for (unsigned k = FROM; k <= TO; k++) {
         if (v[k] == NULL) {
-            diags_error(dr->d, n->at, mem_dup("write {from: PE, to: PE}"),
-                        "a stream lacks '%s'", stream_keys[k]);
+            diags_error(dr->d, n->at, mem_dup("write {from: PE, to: PE}"), "a stream lacks '%s'",
+                        stream_keys[k]);
             good = false;
         }
     }

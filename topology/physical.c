@@ -39,8 +39,8 @@ static uint32_t *make_instances(struct pgraph *g)
     g->instances = mem_array(first[t->pe_count], sizeof g->instances[0]);
     for (uint32_t pe = 0; pe < t->pe_count; pe++) {
         for (uint32_t i = 0; i < t->pes[pe].parallelism; i++) {
-            g->instances[g->instance_count++] = (struct pinstance){.pe = pe, .index = i,
-                                                                   .worker = INDEX_NONE};
+            g->instances[g->instance_count++] =
+                (struct pinstance){.pe = pe, .index = i, .worker = INDEX_NONE};
         }
     }
     return first;
@@ -105,8 +105,8 @@ static bool *fusible_streams(const struct topology *t)
 }
 
 /* fuse - mark the channels of fusible streams whose two instances share a worker.  The way from a
- * chain's head stays below FUSION_DEPTH_MAX; streams are taken producers first, so that a long chain
- * is cut at its 32nd PE wherever names sort. */
+ * chain's head stays below FUSION_DEPTH_MAX; streams are taken producers first, so that a long
+ * chain is cut at its 32nd PE wherever names sort. */
 static void fuse(struct pgraph *g)
 {
     const struct topology *t = g->topology;
@@ -165,7 +165,8 @@ static enum err check_placed(const struct pgraph *g, struct fail *f)
     for (uint32_t i = 0; i < g->instance_count && e == ERR_OK; i++) {
         uint32_t w = g->instances[i].worker;
         if (w >= g->worker_count) {
-            e = fail_set(f, ERR_INVALID, "", "the placer chose worker %u of %u", w, g->worker_count);
+            e = fail_set(f, ERR_INVALID, "", "the placer chose worker %u of %u", w,
+                         g->worker_count);
         } else if (++used[w] + (uint64_t)g->workers[w].slots_used > g->workers[w].slots) {
             e = fail_set(f, ERR_FULL, "", "the placer put more on worker %s than it has slots",
                          g->workers[w].name);

@@ -20,14 +20,14 @@
 
 struct placing {
     struct pgraph *g;
-    uint32_t *free_slots;   /* [workers] */
-    bool *allowed;          /* [pes][workers] */
-    uint32_t *copies;       /* [pes][workers]: instances of the PE placed there */
-    uint32_t *lane;         /* [instances]: union-find, then the lane's head */
-    uint32_t *next;         /* [instances]: next member of the lane + 1 */
-    uint32_t *first;        /* [instances + 1]: channels of an instance in `links` */
-    uint32_t *links;        /* [2 x channels]: the instance at the other end */
-    uint32_t *near;         /* [workers]: scratch, channels of a lane that end there */
+    uint32_t *free_slots; /* [workers] */
+    bool *allowed;        /* [pes][workers] */
+    uint32_t *copies;     /* [pes][workers]: instances of the PE placed there */
+    uint32_t *lane;       /* [instances]: union-find, then the lane's head */
+    uint32_t *next;       /* [instances]: next member of the lane + 1 */
+    uint32_t *first;      /* [instances + 1]: channels of an instance in `links` */
+    uint32_t *links;      /* [2 x channels]: the instance at the other end */
+    uint32_t *near;       /* [workers]: scratch, channels of a lane that end there */
 };
 
 /* ---- what a PE allows */
@@ -36,7 +36,8 @@ static bool has_labels(const struct worker_info *w, const json_t *wanted)
 {
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)wanted, key, value) {
+    json_object_foreach((json_t *)(uintptr_t)wanted, key, value)
+    {
         const json_t *has = json_object_get(w->labels, key);
         if (has == NULL || !json_equal(has, value)) {
             return false;
@@ -228,21 +229,22 @@ static enum err no_room(const struct placing *p, uint32_t pe, struct fail *f)
     }
     if (workers == 0) {
         char *labels = x->labels != NULL ? json_dumps(x->labels, JSON_COMPACT) : NULL;
-        enum err e = fail_set(f, ERR_NOTFOUND, "start a worker that fits, or change `place:`",
-                              "no worker may run '%s' (%s%.200s)", x->name,
-                              g->hosts != NULL && g->hosts[pe] != NULL
-                                  ? "it is bound to files or ports of its machine"
-                              : labels != NULL ? "it asks for the labels "
-                                             : "all are draining or full, or lack its code",
-                              labels != NULL && (g->hosts == NULL || g->hosts[pe] == NULL)
-                                  ? labels
-                                  : "");
+        enum err e =
+            fail_set(f, ERR_NOTFOUND, "start a worker that fits, or change `place:`",
+                     "no worker may run '%s' (%s%.200s)", x->name,
+                     g->hosts != NULL && g->hosts[pe] != NULL
+                         ? "it is bound to files or ports of its machine"
+                     : labels != NULL ? "it asks for the labels "
+                                      : "all are draining or full, or lack its code",
+                     labels != NULL && (g->hosts == NULL || g->hosts[pe] == NULL) ? labels : "");
         mem_free(labels);
         return e;
     }
-    return fail_set(f, ERR_FULL, "start another worker, give more --slots, or lower parallelism",
-                    "'%s' has no slot left: the topology has %u instances, the workers have %llu free"
-                    " slots", x->name, g->instance_count, (unsigned long long)slots);
+    return fail_set(
+        f, ERR_FULL, "start another worker, give more --slots, or lower parallelism",
+        "'%s' has no slot left: the topology has %u instances, the workers have %llu free"
+        " slots",
+        x->name, g->instance_count, (unsigned long long)slots);
 }
 
 /* place_one - the lane of an instance if it can go whole, else the instance alone. */
@@ -280,7 +282,8 @@ static void placing_init(struct placing *p, struct pgraph *g)
     };
     for (uint32_t w = 0; w < g->worker_count; w++) {
         const struct worker_info *worker = &g->workers[w];
-        p->free_slots[w] = worker->slots > worker->slots_used ? worker->slots - worker->slots_used : 0;
+        p->free_slots[w] =
+            worker->slots > worker->slots_used ? worker->slots - worker->slots_used : 0;
     }
     for (uint32_t i = 0; i < g->topology->pe_count; i++) {
         find_allowed(g, i, p->allowed + (size_t)i * g->worker_count);

@@ -29,8 +29,8 @@ bool read_map(struct diags *d, const struct ynode *n, const char *what, const ch
         } else if (k < count) {
             values[k] = values[k] == NULL ? n->items[i + 1] : values[k];
         } else {
-            diags_error(d, key->at, hint_nearest(key->text, keys, count), "unknown key '%.80s' in %s",
-                        key->text, what);
+            diags_error(d, key->at, hint_nearest(key->text, keys, count),
+                        "unknown key '%.80s' in %s", key->text, what);
             good = false;
         }
     }
@@ -40,8 +40,8 @@ bool read_map(struct diags *d, const struct ynode *n, const char *what, const ch
 bool read_text(struct diags *d, const struct ynode *n, const char *what, const char **out)
 {
     if (ytree_is_null(n) || n->kind != Y_SCALAR) {
-        diags_error(d, n->at, mem_dup("write one value after the colon"), "%s is %s, not text", what,
-                    ytree_kind_text(n));
+        diags_error(d, n->at, mem_dup("write one value after the colon"), "%s is %s, not text",
+                    what, ytree_kind_text(n));
         return false;
     }
     *out = n->text;

@@ -1,6 +1,7 @@
 /* topology/resolve.c - the schema of every port, from the sources on.
  *
- * Invariants: T2 of model.h.  What depends on something already reported stays unknown, in silence. */
+ * Invariants: T2 of model.h.  What depends on something already reported stays unknown, in silence.
+ */
 #include "topology/draft.h"
 
 #include "core/mem.h"
@@ -25,9 +26,10 @@ static void take_inputs(struct draft *dr, uint32_t pe, const uint32_t *streams, 
         if (!mschema_known(&to->schema)) {
             mschema_copy(&to->schema, &from->schema);
         } else if (strcmp(to->schema.text, from->schema.text) != 0) {
-            diags_error(dr->d, s->at, mem_printf("give both the same fields, or use an input each"),
-                        "'%s' gets tuples of different schemas: {%.150s} from '%s', and before {%.150s}",
-                        p->name, from->schema.text, t->pes[s->from_pe].name, to->schema.text);
+            diags_error(
+                dr->d, s->at, mem_printf("give both the same fields, or use an input each"),
+                "'%s' gets tuples of different schemas: {%.150s} from '%s', and before {%.150s}",
+                p->name, from->schema.text, t->pes[s->from_pe].name, to->schema.text);
         }
     }
 }
@@ -36,7 +38,8 @@ static struct schema_scope scope_of(const struct pe *p)
 {
     return (struct schema_scope){
         .input = p->input_count > 0 ? &p->inputs[0].schema : NULL,
-        .declared = p->has_declared_out && mschema_known(&p->declared_out) ? &p->declared_out : NULL,
+        .declared =
+            p->has_declared_out && mschema_known(&p->declared_out) ? &p->declared_out : NULL,
         .with = p->with,
     };
 }
@@ -52,8 +55,9 @@ static void check_wanted(struct draft *dr, const struct pe *p, unsigned port,
             diags_error(dr->d, p->at, mem_printf("it gets {%.150s}", has->text),
                         "'%s' needs the field '%s: %s' in its input", p->name, w->name, w->type);
         } else if (at >= 0 && !schema_type_fits(has->fields[at].type, w->type)) {
-            diags_error(dr->d, p->at, NULL, "'%s' needs the field '%s' as %s, its input has it as %s",
-                        p->name, w->name, w->type, has->fields[at].type);
+            diags_error(dr->d, p->at, NULL,
+                        "'%s' needs the field '%s' as %s, its input has it as %s", p->name, w->name,
+                        w->type, has->fields[at].type);
         }
     }
 }
@@ -212,8 +216,7 @@ static void check_state_key(struct draft *dr, const struct stream *s)
     }
     struct strbuf fields = {0};
     for (size_t i = 0; i < json_array_size(by); i++) {
-        strbuf_printf(&fields, "%s%s", i > 0 ? ", " : "",
-                      json_string_value(json_array_get(by, i)));
+        strbuf_printf(&fields, "%s%s", i > 0 ? ", " : "", json_string_value(json_array_get(by, i)));
     }
     if (json_is_string(by) || by == NULL) {
         strbuf_text_add(&fields, by != NULL ? json_string_value(by) : "FIELD");
@@ -223,7 +226,8 @@ static void check_state_key(struct draft *dr, const struct stream *s)
                 mem_printf("add `by: %s%s%s` to the stream, or use parallelism 1", list ? "[" : "",
                            strbuf_text(&fields), list ? "]" : ""),
                 "'%s' keeps state by key in %u instances, but the stream '%s' does not bring all"
-                " tuples of a key to one of them", p->name, p->parallelism, s->name);
+                " tuples of a key to one of them",
+                p->name, p->parallelism, s->name);
     strbuf_fini(&fields);
 }
 

@@ -1,4 +1,5 @@
-/* topology/schema.c - field types, resolved schemas, and the expressions by which ports declare them.
+/* topology/schema.c - field types, resolved schemas, and the expressions by which ports declare
+ * them.
  *
  * See: pe/pe.h, struct oxb_port, for the language. */
 #include "topology/schema.h"
@@ -20,11 +21,11 @@ static const char *const scalars[] = {"i64", "f64", "bool", "str", "bytes", "tim
 static char *type_hint(const char *text)
 {
     static const char *const others[][2] = {
-        {"int", "i64"},      {"integer", "i64"},   {"long", "i64"},      {"int64", "i64"},
-        {"i32", "i64"},      {"u64", "i64"},       {"float", "f64"},     {"double", "f64"},
-        {"number", "f64"},   {"float64", "f64"},   {"string", "str"},    {"text", "str"},
-        {"boolean", "bool"}, {"binary", "bytes"},  {"blob", "bytes"},    {"timestamp", "time"},
-        {"datetime", "time"}, {"date", "time"},    {"f32", "f32[64]"},   {"tensor", "f32[64]"},
+        {"int", "i64"},       {"integer", "i64"},  {"long", "i64"},    {"int64", "i64"},
+        {"i32", "i64"},       {"u64", "i64"},      {"float", "f64"},   {"double", "f64"},
+        {"number", "f64"},    {"float64", "f64"},  {"string", "str"},  {"text", "str"},
+        {"boolean", "bool"},  {"binary", "bytes"}, {"blob", "bytes"},  {"timestamp", "time"},
+        {"datetime", "time"}, {"date", "time"},    {"f32", "f32[64]"}, {"tensor", "f32[64]"},
     };
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
         if (strcmp(others[i][0], text) == 0) {
@@ -32,8 +33,10 @@ static char *type_hint(const char *text)
         }
     }
     if (strncmp(text, "f32[", 4) == 0) {
-        return mem_printf("a tensor is f32[N] or f32[N,M,...]: 1 to %d dimensions from 1, at most %u"
-                          " elements", DIMS_MAX, TENSOR_ELEMENTS_MAX);
+        return mem_printf(
+            "a tensor is f32[N] or f32[N,M,...]: 1 to %d dimensions from 1, at most %u"
+            " elements",
+            DIMS_MAX, TENSOR_ELEMENTS_MAX);
     }
     const char *nearest = text_nearest(text, scalars, SCALAR_COUNT);
     return nearest != NULL ? mem_printf("did you mean '%s'?", nearest)
@@ -153,13 +156,24 @@ void mschema_seal(struct mschema *s)
 void mschema_copy(struct mschema *to, const struct mschema *from)
 {
     *to = (struct mschema){0};
-    to->fields = from->count == 0 ? NULL : mem_array((from->count + 7u) / 8 * 8, sizeof to->fields[0]);
+    to->fields =
+        from->count == 0 ? NULL : mem_array((from->count + 7u) / 8 * 8, sizeof to->fields[0]);
     to->count = from->count;
     for (unsigned i = 0; i < from->count; i++) {
         to->fields[i].name = mem_dup(from->fields[i].name);
         to->fields[i].type = mem_dup(from->fields[i].type);
     }
     to->text = mem_dup(from->text);
+}
+
+int port_default(const struct port *ports, unsigned count, const char *name)
+{
+    for (unsigned i = 0; i < count; i++) {
+        if (strcmp(ports[i].name, name) == 0) {
+            return (int)i;
+        }
+    }
+    return count > 0 ? 0 : -1;
 }
 
 /* ---- expressions */
@@ -232,7 +246,8 @@ static enum err put_fields(struct eval *v, const char *param, const char *type)
     const json_t *value = json_object_get(v->scope->with, param);
     size_t count = json_is_array(value) ? json_array_size(value) : 1;
     for (size_t i = 0; value != NULL && i < count; i++) {
-        const char *name = json_string_value(json_is_array(value) ? json_array_get(value, i) : value);
+        const char *name =
+            json_string_value(json_is_array(value) ? json_array_get(value, i) : value);
         enum err e = ERR_INVALID;
         if (name == NULL) {
             continue; /* reported where the parameter is checked */
@@ -251,7 +266,8 @@ static enum err eval_constants(struct eval *v, const char *param)
     const json_t *map = json_object_get(v->scope->with, param);
     const char *name;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)map, name, value) {
+    json_object_foreach((json_t *)(uintptr_t)map, name, value)
+    {
         const char *type = json_is_integer(value)   ? "i64"
                            : json_is_real(value)    ? "f64"
                            : json_is_boolean(value) ? "bool"
@@ -291,7 +307,8 @@ static bool is_set(const json_t *value)
            !(json_is_real(value) && json_real_value(value) == 0);
 }
 
-/* eval_condition - `?param(...)`, `?param=word(...)`, `?param!=word(...)`; `item` is after the '?'. */
+/* eval_condition - `?param(...)`, `?param=word(...)`, `?param!=word(...)`; `item` is after the '?'.
+ */
 static enum err eval_condition(struct eval *v, char *item)
 {
     char *open = strchr(item, '(');
@@ -413,8 +430,10 @@ enum err schema_output(const char *expr, const struct schema_scope *scope, struc
     const char *text = expr != NULL ? expr : "*";
     enum err e = eval_items(&v, text, strlen(text));
     if (e == ERR_OK && out->count > FIELDS_MAX) {
-        e = fail_set(f, ERR_INVALID, "use fewer fields", "an output has %u fields, at most %d are"
-                     " allowed", out->count, FIELDS_MAX);
+        e = fail_set(f, ERR_INVALID, "use fewer fields",
+                     "an output has %u fields, at most %d are"
+                     " allowed",
+                     out->count, FIELDS_MAX);
     }
     if (e != ERR_OK) {
         mschema_fini(out);

@@ -1,4 +1,5 @@
-/* topology/schema.h - field types, resolved schemas, and the expressions by which ports declare them.
+/* topology/schema.h - field types, resolved schemas, and the expressions by which ports declare
+ * them.
  *
  * Runs on:    anywhere; pure.
  * The language stands in pe/pe.h at struct oxb_port.  Beyond it: `?format=csv(...)` and
@@ -23,6 +24,9 @@ static inline bool mschema_known(const struct mschema *s)
 {
     return s->text != NULL;
 }
+
+/* port_default - the port meant where none is named: that called `name`, else the first, or -1. */
+int port_default(const struct port *ports, unsigned count, const char *name);
 
 struct schema_scope {
     const struct mschema *input;    /* of port 0; NULL or not known: unknown */

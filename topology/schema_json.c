@@ -16,7 +16,8 @@
 /* The fixed part; patterns and what the catalogue knows are added to it. */
 static const char fixed[] =
     "{\"$schema\":\"http://json-schema.org/draft-07/schema#\",\"title\":\"Oxbow topology\","
-    "\"type\":\"object\",\"additionalProperties\":false,\"required\":[\"oxbow\",\"topology\",\"pes\"],"
+    "\"type\":\"object\",\"additionalProperties\":false,\"required\":[\"oxbow\",\"topology\","
+    "\"pes\"],"
     "\"properties\":{"
     "\"oxbow\":{\"const\":1,\"description\":\"format version\"},"
     "\"topology\":{\"$ref\":\"#/definitions/name\",\"description\":\"name of the topology\"},"
@@ -123,7 +124,8 @@ static json_t *param_json(const struct param_desc *p)
     } else if (json == NULL) {
         json = json_object();
         if (strcmp(p->type, "bool") == 0 || strcmp(p->type, "map") == 0) {
-            json_object_set_new(json, "type", json_string(p->type[0] == 'b' ? "boolean" : "object"));
+            json_object_set_new(json, "type",
+                                json_string(p->type[0] == 'b' ? "boolean" : "object"));
         }
     }
     if (p->doc != NULL && json_object_get(json, "$ref") == NULL) {
@@ -145,15 +147,16 @@ static json_t *rule_for(const struct pe_desc *d)
             json_array_append_new(required, json_string(d->params[i].name));
         }
     }
-    json_t *with = json_pack("{s:[s,s], s:b, s:o, s:o}", "type", "object", "null",
-                             "additionalProperties", 0, "properties", properties, "required",
-                             required);
+    json_t *with =
+        json_pack("{s:[s,s], s:b, s:o, s:o}", "type", "object", "null", "additionalProperties", 0,
+                  "properties", properties, "required", required);
     json_t *then = json_pack("{s:{s:o}}", "properties", "with", with);
     if (json_array_size(required) > 0) {
         json_object_set_new(then, "required", json_pack("[s]", "with"));
     }
-    json_object_set_new(rule, "if", json_pack("{s:{s:{s:s}}, s:[s]}", "properties", "use", "const",
-                                              d->name, "required", "use"));
+    json_object_set_new(rule, "if",
+                        json_pack("{s:{s:{s:s}}, s:[s]}", "properties", "use", "const", d->name,
+                                  "required", "use"));
     json_object_set_new(rule, "then", then);
     return rule;
 }
@@ -172,7 +175,9 @@ static void add_rule(void *arg, const struct pe_desc *d)
 char *topology_schema_json(const struct catalog *c)
 {
     static const char *const patterns[][2] = {
-        {"name", NAME_PATTERN}, {"field", FIELD_PATTERN}, {"duration", DURATION_PATTERN},
+        {"name", NAME_PATTERN},
+        {"field", FIELD_PATTERN},
+        {"duration", DURATION_PATTERN},
         {"size", SIZE_PATTERN},
     };
     struct rules rules = {json_array(), json_array()};

@@ -11,10 +11,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#define NAME_PX 7.6          /* mean width of a letter of a PE's name */
-#define SMALL_PX 6.2         /* and of the lines below it */
+#define NAME_PX 7.6  /* mean width of a letter of a PE's name */
+#define SMALL_PX 6.2 /* and of the lines below it */
 #define PADDING 14.0
-#define LABEL_BYTES_MAX 28   /* of a text in a box */
+#define LABEL_BYTES_MAX 28 /* of a text in a box */
 
 static const char style[] = /* plain colours, so that viewers without CSS variables show them too */
     "<style>\n"
@@ -241,14 +241,15 @@ char *graph_svg(const struct topology *t, const struct pgraph *g)
     }
     struct layout *l = layout_new(t, widths, heights);
     struct strbuf out = {0};
-    strbuf_printf(&out,
-                  "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" width=\"%.0f\""
-                  " height=\"%.0f\" role=\"img\">\n<title>%s</title>\n%s"
-                  "<defs><marker id=\"a\" viewBox=\"0 0 8 8\" refX=\"2\" refY=\"4\""
-                  " markerWidth=\"8\" markerHeight=\"8\" markerUnits=\"userSpaceOnUse\""
-                  " orient=\"auto\"><path d=\"M0 0L8 4L0 8z\" class=\"a\"/></marker></defs>\n"
-                  "<rect width=\"100%%\" height=\"100%%\" class=\"bg\"/>\n",
-                  l->width, l->height, l->width, l->height, t->name, style);
+    strbuf_printf(
+        &out,
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" width=\"%.0f\""
+        " height=\"%.0f\" role=\"img\">\n<title>%s</title>\n%s"
+        "<defs><marker id=\"a\" viewBox=\"0 0 8 8\" refX=\"2\" refY=\"4\""
+        " markerWidth=\"8\" markerHeight=\"8\" markerUnits=\"userSpaceOnUse\""
+        " orient=\"auto\"><path d=\"M0 0L8 4L0 8z\" class=\"a\"/></marker></defs>\n"
+        "<rect width=\"100%%\" height=\"100%%\" class=\"bg\"/>\n",
+        l->width, l->height, l->width, l->height, t->name, style);
     draw_streams(&out, t, g, l);
     for (uint32_t i = 0; i < t->pe_count; i++) {
         draw_box(&out, &t->pes[i], &l->nodes[i], &boxes[i]);

@@ -38,9 +38,9 @@ void ytree_free(struct ynode *n)
 
 bool ytree_is_null(const struct ynode *n)
 {
-    return n == NULL || (n->kind == Y_SCALAR && !n->quoted &&
-                         (n->text[0] == '\0' || strcmp(n->text, "~") == 0 ||
-                          strcmp(n->text, "null") == 0));
+    return n == NULL ||
+           (n->kind == Y_SCALAR && !n->quoted &&
+            (n->text[0] == '\0' || strcmp(n->text, "~") == 0 || strcmp(n->text, "null") == 0));
 }
 
 struct ynode *ytree_get(const struct ynode *n, const char *key)
@@ -144,12 +144,14 @@ static const char *syntax_hint(const char *problem)
         {"mapping values are not allowed",
          "put text with ': ' in quotes, and check the indentation of this line and the one above"},
         {"did not find expected ',' or ']'", "close the list with ], separate its items with ,"},
-        {"did not find expected ',' or '}'",
-         "close the mapping with }, separate its items with ,"},
+        {"did not find expected ',' or '}'", "close the mapping with }, separate its items with ,"},
         {"did not find expected key", "check the indentation of this line and the ones above"},
-        {"did not find expected '-' indicator", "items of a list start with '- ', all in one column"},
-        {"could not find expected ':'", "write a key as `name: value`, with a space after the colon"},
-        {"cannot start any token", "indent with spaces, not tabs; quote text with @ or ` at its start"},
+        {"did not find expected '-' indicator",
+         "items of a list start with '- ', all in one column"},
+        {"could not find expected ':'",
+         "write a key as `name: value`, with a space after the colon"},
+        {"cannot start any token",
+         "indent with spaces, not tabs; quote text with @ or ` at its start"},
         {"unexpected end of stream", "close the quotes"},
         {"unexpected document indicator", "close the quotes"},
         {"unknown escape character", "write \\\\ for a backslash, or use single quotes"},
@@ -199,7 +201,8 @@ static void attach(struct reader *r, struct ynode *n)
 static bool plain_only(struct reader *r, const yaml_event_t *e, const void *anchor, const void *tag)
 {
     if (anchor != NULL) {
-        return refuse(r, e, "write the value out where it is needed", "anchors (&) are not used here");
+        return refuse(r, e, "write the value out where it is needed",
+                      "anchors (&) are not used here");
     }
     if (tag != NULL) {
         return refuse(r, e, "quote the value to make it text", "tags (!) are not used here");
@@ -258,8 +261,8 @@ static int by_key(const void *a, const void *b)
     if (order != 0) {
         return order;
     }
-    bool before = x->at.line < y->at.line ||
-                  (x->at.line == y->at.line && x->at.column < y->at.column);
+    bool before =
+        x->at.line < y->at.line || (x->at.line == y->at.line && x->at.column < y->at.column);
     return before ? -1 : 1;
 }
 
@@ -279,10 +282,10 @@ static void check_keys(struct reader *r, const struct ynode *map)
     qsort(keys, count, sizeof keys[0], by_key);
     for (size_t i = 1; i < count; i++) {
         if (strcmp(keys[i]->text, keys[i - 1]->text) == 0) {
-            diags_error(r->diags, keys[i]->at,
-                        mem_printf("the first one is in line %u; keep one of them",
-                                   keys[i - 1]->at.line),
-                        "the key '%.80s' stands here a second time", keys[i]->text);
+            diags_error(
+                r->diags, keys[i]->at,
+                mem_printf("the first one is in line %u; keep one of them", keys[i - 1]->at.line),
+                "the key '%.80s' stands here a second time", keys[i]->text);
         }
     }
     mem_free(keys);
@@ -296,7 +299,8 @@ static bool take(struct reader *r, const yaml_event_t *e)
     }
     switch (e->type) {
     case YAML_ALIAS_EVENT:
-        return refuse(r, e, "write the value out where it is needed", "aliases (*) are not used here");
+        return refuse(r, e, "write the value out where it is needed",
+                      "aliases (*) are not used here");
     case YAML_SCALAR_EVENT:
         return add_scalar(r, e);
     case YAML_SEQUENCE_START_EVENT:

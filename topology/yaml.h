@@ -16,10 +16,10 @@ enum ykind { Y_SCALAR, Y_LIST, Y_MAP };
 struct ynode {
     enum ykind kind;
     struct place_at at;
-    char *text;            /* scalar: UTF-8 without NUL; else NULL */
-    bool quoted;           /* scalar in quotes or a block: text, never a number, bool or null */
-    struct ynode **items;  /* list: [count]; map: key, value, key, value, ... [count] */
-    size_t count;          /* of `items` */
+    char *text;           /* scalar: UTF-8 without NUL; else NULL */
+    bool quoted;          /* scalar in quotes or a block: text, never a number, bool or null */
+    struct ynode **items; /* list: [count]; map: key, value, key, value, ... [count] */
+    size_t count;         /* of `items` */
     size_t capacity;
 };
 

@@ -160,6 +160,17 @@ void agent_free(struct agent *a)
 
 /* ---------------------------------------------------------------- sending */
 
+static void tell_parts(struct agent *a)
+{
+    unsigned parts = 0;
+    for (struct part *d = a->parts; d != NULL; d = d->next) {
+        parts++;
+    }
+    if (a->o.callbacks.on_parts != NULL) {
+        a->o.callbacks.on_parts(a->o.callbacks.arg, parts);
+    }
+}
+
 static void send_report(struct agent *a, struct part *d)
 {
     if (!a->joined) {
@@ -317,6 +328,7 @@ static void on_prepare(struct agent *a, const struct msg *m)
         d = part_new(&a->env, m);
         d->next = a->parts;
         a->parts = d;
+        tell_parts(a);
         advance(a);
         return;
     }
@@ -351,6 +363,7 @@ static void on_dropped(void *arg, struct part *d)
     *at = d->next;
     log_event(LOG_INFO, "part.dropped", "topology=%s", d->name);
     part_free(d);
+    tell_parts(a);
     if (a->parts == NULL && a->on_idle != NULL) {
         a->on_idle(a->idle_arg);
     }

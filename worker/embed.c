@@ -1,4 +1,4 @@
-/* worker/embed.c - a worker inside a program of the user's own (pe/pe.h, "registering and embedding").
+/* worker/embed.c - a worker inside a program of the user's own (end of pe/pe.h).
  *
  * Owns:       struct oxb_worker: the worker and the thread its loop runs on.
  * Threads:    oxb_worker_start and oxb_worker_stop: any thread of the program, one at a time. */
@@ -21,6 +21,8 @@ struct oxb_worker {
     pthread_cond_t changed;
     enum { JOINING, JOINED, REFUSED } state;
     char why[512];
+    unsigned parts;   /* topologies with a part here */
+    bool had_parts;
 };
 
 static void set_state(struct oxb_worker *w, int state, const char *what, const char *hint)
@@ -46,6 +48,35 @@ static void on_refused(void *arg, const char *what, const char *hint)
     set_state(arg, REFUSED, what, hint);
 }
 
+static void on_parts(void *arg, unsigned parts)
+{
+    struct oxb_worker *w = arg;
+    pthread_mutex_lock(&w->lock);
+    w->parts = parts;
+    w->had_parts = w->had_parts || parts > 0;
+    pthread_cond_broadcast(&w->changed);
+    pthread_mutex_unlock(&w->lock);
+}
+
+int oxb_worker_wait(struct oxb_worker *w, unsigned timeout_ms)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += timeout_ms / 1000;
+    until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    int waited = 0;
+    pthread_mutex_lock(&w->lock);
+    while ((!w->had_parts || w->parts > 0) && waited != ETIMEDOUT) {
+        waited = timeout_ms == 0 ? pthread_cond_wait(&w->changed, &w->lock)
+                                 : pthread_cond_timedwait(&w->changed, &w->lock, &until);
+    }
+    bool over = w->had_parts && w->parts == 0;
+    pthread_mutex_unlock(&w->lock);
+    return over ? 0 : -1;
+}
+
 static void *thread_main(void *arg)
 {
     struct oxb_worker *w = arg;
@@ -56,7 +87,8 @@ static void *thread_main(void *arg)
 struct oxb_worker *oxb_worker_start(const struct oxb_worker_options *o, char *err, size_t err_bytes)
 {
     struct oxb_worker *w = mem_alloc(sizeof *w);
-    struct worker_callbacks cb = {.on_ready = on_ready, .on_refused = on_refused, .arg = w};
+    struct worker_callbacks cb = {
+        .on_ready = on_ready, .on_refused = on_refused, .on_parts = on_parts, .arg = w};
     struct fail f = {0};
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->changed, NULL);

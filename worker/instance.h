@@ -3,10 +3,10 @@
  * Owns:       struct chain (one task: its head and the instances fused behind it), struct instance
  *             (PE, inputs, output routing, alignment, statistics).
  * Threads:    made on the loop thread and its helpers; from chain_begin until on_dead everything
- *             here runs on the task's executor, but chain_notify-like calls and the relaxed counters.
+ *             here runs on the task's executor, but the chain_ calls that say so and the counters.
  * Invariants: R1 only the head of a chain has rings to read; the others are called directly.
  *             R2 a chain takes no input while a channel of one of its members spills (C3).
- *             R3 order on each channel: what was emitted before a marker or the end leaves before it.
+ *             R3 per channel, what was emitted before a marker or the end leaves before it.
  *             R4 finish runs once, when every input has ended (or the source has), and the end is
  *                passed on once; an ended instance still passes markers (PROTOCOL R12).
  *             R5 after a failure nothing of the chain runs but its stop.
@@ -23,12 +23,14 @@
 #include "worker/task.h"
 
 struct chain;
+struct cut;
 
 struct input {
     struct channel *channel;
     unsigned port;     /* of the PE */
     bool ended;        /* delivered ITEM_END */
     bool closed;       /* delivered ITEM_CLOSE: to be removed */
+    uint64_t blocked_since_us; /* something waits here because of a change; 0: nothing */
 };
 
 struct instance_stats { /* relaxed; one writer */
@@ -42,7 +44,7 @@ struct instance {
     char *pe_name;
     unsigned index;
     bool source, sink, drop_errors;
-    struct chain *chain;
+    _Atomic(struct chain *) chain; /* changed by its own thread, when it moves (worker/cut.h) */
     struct oxb_pe *pe;
     struct pool *pool;
     /* wiring: replaced as a whole at a batch boundary */
@@ -51,6 +53,15 @@ struct instance {
     struct out_port *ports;
     uint32_t port_count;
     struct align align;
+    /* changing: worker/cut.h */
+    _Atomic(struct cut *) cut;    /* prepared; NULL: none */
+    _Atomic uint64_t cut_epoch;   /* of the last cut made */
+    struct instance *next_arrival;
+    struct chain *future;         /* loop: the chain a new instance of a change goes to */
+    struct task_arm *arms;        /* timers and watches while it moves between chains */
+    size_t arm_count;
+    bool retiring;                /* its cut was its last act */
+    uint32_t order;               /* producers before consumers, within one topology */
     /* life */
     _Atomic unsigned state;       /* enum instance_state */
     bool started, finished;
@@ -69,9 +80,13 @@ struct chain {
     uint32_t spilled;             /* channels of members that spill */
     uint64_t open_since_us;       /* something unflushed is open since; 0: nothing */
     bool begun, failed;
+    bool changed;                 /* members or wiring changed during this turn: start afresh */
+    _Atomic int missing;          /* members announced and not yet arrived */
+    _Atomic(struct instance *) arrivals; /* stack of instances that moved here */
     _Atomic bool go;              /* decided: may start */
     _Atomic bool drain;           /* the source is asked to end */
     _Atomic uint64_t inject;      /* epoch of a checkpoint marker to inject at a source; 0: none */
+    bool dead;                    /* loop: on_dead has come */
     void (*on_change)(void *arg, struct chain *c); /* a state changed; any executor thread */
     void (*on_dead)(void *arg, struct chain *c);
     void *arg;
@@ -94,10 +109,18 @@ void instance_free(struct instance *i); /* frees the PE and routing, not the cha
 void instance_wire(struct instance *i, struct input *inputs TAKES, uint32_t input_count,
                    struct out_port *ports TAKES, uint32_t port_count);
 
+/* chain_arrive - give an instance that left its chain to `to`.  Thread: the one it left on. */
+void chain_arrive(struct chain *to, struct instance *i);
+void chain_leave(struct chain *from, struct instance *i); /* from's own thread */
+
 struct task *instance_task(struct instance *i);
 void instance_spills(struct instance *i, int by);
 /* instance_take - an item arrives at input `input`; the batch in it is taken over. */
 void instance_take(struct instance *i, uint32_t input, struct item *it);
 void instance_fail(struct instance *i, const char *text);
+/* For worker/cut.c, own thread. */
+void instance_flush(struct instance *i);   /* everything emitted so far leaves for its channel */
+void instance_set_state(struct instance *i, enum instance_state state);
+void instance_check_ended(struct instance *i); /* finish if every input has ended */
 
 #endif

@@ -1,4 +1,4 @@
-/* worker/link.c - peer links: credit, resumption, delivery.  The reading and writing is wire.c's. */
+/* worker/link.c - peer links: credit, resumption, delivery.  Reading and writing is wire.c's. */
 #include "worker/link.h"
 
 #include "core/clock.h"
@@ -378,7 +378,8 @@ static void out_connect(void *arg)
 
 bool link_out_drained(const struct channel *c)
 {
-    return ring_used(&c->ring) == 0 && c->unacked_count == 0;
+    bool last = atomic_load(&c->ledger.end_sent) || atomic_load(&c->ledger.close_sent);
+    return last && ring_used(&c->ring) == 0 && c->unacked_count == 0;
 }
 
 /* ---------------------------------------------------------------- from a peer */

@@ -3,8 +3,8 @@
  * Owns:       struct item (what travels on a channel), struct ring.
  * Threads:    one producer thread and one consumer thread at a time; which threads these are may
  *             change while the task they run in is handed over by the scheduler.
- * Invariants: K1 data items occupy at most RING_BATCHES slots; the rest is kept for markers and ends,
- *                which need no credit.
+ * Invariants: K1 data items occupy at most RING_BATCHES slots; the rest is kept for markers and
+ *                ends, which need no credit.
  *             K2 items leave in the order they entered.
  * Why:        the head and tail are stored and loaded with sequential consistency, because the
  *             sleeping protocol of worker/task.h relies on "store tail, then load state" not being
@@ -33,7 +33,7 @@ struct item {
     uint64_t first;      /* ITEM_BATCH: number of its first tuple; else tuples sent so far */
     uint64_t epoch;      /* markers */
     struct batch *batch; /* ITEM_BATCH; owned */
-    struct frame *frame; /* on a channel to a peer: the encoded form that owns the batch, else NULL */
+    struct frame *frame; /* towards a peer: the encoded form, which owns the batch; else NULL */
 };
 
 #define RING_SLOTS 16u

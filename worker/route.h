@@ -5,7 +5,7 @@
  * Invariants: O1 every live tuple goes to exactly one channel of a stream, or to all (broadcast).
  *             O2 the tuples of one key go to one channel, in order; per channel, order of emission.
  *             O3 whole batches are routed: one hash pass, one counting sort, one selection per
- *                destination; rows are copied only for a peer, or where selections would be tiny. */
+ *                destination; rows are copied only for a peer, or where selections are tiny. */
 #ifndef OXB_WORKER_ROUTE_H
 #define OXB_WORKER_ROUTE_H
 
@@ -35,6 +35,7 @@ void route_flush(struct out_port *port);
 bool route_has_open(const struct out_port *port);
 void route_mark(struct out_port *port, enum item_kind kind, uint64_t epoch);
 bool route_drain(struct out_port *port); /* true: nothing spilled */
+uint32_t route_spills(const struct out_port *port); /* channels that spill */
 void route_fini(struct out_port *port);  /* frees the arrays, not the channels */
 
 #endif

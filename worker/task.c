@@ -7,10 +7,13 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 struct timer_entry {
@@ -25,8 +28,13 @@ struct watch {
     struct task *task;
     void *who;
     int fd;
+    uint32_t events;
     bool gone; /* freed after the current round of events */
 };
+
+/* Where a sleeping executor waits.  Without descriptors to watch a futex does, which wakes a
+ * microsecond sooner than epoll with an eventfd to read. */
+enum parked { AWAKE, IN_EPOLL, IN_FUTEX };
 
 struct executor {
     /* fixed */
@@ -37,8 +45,9 @@ struct executor {
     _Alignas(64) pthread_mutex_t lock; /* leaf: queue */
     struct task *queue_first, *queue_last;
     _Atomic unsigned queue_length;
-    _Atomic bool parked;
+    _Atomic uint32_t parked; /* enum parked; also the futex word */
     _Atomic bool quit;
+    _Atomic uint64_t turns; /* of its main loop */
     /* own thread */
     _Alignas(64) struct timer_entry *timers; /* binary heap by due_us */
     size_t timer_count, timer_capacity;
@@ -85,19 +94,37 @@ static void executor_start(struct executor *e)
 
 static void executor_wake(struct executor *e)
 {
-    if (atomic_exchange(&e->parked, false)) {
+    switch (atomic_exchange(&e->parked, AWAKE)) {
+    case IN_FUTEX:
+        syscall(SYS_futex, &e->parked, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+        break;
+    case IN_EPOLL: {
         uint64_t one = 1;
         if (write(e->event_fd, &one, sizeof one) < 0) {
             return; /* the counter is full: it will wake all the same */
         }
+        break;
+    }
+    default:
+        break;
+    }
+}
+
+/* Wake an executor for good: it looks at `quit` before it sleeps again. */
+static void executor_wake_to_quit(struct executor *e)
+{
+    atomic_store(&e->quit, true);
+    uint64_t one = 1;
+    atomic_exchange(&e->parked, AWAKE);
+    syscall(SYS_futex, &e->parked, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    if (write(e->event_fd, &one, sizeof one) < 0) {
+        return;
     }
 }
 
 static void executor_join(struct executor *e)
 {
-    atomic_store(&e->quit, true);
-    atomic_store(&e->parked, true); /* so that executor_wake writes */
-    executor_wake(e);
+    executor_wake_to_quit(e);
     pthread_join(e->thread, NULL);
     while (e->watches != NULL) {
         struct watch *w = e->watches;
@@ -132,11 +159,7 @@ void executors_free(struct executors *group)
     }
     /* All must have stopped stealing before any is freed. */
     for (unsigned i = 0; i < group->count; i++) {
-        atomic_store(&group->items[i]->quit, true);
-    }
-    for (unsigned i = 0; i < group->count; i++) {
-        atomic_store(&group->items[i]->parked, true);
-        executor_wake(group->items[i]);
+        executor_wake_to_quit(group->items[i]);
     }
     for (unsigned i = 0; i < group->count; i++) {
         pthread_join(group->items[i]->thread, NULL);
@@ -181,6 +204,35 @@ struct executor *executor_current(void)
     return current;
 }
 
+static void ask(struct grace *g, struct executor *e)
+{
+    g->asked[g->count] = e;
+    g->turns[g->count++] = atomic_load(&e->turns);
+}
+
+void grace_begin(struct grace *g, const struct executors *shared, struct executor *const *extra,
+                 unsigned extra_count)
+{
+    g->count = 0;
+    for (unsigned i = 0; i < shared->count; i++) {
+        ask(g, shared->items[i]);
+    }
+    for (unsigned i = 0; i < extra_count && g->count < EXECUTORS_MAX; i++) {
+        ask(g, extra[i]);
+    }
+}
+
+bool grace_over(const struct grace *g)
+{
+    for (unsigned i = 0; i < g->count; i++) {
+        struct executor *e = g->asked[i];
+        if (atomic_load(&e->parked) == AWAKE && atomic_load(&e->turns) == g->turns[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* ---------------------------------------------------------------- notifying */
 
 void task_init(struct task *t, struct executor *home)
@@ -196,7 +248,7 @@ static void wake_a_thief(const struct executors *group, const struct executor *l
 {
     for (unsigned i = 0; i < group->count; i++) {
         struct executor *e = group->items[i];
-        if (e != loaded && atomic_load(&e->parked)) {
+        if (e != loaded && atomic_load(&e->parked) != AWAKE) {
             executor_wake(e);
             return;
         }
@@ -440,20 +492,33 @@ static bool others_have_work(const struct executor *e)
     return false;
 }
 
+/* Sleep until woken or `until_us` (0: for ever) on the monotonic clock. */
+static void futex_sleep(struct executor *e, uint64_t until_us)
+{
+    struct timespec until = {.tv_sec = (time_t)(until_us / 1000000),
+                             .tv_nsec = (long)(until_us % 1000000 * 1000)};
+    syscall(SYS_futex, &e->parked, FUTEX_WAIT_BITSET_PRIVATE, IN_FUTEX,
+            until_us != 0 ? &until : NULL, NULL, FUTEX_BITSET_MATCH_ANY);
+}
+
 static void park(struct executor *e)
 {
-    atomic_store(&e->parked, true);
+    bool watches = e->watches != NULL;
+    atomic_store(&e->parked, watches ? IN_EPOLL : IN_FUTEX);
     if (atomic_load(&e->queue_length) > 0 || others_have_work(e) || atomic_load(&e->quit)) {
-        atomic_store(&e->parked, false);
+        atomic_store(&e->parked, AWAKE);
         return;
     }
-    int64_t timeout_us = -1;
-    if (e->timer_count > 0) {
+    uint64_t until_us = e->timer_count > 0 ? e->timers[0].due_us : 0;
+    if (!watches) {
+        futex_sleep(e, until_us);
+    } else if (until_us == 0) {
+        poll_events(e, -1);
+    } else {
         uint64_t now = clock_now_us();
-        timeout_us = e->timers[0].due_us > now ? (int64_t)(e->timers[0].due_us - now) : 0;
+        poll_events(e, until_us > now ? (int64_t)(until_us - now) : 0);
     }
-    poll_events(e, timeout_us);
-    atomic_store(&e->parked, false);
+    atomic_store(&e->parked, AWAKE);
 }
 
 static void *executor_main(void *arg)
@@ -463,6 +528,7 @@ static void *executor_main(void *arg)
     pthread_setname_np(pthread_self(), e->group != NULL ? "oxb-executor" : "oxb-private");
     unsigned since_poll = 0;
     while (!atomic_load_explicit(&e->quit, memory_order_relaxed)) {
+        atomic_fetch_add(&e->turns, 1);
         struct task *t = find_task(e);
         if (t != NULL) {
             run_task(e, t);
@@ -536,6 +602,7 @@ int task_watch(struct task *t, void *who, int fd, uint32_t events)
         *w = (struct watch){.next = e->watches, .task = t, .who = who, .fd = fd};
         e->watches = w;
     }
+    w->events = events;
     struct epoll_event ev = {.events = events, .data.ptr = w};
     if (epoll_ctl(e->epoll_fd, known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &ev) != 0) {
         int error = errno;
@@ -545,6 +612,45 @@ int task_watch(struct task *t, void *who, int fd, uint32_t events)
         return -error;
     }
     return 0;
+}
+
+struct task_arm *task_disarm(struct task *t, void *who, size_t *count)
+{
+    struct task_arm *arms = NULL;
+    size_t capacity = 0;
+    *count = 0;
+    struct executor *e = atomic_load(&t->home);
+    for (size_t i = e->timer_count; i-- > 0;) {
+        if (e->timers[i].task == t && e->timers[i].who == who) {
+            arms = mem_grow(arms, *count, &capacity, sizeof *arms);
+            arms[(*count)++] = (struct task_arm){e->timers[i].id, e->timers[i].due_us, -1, 0};
+            timer_remove(e, i);
+            i = e->timer_count;
+        }
+    }
+    for (struct watch *w = e->watches; w != NULL; w = w->next) {
+        if (w->task == t && w->who == who && !w->gone) {
+            arms = mem_grow(arms, *count, &capacity, sizeof *arms);
+            arms[(*count)++] = (struct task_arm){0, 0, w->fd, w->events};
+            epoll_ctl(e->epoll_fd, EPOLL_CTL_DEL, w->fd, NULL);
+            w->gone = true;
+        }
+    }
+    if (!e->in_events) {
+        sweep_watches(e);
+    }
+    return arms;
+}
+
+void task_rearm(struct task *t, void *who, const struct task_arm *arms, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (arms[i].fd < 0) {
+            task_timer_set(t, who, arms[i].id, arms[i].due_us);
+        } else {
+            task_watch(t, who, arms[i].fd, arms[i].events);
+        }
+    }
 }
 
 void task_forget(struct task *t)

@@ -16,6 +16,8 @@ struct worker_callbacks {
     void (*on_ready)(void *arg, const char *name, uint16_t peer_port);
     /* It cannot go on (refused by the master): text for a person. */
     void (*on_refused)(void *arg, const char *what, const char *hint);
+    /* How many topologies have a part here; may be NULL. */
+    void (*on_parts)(void *arg, unsigned parts);
     void *arg;
 };
 

@@ -1,4 +1,4 @@
-/* examples/dpkg-activity/parse.c - turns lines of dpkg.log into tuples; lines it cannot read leave
+/* parse.c - turns lines of dpkg.log into tuples; lines it cannot read leave
  * by the port `errors`.
  *
  *   2026-11-22 17:26:01 install tree:amd64 <none> 2.1.0-1

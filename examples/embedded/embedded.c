@@ -1,4 +1,4 @@
-/* examples/embedded/embedded.c - a program with a stream engine inside: it joins a cluster as a
+/* embedded.c - a program with a stream engine inside: it joins a cluster as a
  * worker, feeds a topology by function calls and gets the results by function calls.
  *
  *   embedded MASTER_HOST:PORT ORDERS
@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define CUSTOMERS 100
 
@@ -112,7 +111,7 @@ int main(int argc, char **argv)
     } else {
         code = check(&results, want);
     }
-    sleep(1); /* the master hears of the end before this worker leaves */
+    oxb_worker_wait(worker, 10000); /* the master has seen the topology to its end */
     oxb_worker_stop(worker);
     return code != 0;
 }

@@ -1,4 +1,4 @@
-/* examples/telemetry/proc.c - a source that reads /proc at an interval: processor, memory and load
+/* proc.c - a source that reads /proc at an interval: processor, memory and load
  * of this machine.
  *
  * It never blocks: it samples, sets a timer for the next time and says OXB_IDLE; the engine calls

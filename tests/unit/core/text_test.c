@@ -43,8 +43,17 @@ static void integers_are_read_whole_and_within_64_bits(void **state)
     assert_true(v == INT64_MIN);
     assert_true(text_parse_i64("+9223372036854775807", &v));
     assert_true(v == INT64_MAX);
-    static const char *const bad[] = {"", "-", "+", "1 ", " 1", "1.0", "0x1", "--1", "1e3",
-                                      "9223372036854775808", "-9223372036854775809",
+    static const char *const bad[] = {"",
+                                      "-",
+                                      "+",
+                                      "1 ",
+                                      " 1",
+                                      "1.0",
+                                      "0x1",
+                                      "--1",
+                                      "1e3",
+                                      "9223372036854775808",
+                                      "-9223372036854775809",
                                       "99999999999999999999999"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         v = 7;
@@ -75,10 +84,10 @@ static void durations_and_sizes_carry_units(void **state)
     static const struct {
         const char *text;
         int64_t value;
-    } durations[] = {{"10us", 10}, {"10ms", 10000}, {"5s", 5000000}, {"2m", 120000000},
-                     {"1h", 3600000000}, {"0s", 0}, {"1.5s", 1500000}, {"0.001ms", 1}},
-      sizes[] = {{"512", 512}, {"64KiB", 65536}, {"1MiB", 1 << 20}, {"2GiB", (int64_t)1 << 31},
-                 {"1KB", 1000}, {"7B", 7}, {"1.5KiB", 1536}};
+    } durations[] = {{"10us", 10},       {"10ms", 10000}, {"5s", 5000000},   {"2m", 120000000},
+                     {"1h", 3600000000}, {"0s", 0},       {"1.5s", 1500000}, {"0.001ms", 1}},
+      sizes[] = {{"512", 512},  {"64KiB", 65536}, {"1MiB", 1 << 20}, {"2GiB", (int64_t)1 << 31},
+                 {"1KB", 1000}, {"7B", 7},        {"1.5KiB", 1536}};
     int64_t v;
     for (size_t i = 0; i < sizeof durations / sizeof durations[0]; i++) {
         assert_true(text_parse_duration_us(durations[i].text, &v));
@@ -88,8 +97,16 @@ static void durations_and_sizes_carry_units(void **state)
         assert_true(text_parse_size(sizes[i].text, &v));
         assert_true(v == sizes[i].value);
     }
-    static const char *const bad[] = {"", "10", "-1s", "1 s", "s", "1.s", "0.0001ms", "1d",
-                                      "9223372036854775807h", "1.0000000000s"};
+    static const char *const bad[] = {"",
+                                      "10",
+                                      "-1s",
+                                      "1 s",
+                                      "s",
+                                      "1.s",
+                                      "0.0001ms",
+                                      "1d",
+                                      "9223372036854775807h",
+                                      "1.0000000000s"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         assert_false(text_parse_duration_us(bad[i], &v));
     }
@@ -121,9 +138,10 @@ static void the_nearest_word_is_close_or_none(void **state)
     static const char *const words[] = {"count", "sum", "filter", "parallelism", "null-sink"};
     static const struct {
         const char *word, *nearest;
-    } cases[] = {{"cout", "count"}, {"cuont", "count"}, {"filtre", "filter"},
-                 {"paralellism", "parallelism"}, {"sun", "sum"}, {"count", "count"},
-                 {"kafka", NULL}, {"", NULL}, {"x", NULL}, {"suuum", NULL}};
+    } cases[] = {
+        {"cout", "count"}, {"cuont", "count"}, {"filtre", "filter"}, {"paralellism", "parallelism"},
+        {"sun", "sum"},    {"count", "count"}, {"kafka", NULL},      {"", NULL},
+        {"x", NULL},       {"suuum", NULL}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         const char *got = text_nearest(cases[i].word, words, 5);
         if (cases[i].nearest == NULL) {
@@ -146,10 +164,18 @@ static void only_well_formed_utf8_is_utf8(void **state)
     static const struct {
         const char *text;
         bool good;
-    } cases[] = {{"", true}, {"a\xc3\xa9", true}, {"\xe2\x82\xac", true},
-                 {"\xf0\x9f\x98\x80", true}, {"\x80", false}, {"\xc0\x80", false},
-                 {"\xe0\x80\x80", false}, {"\xed\xa0\x80", false}, {"\xf4\x90\x80\x80", false},
-                 {"\xf5\x80\x80\x80", false}, {"\xe2\x82", false}, {"\xc3", false}};
+    } cases[] = {{"", true},
+                 {"a\xc3\xa9", true},
+                 {"\xe2\x82\xac", true},
+                 {"\xf0\x9f\x98\x80", true},
+                 {"\x80", false},
+                 {"\xc0\x80", false},
+                 {"\xe0\x80\x80", false},
+                 {"\xed\xa0\x80", false},
+                 {"\xf4\x90\x80\x80", false},
+                 {"\xf5\x80\x80\x80", false},
+                 {"\xe2\x82", false},
+                 {"\xc3", false}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         assert_int_equal(text_is_utf8(cases[i].text, strlen(cases[i].text)), cases[i].good);
     }
@@ -159,8 +185,12 @@ static void json_strings_escape_what_json_forbids(void **state)
 {
     (void)state;
     struct strbuf b = {0};
-    text_json_string(&b, "a\"\\\n\x01\xc3\xa9\xff" "b\0c", 11);
-    assert_string_equal(strbuf_text(&b), "\"a\\\"\\\\\\n\\u0001\xc3\xa9\xef\xbf\xbd" "b\\u0000c\"");
+    text_json_string(&b,
+                     "a\"\\\n\x01\xc3\xa9\xff"
+                     "b\0c",
+                     11);
+    assert_string_equal(strbuf_text(&b), "\"a\\\"\\\\\\n\\u0001\xc3\xa9\xef\xbf\xbd"
+                                         "b\\u0000c\"");
     strbuf_clear(&b);
     text_json_string(&b, "", 0);
     assert_string_equal(strbuf_text(&b), "\"\"");
@@ -173,7 +203,8 @@ static void times_are_rfc3339_and_come_back(void **state)
     static const struct {
         int64_t us;
         const char *text;
-    } known[] = {{0, "1970-01-01T00:00:00.000000Z"}, {-1, "1969-12-31T23:59:59.999999Z"},
+    } known[] = {{0, "1970-01-01T00:00:00.000000Z"},
+                 {-1, "1969-12-31T23:59:59.999999Z"},
                  {951782400000000, "2000-02-29T00:00:00.000000Z"},
                  {1795359845123456, "2026-11-22T15:04:05.123456Z"},
                  {253402300799999999, "9999-12-31T23:59:59.999999Z"},
@@ -204,10 +235,16 @@ static void other_spellings_of_a_time_are_read_and_nonsense_is_not(void **state)
     const char *nanos = "1970-01-01 00:00:00.123456789Z";
     assert_true(text_parse_rfc3339_us(nanos, strlen(nanos), &us));
     assert_int_equal(us, 123456);
-    static const char *const bad[] = {"", "1970-01-01", "1970-01-01T00:00:00", "1970-13-01T00:00:00Z",
-                                      "2023-02-29T00:00:00Z", "1970-01-01T24:00:00Z",
-                                      "1970-01-01T00:00:00.Z", "1970-01-01T00:00:00+2:00",
-                                      "1970-01-01T00:00:00Zx", "1970-01-00T00:00:00Z"};
+    static const char *const bad[] = {"",
+                                      "1970-01-01",
+                                      "1970-01-01T00:00:00",
+                                      "1970-13-01T00:00:00Z",
+                                      "2023-02-29T00:00:00Z",
+                                      "1970-01-01T24:00:00Z",
+                                      "1970-01-01T00:00:00.Z",
+                                      "1970-01-01T00:00:00+2:00",
+                                      "1970-01-01T00:00:00Zx",
+                                      "1970-01-00T00:00:00Z"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         assert_false(text_parse_rfc3339_us(bad[i], strlen(bad[i]), &us));
     }

@@ -109,8 +109,7 @@ static void names_that_are_no_digests_are_refused(void **state)
 {
     (void)state;
     static const char *const names[] = {"", "../../etc/passwd", "ABCDEF", "/etc/passwd",
-                                        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-                                        "aaaaaaa/"};
+                                        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/"};
     char byte;
     size_t got;
     uint64_t total;

@@ -1,7 +1,7 @@
 /* tests/unit/master/change_test.c - the change coordinator.
  *
- * Goal:   GO only after the decision, ABORT only before it, and no answer of another change, worker,
- *         term or process ever counts.
+ * Goal:   GO only after the decision, ABORT only before it, and no answer of another change,
+ *         worker, term or process ever counts.
  * Method: every (state, trigger) pair against a table written here by hand; then whole walks with
  *         the actions they ask for; then stale answers one by one; then random event sequences in
  *         which C1, C2 and C4 are watched. */

@@ -1,5 +1,5 @@
-/* tests/unit/topology/catalog_fixture.h - a catalogue like the built-in PEs and one plug-in, by hand,
- * so that the model's tests need no PE code. */
+/* tests/unit/topology/catalog_fixture.h - a catalogue like the built-in PEs and one plug-in, by
+ * hand, so that the model's tests need no PE code. */
 #ifndef OXB_TESTS_CATALOG_FIXTURE_H
 #define OXB_TESTS_CATALOG_FIXTURE_H
 
@@ -13,7 +13,8 @@
 #define FIXTURE_PASS "\"outputs\":[{\"name\":\"out\",\"schema\":\"*\"}]"
 #define FIXTURE_FORMAT "\"schema\":\"?format=lines(line: str), ?format!=lines(declared)\""
 #define FIXTURE_SINK_FORMAT                                                                        \
-    "{\"name\":\"format\",\"type\":\"enum\",\"choices\":[\"jsonl\",\"tsv\"],\"default\":\"jsonl\"}"
+    "{\"name\":\"format\",\"type\":\"enum\",\"choices\":[\"jsonl\",\"tsv\"],\"default\":"          \
+    "\"jsonl\"}"
 
 static const char *const fixture_sources[] = {
     "{\"name\":\"sequence\",\"source\":true,\"replayable\":true,\"state_version\":1,\"params\":["
@@ -61,8 +62,8 @@ static const char *const fixture_transforms[] = {
 
     "{\"name\":\"count\",\"state_version\":1,\"params\":["
     "{\"name\":\"by\",\"type\":\"fields\",\"required\":true},"
-    "{\"name\":\"emit\",\"type\":\"enum\",\"choices\":[\"each\",\"final\"],\"default\":\"each\"}],"
-    FIXTURE_IN ",\"outputs\":[{\"name\":\"out\",\"schema\":\"$by, count: i64\"}],"
+    "{\"name\":\"emit\",\"type\":\"enum\",\"choices\":[\"each\",\"final\"],\"default\":\"each\"}]"
+    "," FIXTURE_IN ",\"outputs\":[{\"name\":\"out\",\"schema\":\"$by, count: i64\"}],"
     "\"states\":[{\"name\":\"counts\",\"values\":[{\"name\":\"count\",\"type\":\"i64\"}]}]}",
 
     "{\"name\":\"sum\",\"state_version\":1,\"params\":["
@@ -75,27 +76,28 @@ static const char *const fixture_transforms[] = {
 
     "{\"name\":\"delay\",\"state_version\":1,\"params\":["
     "{\"name\":\"us\",\"type\":\"i64\",\"default\":0,\"min\":0,\"max\":60000000},"
-    "{\"name\":\"mode\",\"type\":\"enum\",\"choices\":[\"busy\",\"sleep\"],\"default\":\"busy\"}],"
-    FIXTURE_IN "," FIXTURE_PASS "}",
+    "{\"name\":\"mode\",\"type\":\"enum\",\"choices\":[\"busy\",\"sleep\"],\"default\":\"busy\"}]"
+    "," FIXTURE_IN "," FIXTURE_PASS "}",
 
-    "{\"name\":\"union\",\"merges\":true,\"state_version\":1,\"params\":[]," FIXTURE_IN ","
-    FIXTURE_PASS "}",
+    "{\"name\":\"union\",\"merges\":true,\"state_version\":1,\"params\":[]," FIXTURE_IN
+    "," FIXTURE_PASS "}",
 
     "{\"name\":\"window\",\"state_version\":2,\"params\":["
-    "{\"name\":\"every\",\"type\":\"duration\",\"default\":\"1s\",\"min\":1000,\"max\":3600000000}],"
-    "\"inputs\":[{\"name\":\"in\",\"schema\":\"at: time\"},{\"name\":\"rules\",\"schema\":null}],"
-    FIXTURE_PASS "}",
+    "{\"name\":\"every\",\"type\":\"duration\",\"default\":\"1s\",\"min\":1000,\"max\":3600000000}]"
+    ","
+    "\"inputs\":[{\"name\":\"in\",\"schema\":\"at: "
+    "time\"},{\"name\":\"rules\",\"schema\":null}]," FIXTURE_PASS "}",
 };
 
 static const char *const fixture_sinks[] = {
     "{\"name\":\"file-sink\",\"own_thread\":true,\"local\":true,\"effects\":true,\"merges\":true,"
-    "\"state_version\":1,\"params\":[{\"name\":\"path\",\"type\":\"path\",\"required\":true},"
-    FIXTURE_SINK_FORMAT ",{\"name\":\"commit\",\"type\":\"enum\",\"choices\":[\"checkpoint\","
+    "\"state_version\":1,\"params\":[{\"name\":\"path\",\"type\":\"path\",\"required\":true}"
+    "," FIXTURE_SINK_FORMAT ",{\"name\":\"commit\",\"type\":\"enum\",\"choices\":[\"checkpoint\","
     "\"flush\"],\"default\":\"checkpoint\"}]," FIXTURE_IN ",\"outputs\":[]}",
 
     "{\"name\":\"tcp-sink\",\"own_thread\":true,\"effects\":true,\"merges\":true,"
-    "\"state_version\":1,\"params\":[{\"name\":\"to\",\"type\":\"address\",\"required\":true},"
-    FIXTURE_SINK_FORMAT "]," FIXTURE_IN ",\"outputs\":[]}",
+    "\"state_version\":1,\"params\":[{\"name\":\"to\",\"type\":\"address\",\"required\":true}"
+    "," FIXTURE_SINK_FORMAT "]," FIXTURE_IN ",\"outputs\":[]}",
 
     "{\"name\":\"stdout-sink\",\"own_thread\":true,\"effects\":true,\"merges\":true,"
     "\"state_version\":1,\"params\":[" FIXTURE_SINK_FORMAT "]," FIXTURE_IN ",\"outputs\":[]}",

@@ -23,6 +23,7 @@ struct malformed {
     const char *message, *hint; /* parts of them; "" fits all */
 };
 
+/* clang-format off */
 static const struct malformed table[] = {
     {"",
      1, 1, "empty", "new topology"},
@@ -378,6 +379,7 @@ static const struct malformed table[] = {
      "  z: {use: null-sink, parallelism: 999}\n" "streams:\n" "  - {from: a, to: z}\n",
      7, 5, "channels", "parallelism"},
 };
+/* clang-format on */
 
 static bool says(const struct diag *d, const struct malformed *m)
 {

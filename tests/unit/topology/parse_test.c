@@ -1,9 +1,8 @@
 /* tests/unit/topology/parse_test.c - what a good YAML becomes, and what hostile ones cost.
  *
- * Goal:   every part of the format reaches the model, schemas resolve, and no text of 1 MiB can hold
- *         up its reader.
- * Method: small topologies against a catalogue by hand; generated hostile texts under a clock with
- *         generous bounds, which only a quadratic reader misses. */
+ * Goal:   every part of the format reaches the model, schemas resolve, and no text of 1 MiB can
+ * hold up its reader. Method: small topologies against a catalogue by hand; generated hostile texts
+ * under a clock with generous bounds, which only a quadratic reader misses. */
 #include "tests/unit/topology/model_fixture.h"
 
 #include "core/clock.h"
@@ -165,7 +164,8 @@ static void parameters_become_canonical_json(void **state)
     assert_int_equal(json_integer_value(json_object_get(topology_pe(t, "a")->with, "line_max")),
                      1 << 20);
     assert_true(json_is_real(json_object_get(topology_pe(t, "b")->with, "rate")));
-    assert_string_equal(json_string_value(json_object_get(topology_pe(t, "w")->with, "every")), "2m");
+    assert_string_equal(json_string_value(json_object_get(topology_pe(t, "w")->with, "every")),
+                        "2m");
     topology_free(t);
 }
 
@@ -182,8 +182,9 @@ static void plug_ins_are_found_by_file_and_symbol(void **state)
 static void the_files_a_topology_names_are_listed_once(void **state)
 {
     (void)state;
-    static const char yaml[] = "pes:\n  a: {use: ./p.so}\n  b: {use: './p.so:x'}\n  c: {use: q.so}\n"
-                               "  d: {use: count}\n  e: {use: 'q.so:y'}\n  f: {use: [x]}\n";
+    static const char yaml[] =
+        "pes:\n  a: {use: ./p.so}\n  b: {use: './p.so:x'}\n  c: {use: q.so}\n"
+        "  d: {use: count}\n  e: {use: 'q.so:y'}\n  f: {use: [x]}\n";
     struct diags d = {0};
     json_t *files = topology_files(yaml, strlen(yaml), &d);
     assert_int_equal(json_array_size(files), 2);
@@ -197,8 +198,9 @@ static void the_files_a_topology_names_are_listed_once(void **state)
 
 static void two_streams_of_the_same_ends_are_warned_of(void **state)
 {
-    static const char yaml[] = "oxbow: 1\ntopology: t\npes: {a: {use: sequence}, z: {use: null-sink}}\n"
-                               "streams: [{from: a, to: z}, {from: a, to: z, name: again}]\n";
+    static const char yaml[] =
+        "oxbow: 1\ntopology: t\npes: {a: {use: sequence}, z: {use: null-sink}}\n"
+        "streams: [{from: a, to: z}, {from: a, to: z, name: again}]\n";
     struct diags d = {0};
     struct topology *t = topology_parse(yaml, strlen(yaml), "/", *state, &d);
     assert_non_null(t);
@@ -225,9 +227,12 @@ static uint64_t parse_ms(const struct catalog *c, const char *text, size_t bytes
 static void a_mebibyte_of_anything_is_refused_quickly(void **state)
 {
     static const char *const units[] = {
-        "[", "{", "- ", "? ", "a: ", "\"", "'", "#", "*a ", "&a ", "!a ", "%TAG !a! b\n", "a: b\n",
-        "[a, b], ", "{a: b}, ", "-\n", "\n", " ", "a", "|\n ", "? a\n: b\n", "---\n", "...\n",
-        "\xef\xbb\xbf", "\\", "f32[", "f32[1 ", "a:\n ", "\t", "  - {use: x}\n", "}", "]", ", ", ": ",
+        "[",      "{",        "- ",         "? ",    "a: ",   "\"",
+        "'",      "#",        "*a ",        "&a ",   "!a ",   "%TAG !a! b\n",
+        "a: b\n", "[a, b], ", "{a: b}, ",   "-\n",   "\n",    " ",
+        "a",      "|\n ",     "? a\n: b\n", "---\n", "...\n", "\xef\xbb\xbf",
+        "\\",     "f32[",     "f32[1 ",     "a:\n ", "\t",    "  - {use: x}\n",
+        "}",      "]",        ", ",         ": ",
     };
     static const char *const heads[] = {"", "[", "pes: {", "oxbow: 1\ntopology: t\npes:\n  a: "};
     struct strbuf b = {0};
