@@ -21,6 +21,7 @@ struct worker {
     struct agent *agent;
     struct timer *deadline;
     char *name, *data_dir;
+    struct address listen; /* of the peer listener; the agent borrows its host */
     bool stuck; /* some PE did not return: leave its memory alone */
 };
 
@@ -62,19 +63,18 @@ struct worker *worker_new(const struct oxb_worker_options *o, const struct worke
     struct agent_options ao = {.slots = o->slots != 0 ? o->slots : SLOTS_DEFAULT,
                                .labels = o->labels,
                                .callbacks = *cb};
-    struct address listen;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     ao.threads = o->threads != 0 ? o->threads : (unsigned)(cores > 0 ? cores : 1);
     ao.threads = ao.threads < EXECUTORS_MAX ? ao.threads : EXECUTORS_MAX;
     if (address_parse(o->master, &ao.master, f) != ERR_OK ||
-        address_parse(o->listen != NULL ? o->listen : "127.0.0.1:0", &listen, f) != ERR_OK ||
+        address_parse(o->listen != NULL ? o->listen : "127.0.0.1:0", &w->listen, f) != ERR_OK ||
         name_and_dir(w, o, f) != ERR_OK) {
         worker_free(w);
         return NULL;
     }
     w->loop = loop_new();
     w->pool = pool_new(POOL_CACHED_BYTES);
-    w->links = links_new(w->loop, w->pool, &listen, &ops, w, f);
+    w->links = links_new(w->loop, w->pool, &w->listen, &ops, w, f);
     if (w->links == NULL) {
         worker_free(w);
         return NULL;
@@ -90,7 +90,7 @@ struct worker *worker_new(const struct oxb_worker_options *o, const struct worke
     ao.links = w->links;
     ao.name = w->name;
     ao.data_dir = w->data_dir;
-    ao.listen_host = listen.host;
+    ao.listen_host = w->listen.host;
     w->agent = agent_new(&ao, f);
     if (w->agent == NULL) {
         worker_free(w);
