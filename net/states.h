@@ -7,6 +7,7 @@ enum instance_state {      /* of one instance, as its worker reports it */
     INSTANCE_RUNNING,
     INSTANCE_ENDED,        /* all inputs (or the source) ended, finish ran, end passed on */
     INSTANCE_FAILED,       /* its error text says why */
+    INSTANCE_RETIRED,      /* an upgrade took its place */
 };
 
 enum deployment_state {      /* of one topology's part on one worker */
@@ -29,11 +30,14 @@ enum topology_state {        /* as the master sees the whole; stored by name */
 
 enum plan_partitioning { PLAN_BALANCED, PLAN_KEYED, PLAN_BROADCAST }; /* STREAM_SPEC */
 
+enum plan_role { PLAN_OLD, PLAN_NEW, PLAN_STAYING, PLAN_ADOPTED }; /* MEMBER_SPEC */
+
 enum plan_then { PLAN_STOP, PLAN_DROP, PLAN_HOLD, PLAN_DEAD_LETTER }; /* INSTANCE_SPEC.then */
 
 static inline const char *instance_state_name(unsigned s)
 {
-    static const char *const names[] = {"unknown", "prepared", "running", "ended", "failed"};
+    static const char *const names[] = {"unknown", "prepared", "running",
+                                        "ended",   "failed",   "retired"};
     return s < sizeof names / sizeof names[0] ? names[s] : "unknown";
 }
 

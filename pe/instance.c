@@ -362,6 +362,36 @@ static void ports_init(struct oxb_pe *pe, const struct pe_spec *spec)
     }
 }
 
+void pe_take_states(struct oxb_pe *to, struct oxb_pe *from)
+{
+    for (unsigned i = 0; i < to->state_count; i++) {
+        for (unsigned k = 0; k < from->state_count; k++) {
+            const char *name = state_decl(from->states[k])->name;
+            if (strcmp(state_decl(to->states[i])->name, name) == 0) {
+                state_swap(to->states[i], from->states[k]);
+            }
+        }
+    }
+}
+
+static void take(_Atomic uint64_t *to, _Atomic uint64_t *from)
+{
+    atomic_store_explicit(to, atomic_load_explicit(from, memory_order_relaxed),
+                          memory_order_relaxed);
+}
+
+void pe_take_counters(struct oxb_pe *to, struct oxb_pe *from)
+{
+    struct pe_counters *a = &to->counters, *b = &from->counters;
+    take(&a->tuples_in, &b->tuples_in);
+    take(&a->tuples_out, &b->tuples_out);
+    take(&a->batches_in, &b->batches_in);
+    take(&a->batches_out, &b->batches_out);
+    take(&a->bytes_in, &b->bytes_in);
+    take(&a->bytes_out, &b->bytes_out);
+    take(&a->errors, &b->errors);
+}
+
 static void states_init(struct oxb_pe *pe)
 {
     const struct oxb_state_decl *d = pe->type->states;

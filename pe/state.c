@@ -151,3 +151,37 @@ void oxb_state_each(struct oxb_state *s, bool (*fn)(void *arg, struct oxb_key ke
     }
     s->iterating = outer;
 }
+
+static bool same_values(const struct oxb_state *a, const struct oxb_state *b)
+{
+    if (a->cell_count != b->cell_count) {
+        return false;
+    }
+    for (uint32_t i = 0; i < a->cell_count; i++) {
+        if (a->values[i].type != b->values[i].type ||
+            strcmp(a->values[i].name, b->values[i].name) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool state_swap(struct oxb_state *a, struct oxb_state *b)
+{
+    assert(a->readers == NULL && b->readers == NULL && !a->iterating && !b->iterating);
+    if (!same_values(a, b)) {
+        return false;
+    }
+    struct oxb_state_decl decl_a = a->decl, decl_b = b->decl;
+    struct oxb_value *values_a = a->values, *values_b = b->values;
+    void *whole = mem_alloc(sizeof *a);
+    memcpy(whole, a, sizeof *a);
+    memcpy((void *)a, b, sizeof *a);
+    memcpy((void *)b, whole, sizeof *b);
+    mem_free(whole);
+    a->decl = decl_a;
+    b->decl = decl_b;
+    a->values = values_a;
+    b->values = values_b;
+    return true;
+}

@@ -48,6 +48,10 @@ MUST_CHECK enum err state_read_group(struct state_reader *r, unsigned group, str
  * Thread: the instance's. */
 MUST_CHECK enum err state_write_group(struct oxb_state *s, unsigned group, const void *data,
                                       size_t bytes, struct fail *f);
+/* state_swap - exchange the entries of two tables of equal values; each keeps its declaration, so
+ * that code which holds a pointer to its table goes on with the other's entries.  No readers may be
+ * open.  Return: false, nothing done, when the values differ. */
+bool state_swap(struct oxb_state *a, struct oxb_state *b);
 void state_drop_group(struct oxb_state *s, unsigned group); /* its owner moved away */
 
 #endif

@@ -9,11 +9,24 @@ void align_init(struct align *a, uint32_t input_count)
 {
     *a = (struct align){.input_count = input_count};
     a->arrived = mem_array(input_count, sizeof *a->arrived);
+    a->in_set = mem_array(input_count, sizeof *a->in_set);
+    memset(a->in_set, 1, input_count * sizeof *a->in_set);
+    a->in_set_count = input_count;
+}
+
+void align_expect(struct align *a, const bool *in_set)
+{
+    a->in_set_count = 0;
+    for (uint32_t i = 0; i < a->input_count; i++) {
+        a->in_set[i] = in_set[i];
+        a->in_set_count += in_set[i] ? 1 : 0;
+    }
 }
 
 void align_fini(struct align *a)
 {
     mem_free(a->arrived);
+    mem_free(a->in_set);
     *a = (struct align){0};
 }
 
@@ -47,7 +60,7 @@ enum align_action align_marker(struct align *a, uint32_t input, enum item_kind k
     if (a->active && a->epoch != epoch) {
         return ALIGN_CONFLICT;
     }
-    if (a->active && a->arrived[input]) {
+    if ((a->active && a->arrived[input]) || (kind == ITEM_MARKER_SWITCH && !a->in_set[input])) {
         return ALIGN_CONFLICT;
     }
     a->active = true;
@@ -55,7 +68,7 @@ enum align_action align_marker(struct align *a, uint32_t input, enum item_kind k
     a->kind = kind;
     a->arrived[input] = true;
     a->arrived_count++;
-    if (a->arrived_count < a->input_count) {
+    if (a->arrived_count < (kind == ITEM_MARKER_SWITCH ? a->in_set_count : a->input_count)) {
         return ALIGN_WAIT;
     }
     release(a);

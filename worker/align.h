@@ -8,6 +8,8 @@
  *             A3 completion happens once per epoch, when every input that takes part has delivered.
  *             A4 a switch marker of epoch e releases an alignment on a checkpoint epoch < e, and
  *                later markers of epochs < e are dropped (R17).
+ *             A6 a switch waits for the inputs from inside the covering set only, and the close of one
+ *                counts as its marker (R8).
  *             A5 an ended input still delivers markers: the end is data, not closing (R12). */
 #ifndef OXB_WORKER_ALIGN_H
 #define OXB_WORKER_ALIGN_H
@@ -22,6 +24,8 @@ struct align {
     enum item_kind kind;
     bool active;
     uint64_t epoch_floor;   /* markers below are void */
+    bool *in_set;           /* [input_count]: delivers the switch marker; see align_expect */
+    uint32_t in_set_count;
 };
 
 enum align_action {
@@ -36,6 +40,8 @@ void align_fini(struct align *a); /* accepts a zeroed struct */
 /* align_marker - input `input` delivered a marker.  After ALIGN_COMPLETE the alignment is over. */
 enum align_action align_marker(struct align *a, uint32_t input, enum item_kind kind,
                                uint64_t epoch);
+/* align_expect - which inputs deliver the next switch marker; all, until told otherwise. */
+void align_expect(struct align *a, const bool *in_set /* [input_count] */);
 /* align_void - checkpoint epochs below `epoch` are void.  Return: did that release inputs? */
 bool align_void(struct align *a, uint64_t epoch);
 static inline bool align_blocks(const struct align *a, uint32_t input)

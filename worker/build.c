@@ -67,8 +67,9 @@ static enum err port_specs(struct part *d, const struct rec_PORT_SPEC *in, size_
     return ERR_OK;
 }
 
-static enum err build_instance(struct part *d, const struct rec_INSTANCE_SPEC *spec,
-                               struct instance **out)
+/* @i: the instance the code is for.  Return: *pe is set as soon as there is something to free. */
+static enum err build_code(struct part *d, const struct rec_INSTANCE_SPEC *spec,
+                           struct instance *i, struct oxb_pe **out)
 {
     const struct oxb_pe_type *type = NULL;
     struct pe_port_spec inputs[PORTS_MAX], outputs[PORTS_MAX];
@@ -86,7 +87,6 @@ static enum err build_instance(struct part *d, const struct rec_INSTANCE_SPEC *s
     if (e != ERR_OK) {
         return e;
     }
-    struct instance *i = instance_new(spec->id, spec->pe, (unsigned)spec->index, d->env->pool);
     struct pe_host host = instance_host(i);
     struct pe_spec pe = {.type = type,
                          .name = i->pe_name,
@@ -98,30 +98,54 @@ static enum err build_instance(struct part *d, const struct rec_INSTANCE_SPEC *s
                          .input_count = (unsigned)spec->inputs_count,
                          .outputs = outputs,
                          .output_count = (unsigned)spec->outputs_count};
-    i->source = (type->flags & OXB_SOURCE) != 0;
+    *out = pe_new(&pe, &host, d->env->pool);
+    return pe_prepare(*out, &d->fail);
+}
+
+static void describe_instance(struct instance *i, const struct rec_INSTANCE_SPEC *spec)
+{
+    i->source = i->pe != NULL && (pe_type(i->pe)->flags & OXB_SOURCE) != 0;
     i->sink = spec->outputs_count == 0;
     i->drop_errors = spec->then == PLAN_DROP;
     if (i->sink) {
         i->end_to_end_us = mem_alloc(sizeof *i->end_to_end_us);
     }
-    *out = i;
-    i->pe = pe_new(&pe, &host, d->env->pool);
-    return pe_prepare(i->pe, &d->fail);
+}
+
+static enum err build_adopted(struct part *d, const struct rec_INSTANCE_SPEC *spec)
+{
+    struct adopted *a = &d->adopted[d->adopted_count];
+    a->instance = d->base != NULL ? part_instance(d->base, spec->id) : NULL;
+    if (a->instance == NULL) {
+        return plan_malformed(d, "code for an instance that is not here");
+    }
+    enum err e = build_code(d, spec, a->instance, &a->pe);
+    d->adopted_count += a->pe != NULL ? 1 : 0;
+    return e;
 }
 
 enum err build_instances(struct part *d)
 {
     const struct msg_PREPARE *plan = plan_of(d);
     d->instances = mem_array(plan->add_instances_count, sizeof(struct instance *));
+    d->adopted = mem_array(plan->adopt_instances_count, sizeof *d->adopted);
     for (size_t k = 0; k < plan->add_instances_count; k++) {
         const struct rec_INSTANCE_SPEC *spec = &plan->add_instances[k];
-        struct instance *made = NULL;
-        enum err e = build_instance(d, spec, &made);
-        if (made != NULL) {
-            d->instances[d->instance_count++] = made;
-        }
+        struct instance *i =
+            instance_new(spec->id, spec->pe, (unsigned)spec->index, d->env->pool);
+        struct oxb_pe *pe = NULL;
+        enum err e = build_code(d, spec, i, &pe);
+        i->pe = pe;
+        d->instances[d->instance_count++] = i;
         if (e != ERR_OK) {
             return fail_at(d, spec->pe, e);
+        }
+        describe_instance(i, spec);
+    }
+    for (size_t k = 0; k < plan->adopt_instances_count; k++) {
+        enum err e = build_adopted(d, &plan->adopt_instances[k]);
+        if (e != ERR_OK) {
+            return fail_at(d, plan->adopt_instances[k].pe, e);
         }
     }
     return ERR_OK;
@@ -129,14 +153,26 @@ enum err build_instances(struct part *d)
 
 /* ---------------------------------------------------------------- channels (loop thread) */
 
-static uint32_t find_instance(const struct part *d, uint64_t id) /* UINT32_MAX: not here */
+struct instance *part_instance(const struct part *d, uint64_t id)
 {
-    for (uint32_t k = 0; k < d->instance_count; k++) {
-        if (d->instances[k]->id == id) {
-            return k;
+    for (const struct part *p = d; p != NULL; p = p->base) {
+        for (uint32_t k = 0; k < p->instance_count; k++) {
+            if (p->instances[k]->id == id) {
+                return p->instances[k];
+            }
         }
     }
-    return UINT32_MAX;
+    return NULL;
+}
+
+struct oxb_pe *part_code_of(const struct part *d, const struct instance *i)
+{
+    for (uint32_t k = 0; k < d->adopted_count; k++) {
+        if (d->adopted[k].instance == i) {
+            return d->adopted[k].pe;
+        }
+    }
+    return i->pe;
 }
 
 static const struct rec_STREAM_SPEC *find_stream(const struct part *d, uint64_t id)
@@ -161,43 +197,47 @@ static const struct rec_WORKER_ADDR *find_worker(const struct part *d, const cha
     return NULL;
 }
 
-static enum err malformed(struct part *d, const char *what)
+enum err plan_malformed(struct part *d, const char *what)
 {
     return fail_set(&d->fail, ERR_INVALID, "this is a fault of the master: report it",
                     "malformed plan: %s", what);
 }
 
+/* The schema at one end: what the code that will run there says of its port. */
+static const struct oxb_schema *schema_at(struct part *d, struct instance *i, bool output,
+                                          size_t port)
+{
+    struct oxb_pe *pe = part_code_of(d, i);
+    return output ? oxb_out_schema(pe, (unsigned)port) : oxb_in_schema(pe, (unsigned)port);
+}
+
 static enum err build_channel(struct part *d, const struct rec_CHANNEL_SPEC *spec)
 {
-    uint32_t from = find_instance(d, spec->from);
-    uint32_t to = find_instance(d, spec->to);
+    struct instance *from = part_instance(d, spec->from);
+    struct instance *to = part_instance(d, spec->to);
     const struct rec_STREAM_SPEC *stream = find_stream(d, spec->stream);
-    if (stream == NULL || (from == UINT32_MAX && to == UINT32_MAX)) {
-        return malformed(d, "a channel without a stream or without an end here");
+    if (stream == NULL || (from == NULL && to == NULL)) {
+        return plan_malformed(d, "a channel without a stream or without an end here");
     }
-    bool here = from != UINT32_MAX && to != UINT32_MAX;
-    enum channel_kind kind = here              ? (spec->fused ? CHANNEL_FUSED : CHANNEL_LOCAL)
-                             : to == UINT32_MAX ? CHANNEL_OUT
-                                                : CHANNEL_IN;
-    const struct msg_PREPARE *plan = plan_of(d);
-    const struct rec_INSTANCE_SPEC *end =
-        &plan->add_instances[from != UINT32_MAX ? from : to];
-    size_t port = from != UINT32_MAX ? stream->from_port : stream->to_port;
-    size_t ports = from != UINT32_MAX ? end->outputs_count : end->inputs_count;
-    const struct rec_PORT_SPEC *specs = from != UINT32_MAX ? end->outputs : end->inputs;
-    const struct oxb_schema *schema = NULL;
-    if (port >= ports || schema_parse(specs[port].schema, &schema, NULL) != ERR_OK) {
-        return malformed(d, "a stream at a port that does not exist");
+    bool here = from != NULL && to != NULL;
+    enum channel_kind kind = here        ? (spec->fused ? CHANNEL_FUSED : CHANNEL_LOCAL)
+                             : to == NULL ? CHANNEL_OUT
+                                          : CHANNEL_IN;
+    const struct oxb_schema *schema =
+        from != NULL ? schema_at(d, from, true, stream->from_port)
+                     : schema_at(d, to, false, stream->to_port);
+    if (schema == NULL) {
+        return plan_malformed(d, "a stream at a port that does not exist");
     }
     struct channel *c = channel_new(spec->id, kind, schema, d->env->pool);
     d->channels[d->channel_count++] = c;
-    c->from = from != UINT32_MAX ? d->instances[from] : NULL;
-    c->to = to != UINT32_MAX ? d->instances[to] : NULL;
+    c->from = from;
+    c->to = to;
     if (kind == CHANNEL_OUT || kind == CHANNEL_IN) {
         const struct rec_WORKER_ADDR *w =
             find_worker(d, kind == CHANNEL_OUT ? spec->to_worker : spec->from_worker);
         if (w == NULL) {
-            return malformed(d, "a channel to a worker without an address");
+            return plan_malformed(d, "a channel to a worker without an address");
         }
         if (kind == CHANNEL_OUT) {
             link_out_add(links_out(d->env->links, w->name, w->incarnation, w->address), c);
@@ -252,39 +292,50 @@ static bool owners_fit(const struct out_stream *s)
     return true;
 }
 
-/* Channels of the plan come ordered by stream, from, to: appending keeps the consumer's order. */
-static enum err wire_instance(struct part *d, uint32_t k)
+/* The list comes ordered by stream, from, to: appending keeps the order of the consumer's indices. */
+enum err build_wiring(struct part *d, const struct wired *list, size_t count, struct instance *me,
+                      uint32_t port_count, struct wiring *out)
 {
-    const struct msg_PREPARE *plan = plan_of(d);
-    struct instance *me = d->instances[k];
-    uint32_t port_count = (uint32_t)plan->add_instances[k].outputs_count;
-    struct input *inputs = NULL;
-    uint32_t input_count = 0;
-    struct out_port *ports = mem_array(port_count, sizeof *ports);
+    *out = (struct wiring){.ports = mem_array(port_count, sizeof *out->ports),
+                           .port_count = port_count};
     uint64_t(*ids)[STREAMS_MAX] = mem_array(port_count, sizeof *ids);
     enum err e = ERR_OK;
-    for (uint32_t n = 0; n < d->channel_count && e == ERR_OK; n++) {
-        struct channel *c = d->channels[n];
-        const struct rec_STREAM_SPEC *spec = find_stream(d, plan->add_channels[n].stream);
-        if (c->to == me) {
-            inputs = mem_resize(inputs, input_count + 1, sizeof *inputs);
-            c->to_input = input_count;
-            inputs[input_count++] = (struct input){.channel = c, .port = (unsigned)spec->to_port};
+    for (size_t n = 0; n < count && e == ERR_OK; n++) {
+        struct channel *c = list[n].channel;
+        const struct rec_STREAM_SPEC *spec = find_stream(d, list[n].spec->stream);
+        if (list[n].to == me) {
+            out->inputs = mem_resize(out->inputs, out->input_count + 1, sizeof *out->inputs);
+            out->inputs[out->input_count++] =
+                (struct input){.channel = c, .port = (unsigned)spec->to_port};
         }
-        if (c->from == me) {
-            struct out_stream *s = stream_at(&ports[spec->from_port], spec, ids[spec->from_port]);
+        if (list[n].from == me && spec->from_port < port_count) {
+            struct out_stream *s =
+                stream_at(&out->ports[spec->from_port], spec, ids[spec->from_port]);
             s->channels = mem_resize(s->channels, s->channel_count + 1, sizeof(struct channel *));
             s->channels[s->channel_count++] = c;
             settle_kind(s, spec);
         }
     }
     for (uint32_t p = 0; p < port_count && e == ERR_OK; p++) {
-        for (uint32_t s = 0; s < ports[p].stream_count; s++) {
-            e = owners_fit(&ports[p].streams[s]) ? e : malformed(d, "a key group without owner");
+        for (uint32_t s = 0; s < out->ports[p].stream_count; s++) {
+            e = owners_fit(&out->ports[p].streams[s]) ? e
+                                                      : plan_malformed(d, "a key group without owner");
         }
     }
     mem_free(ids);
-    instance_wire(me, inputs, input_count, ports, port_count);
+    return e;
+}
+
+static enum err wire_new(struct part *d, const struct wired *list, size_t count, uint32_t k)
+{
+    struct wiring w;
+    struct instance *me = d->instances[k];
+    uint32_t ports = (uint32_t)plan_of(d)->add_instances[k].outputs_count;
+    enum err e = build_wiring(d, list, count, me, ports, &w);
+    for (uint32_t n = 0; n < w.input_count; n++) {
+        w.inputs[n].channel->to_input = n;
+    }
+    instance_wire(me, w.inputs, w.input_count, w.ports, w.port_count);
     return e;
 }
 
@@ -339,11 +390,19 @@ enum err build_graph(struct part *d)
             return e;
         }
     }
-    for (uint32_t k = 0; k < d->instance_count; k++) {
-        enum err e = wire_instance(d, k);
-        if (e != ERR_OK) {
-            return e;
-        }
+    struct wired *list = mem_array(d->channel_count, sizeof *list);
+    for (uint32_t n = 0; n < d->channel_count; n++) {
+        struct channel *c = d->channels[n];
+        list[n] = (struct wired){c, &plan->add_channels[n], c->from, c->to};
+    }
+    enum err wired = ERR_OK;
+    for (uint32_t k = 0; k < d->instance_count && wired == ERR_OK; k++) {
+        d->instances[k]->order = k;
+        wired = wire_new(d, list, d->channel_count, k);
+    }
+    mem_free(list);
+    if (wired != ERR_OK) {
+        return wired;
     }
     for (uint32_t k = 0; k < d->instance_count; k++) {
         if (!fed_by_call(d, d->instances[k])) {

@@ -228,6 +228,8 @@ enum take channel_account(struct channel *c, const struct item *it)
         compare(c, it->first);
         if (it->kind == ITEM_END) {
             atomic_store_explicit(&l->ended, true, memory_order_relaxed);
+        } else if (it->kind == ITEM_CLOSE) {
+            atomic_store(&l->closed, true);
         }
         return TAKE_OK;
     }

@@ -4,6 +4,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/mem.h"
+#include "worker/cut.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -102,6 +103,8 @@ void instance_free(struct instance *i)
         return;
     }
     pe_free(i->pe);
+    mem_free(i->arms);
+    cut_free(atomic_load(&i->cut));
     align_fini(&i->align);
     for (uint32_t p = 0; p < i->port_count; p++) {
         route_fini(&i->ports[p]);
@@ -182,7 +185,7 @@ struct pe_host instance_host(struct instance *i)
 
 /* ---------------------------------------------------------------- states */
 
-static void set_state(struct instance *i, enum instance_state state)
+void instance_set_state(struct instance *i, enum instance_state state)
 {
     atomic_store(&i->state, state);
     if (i->chain->on_change != NULL) {
@@ -199,7 +202,7 @@ void instance_fail(struct instance *i, const char *text)
     snprintf(i->error, sizeof i->error, "%s", text[0] != '\0' ? text : "failed without a reason");
     log_event(LOG_ERROR, "instance.failed", "pe=%s index=%u error=\"%s\"", i->pe_name, i->index,
               i->error);
-    set_state(i, INSTANCE_FAILED);
+    instance_set_state(i, INSTANCE_FAILED);
 }
 
 /* The result of a callback: true when the instance may go on. */
@@ -220,7 +223,7 @@ static bool survives(struct instance *i, int result)
 
 /* ---------------------------------------------------------------- taking items */
 
-static void flush_outputs(struct instance *i)
+void instance_flush(struct instance *i)
 {
     pe_flush_writers(i->pe);
     for (uint32_t p = 0; p < i->port_count; p++) {
@@ -230,7 +233,7 @@ static void flush_outputs(struct instance *i)
 
 static void mark_outputs(struct instance *i, enum item_kind kind, uint64_t epoch)
 {
-    flush_outputs(i);
+    instance_flush(i);
     for (uint32_t p = 0; p < i->port_count; p++) {
         route_mark(&i->ports[p], kind, epoch);
     }
@@ -242,17 +245,17 @@ static void finish(struct instance *i)
         return;
     }
     i->finished = true;
-    flush_outputs(i);
+    instance_flush(i);
     if (!survives(i, pe_flush_sink(i->pe))) {
         return;
     }
     mark_outputs(i, ITEM_END, 0);
-    set_state(i, INSTANCE_ENDED);
+    instance_set_state(i, INSTANCE_ENDED);
 }
 
 static void pass_marker(struct instance *i, enum item_kind kind, uint64_t epoch)
 {
-    flush_outputs(i);
+    instance_flush(i);
     if (!survives(i, pe_flush_sink(i->pe))) {
         return;
     }
@@ -260,11 +263,21 @@ static void pass_marker(struct instance *i, enum item_kind kind, uint64_t epoch)
     atomic_store_explicit(&i->stats.epoch_passed, epoch, memory_order_relaxed);
 }
 
+/* Also the close of an old input inside the covering set, which counts as its marker (R8). */
 static void take_marker(struct instance *i, uint32_t input, const struct item *it)
 {
-    switch (align_marker(&i->align, input, it->kind, it->epoch)) {
+    struct cut *cut = atomic_load(&i->cut);
+    if (cut != NULL && it->epoch == cut->epoch && !i->align.active) {
+        align_expect(&i->align, cut->awaited);
+    }
+    enum item_kind kind = it->kind == ITEM_CLOSE ? ITEM_MARKER_SWITCH : it->kind;
+    switch (align_marker(&i->align, input, kind, it->epoch)) {
     case ALIGN_COMPLETE:
-        pass_marker(i, it->kind, it->epoch);
+        if (kind == ITEM_MARKER_SWITCH && atomic_load(&i->cut) != NULL) {
+            cut_now(i);
+        } else {
+            pass_marker(i, kind, it->epoch);
+        }
         break;
     case ALIGN_CONFLICT:
         log_event(LOG_ERROR, "marker.conflict", "pe=%s index=%u epoch=%" PRIu64, i->pe_name,
@@ -277,15 +290,23 @@ static void take_marker(struct instance *i, uint32_t input, const struct item *i
     }
 }
 
-static void take_end(struct instance *i, uint32_t input)
+void instance_check_ended(struct instance *i)
 {
-    i->inputs[input].ended = true;
+    if (i->source || i->finished) {
+        return;
+    }
     for (uint32_t k = 0; k < i->input_count; k++) {
         if (!i->inputs[k].ended) {
             return;
         }
     }
     finish(i);
+}
+
+static void take_end(struct instance *i, uint32_t input)
+{
+    i->inputs[input].ended = true;
+    instance_check_ended(i);
 }
 
 static void take_batch(struct instance *i, uint32_t input, struct batch *batch)
@@ -331,24 +352,32 @@ void instance_take(struct instance *i, uint32_t input, struct item *it)
         break;
     case ITEM_CLOSE:
         i->inputs[input].closed = true;
+        take_marker(i, input, it);
         break;
     }
 }
 
 /* ---------------------------------------------------------------- one turn of a chain */
 
+static bool start(struct instance *i)
+{
+    struct fail f = {0};
+    i->started = true; /* stop runs also after a start that failed half-way */
+    if (pe_start(i->pe, &f) != ERR_OK) {
+        instance_fail(i, f.what);
+        return false;
+    }
+    atomic_store(&i->state, INSTANCE_RUNNING);
+    return true;
+}
+
 static bool begin(struct chain *c)
 {
     c->begun = true;
     for (uint32_t k = c->member_count; k-- > 0;) { /* sinks open before what feeds them */
-        struct instance *i = c->members[k];
-        struct fail f = {0};
-        i->started = true; /* stop runs also after a start that failed half-way */
-        if (pe_start(i->pe, &f) != ERR_OK) {
-            instance_fail(i, f.what);
+        if (!c->members[k]->started && !start(c->members[k])) {
             return false;
         }
-        atomic_store(&i->state, INSTANCE_RUNNING);
     }
     return true;
 }
@@ -405,7 +434,7 @@ static void flush_all(struct chain *c) /* the head first: its rows pass through 
     for (uint32_t k = 0; k < c->member_count && !c->failed; k++) {
         struct instance *i = c->members[k];
         if (!i->finished) {
-            flush_outputs(i);
+            instance_flush(i);
             survives(i, pe_flush_sink(i->pe));
         }
     }
@@ -433,6 +462,10 @@ static enum task_after run_source(struct chain *c)
     for (int n = 0; n < RUN_BATCHES_MAX; n++) {
         if (head->finished || c->failed) {
             return AFTER_IDLE;
+        }
+        if (cut_due(head)) {
+            cut_now(head);
+            return AFTER_AGAIN;
         }
         if (atomic_load_explicit(&c->drain, memory_order_relaxed)) {
             finish(head);
@@ -466,12 +499,15 @@ static enum task_after run_source(struct chain *c)
 static bool take_one(struct chain *c, uint32_t k)
 {
     struct instance *head = c->members[0];
-    if (align_blocks(&head->align, k) || head->inputs[k].closed) {
-        return false;
-    }
     struct channel *from = head->inputs[k].channel;
     struct item *slot = ring_peek(&from->ring);
     if (slot == NULL) {
+        return false;
+    }
+    if (align_blocks(&head->align, k) || head->inputs[k].closed) {
+        if (head->inputs[k].blocked_since_us == 0) {
+            head->inputs[k].blocked_since_us = clock_now_us();
+        }
         return false;
     }
     struct item it = *slot;
@@ -487,8 +523,8 @@ static enum task_after run_inputs(struct chain *c)
     uint32_t count = head->input_count;
     uint32_t idle = 0; /* inputs in a row that had nothing */
     for (uint32_t taken = 0; taken < RUN_BATCHES_MAX;) {
-        if (c->failed) {
-            return AFTER_IDLE;
+        if (c->failed || c->changed) {
+            return c->failed ? AFTER_IDLE : AFTER_AGAIN;
         }
         if (c->spilled > 0 && !drain_spills(c)) {
             return AFTER_IDLE;
@@ -506,6 +542,71 @@ static enum task_after run_inputs(struct chain *c)
     return AFTER_AGAIN;
 }
 
+/* Instances that came from other chains, in order: producers before consumers. */
+static void take_arrivals(struct chain *c)
+{
+    struct instance *i = atomic_exchange(&c->arrivals, NULL);
+    while (i != NULL) {
+        struct instance *next = i->next_arrival;
+        c->members = mem_resize(c->members, c->member_count + 1, sizeof(struct instance *));
+        uint32_t at = c->member_count++;
+        for (; at > 0 && c->members[at - 1]->order > i->order; at--) {
+            c->members[at] = c->members[at - 1];
+        }
+        c->members[at] = i;
+        if (!i->started && c->begun && !start(i)) {
+            return;
+        }
+        task_rearm(&c->task, i, i->arms, i->arm_count);
+        mem_free(i->arms);
+        i->arms = NULL;
+        i->arm_count = 0;
+        for (uint32_t p = 0; p < i->port_count; p++) {
+            c->spilled += route_spills(&i->ports[p]);
+        }
+        i = next;
+    }
+}
+
+void chain_leave(struct chain *from, struct instance *i)
+{
+    uint32_t at = 0;
+    while (from->members[at] != i) {
+        at++;
+    }
+    for (; at + 1 < from->member_count; at++) {
+        from->members[at] = from->members[at + 1];
+    }
+    from->member_count--;
+    from->changed = true;
+    from->next_input = 0;
+    for (uint32_t p = 0; p < i->port_count; p++) {
+        from->spilled -= route_spills(&i->ports[p]);
+    }
+    i->arms = task_disarm(&from->task, i, &i->arm_count);
+    task_notify(&from->task);
+}
+
+void chain_arrive(struct chain *to, struct instance *i)
+{
+    i->chain = to;
+    i->next_arrival = atomic_load(&to->arrivals);
+    while (!atomic_compare_exchange_weak(&to->arrivals, &i->next_arrival, i)) {
+    }
+    atomic_fetch_sub(&to->missing, 1);
+    task_notify(&to->task);
+}
+
+/* Heads of the covering set need not be heads of their chain: they cut between two items. */
+static void cut_heads(struct chain *c)
+{
+    for (uint32_t k = 0; k < c->member_count && !c->changed && !c->failed; k++) {
+        if (cut_due(c->members[k])) {
+            cut_now(c->members[k]);
+        }
+    }
+}
+
 static enum task_after chain_run(struct task *t)
 {
     struct chain *c = chain_of(t);
@@ -515,8 +616,20 @@ static enum task_after chain_run(struct task *t)
     if (!atomic_load(&c->go)) {
         return AFTER_IDLE;
     }
+    take_arrivals(c);
+    if (atomic_load(&c->missing) > 0) {
+        return AFTER_IDLE; /* the last to arrive notifies */
+    }
+    if (c->member_count == 0) {
+        return end(c); /* all have retired or left */
+    }
     if (!c->begun && !begin(c)) {
         return AFTER_IDLE;
+    }
+    cut_heads(c);
+    if (c->changed) {
+        c->changed = false;
+        return AFTER_AGAIN;
     }
     if (c->failed || (c->spilled > 0 && !drain_spills(c))) {
         return AFTER_IDLE;

@@ -23,12 +23,14 @@
 #include "worker/task.h"
 
 struct chain;
+struct cut;
 
 struct input {
     struct channel *channel;
     unsigned port;     /* of the PE */
     bool ended;        /* delivered ITEM_END */
     bool closed;       /* delivered ITEM_CLOSE: to be removed */
+    uint64_t blocked_since_us; /* something waits here because of a change; 0: nothing */
 };
 
 struct instance_stats { /* relaxed; one writer */
@@ -42,7 +44,7 @@ struct instance {
     char *pe_name;
     unsigned index;
     bool source, sink, drop_errors;
-    struct chain *chain;
+    _Atomic(struct chain *) chain; /* changed by its own thread, when it moves (worker/cut.h) */
     struct oxb_pe *pe;
     struct pool *pool;
     /* wiring: replaced as a whole at a batch boundary */
@@ -51,6 +53,13 @@ struct instance {
     struct out_port *ports;
     uint32_t port_count;
     struct align align;
+    /* changing: worker/cut.h */
+    _Atomic(struct cut *) cut;    /* prepared; NULL: none */
+    _Atomic uint64_t cut_epoch;   /* of the last cut made */
+    struct instance *next_arrival;
+    struct task_arm *arms;        /* timers and watches while it moves between chains */
+    size_t arm_count;
+    uint32_t order;               /* producers before consumers, within one topology */
     /* life */
     _Atomic unsigned state;       /* enum instance_state */
     bool started, finished;
@@ -69,6 +78,9 @@ struct chain {
     uint32_t spilled;             /* channels of members that spill */
     uint64_t open_since_us;       /* something unflushed is open since; 0: nothing */
     bool begun, failed;
+    bool changed;                 /* members or wiring changed during this turn: start afresh */
+    _Atomic int missing;          /* members announced and not yet arrived */
+    _Atomic(struct instance *) arrivals; /* stack of instances that moved here */
     _Atomic bool go;              /* decided: may start */
     _Atomic bool drain;           /* the source is asked to end */
     _Atomic uint64_t inject;      /* epoch of a checkpoint marker to inject at a source; 0: none */
@@ -94,10 +106,18 @@ void instance_free(struct instance *i); /* frees the PE and routing, not the cha
 void instance_wire(struct instance *i, struct input *inputs TAKES, uint32_t input_count,
                    struct out_port *ports TAKES, uint32_t port_count);
 
+/* chain_arrive - give an instance that left its chain to `to`.  Thread: the one it left on. */
+void chain_arrive(struct chain *to, struct instance *i);
+void chain_leave(struct chain *from, struct instance *i); /* from's own thread */
+
 struct task *instance_task(struct instance *i);
 void instance_spills(struct instance *i, int by);
 /* instance_take - an item arrives at input `input`; the batch in it is taken over. */
 void instance_take(struct instance *i, uint32_t input, struct item *it);
 void instance_fail(struct instance *i, const char *text);
+/* For worker/cut.c, own thread. */
+void instance_flush(struct instance *i);   /* everything emitted so far leaves for its channel */
+void instance_set_state(struct instance *i, enum instance_state state);
+void instance_check_ended(struct instance *i); /* finish if every input has ended */
 
 #endif

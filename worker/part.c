@@ -220,6 +220,10 @@ void part_free(struct part *d)
     for (uint32_t k = 0; k < d->plugin_count; k++) {
         plugin_close(d->plugins[k]);
     }
+    for (uint32_t k = 0; k < d->adopted_count; k++) {
+        pe_free(d->adopted[k].pe);
+    }
+    mem_free(d->adopted);
     mem_free(d->channels);
     mem_free(d->instances);
     mem_free(d->chains);

@@ -20,6 +20,7 @@
 #include <pthread.h>
 
 struct part;
+struct change;
 
 struct part_env { /* what a deployment needs of its worker; borrowed */
     struct loop *loop;
@@ -60,6 +61,14 @@ struct part {
     uint32_t chains_dead;
     struct channel **channels;
     uint32_t channel_count;
+    /* a change of a running part, prepared beside it: worker/change.h */
+    struct part *base;        /* what it changes; NULL: a new part */
+    struct adopted {
+        struct instance *instance; /* of base */
+        struct oxb_pe *pe;         /* owned until the cut is made of it */
+    } *adopted;
+    uint32_t adopted_count;
+    struct change *change;    /* of base: the one under way, or NULL */
 };
 
 /* part_new - @prepare: copied.  Preparation starts with part_prepare. */
@@ -83,6 +92,25 @@ void report_arena_free(struct report_arena *a);
 /* ---- worker/build.c ---- */
 /* build_instances - helper thread: load code, make and prepare PEs.  ERR_*: d->fail is set. */
 MUST_CHECK enum err build_instances(struct part *d);
+/* part_instance - by id, here or in the part this one changes; NULL.
+ * part_code_of - the code an instance will run once the part has gone. */
+struct instance *part_instance(const struct part *d, uint64_t id);
+struct oxb_pe *part_code_of(const struct part *d, const struct instance *i);
+MUST_CHECK enum err plan_malformed(struct part *d, const char *what);
+struct wired { /* a channel of V' with its ends; NULL: at a peer */
+    struct channel *channel;
+    const struct rec_CHANNEL_SPEC *spec;
+    struct instance *from, *to;
+};
+struct wiring {
+    struct input *inputs;
+    uint32_t input_count;
+    struct out_port *ports;
+    uint32_t port_count;
+};
+/* build_wiring - what `me` has of the channels listed (ordered by stream, from, to). */
+MUST_CHECK enum err build_wiring(struct part *d, const struct wired *list, size_t count,
+                                 struct instance *me, uint32_t port_count, struct wiring *out);
 /* build_graph - loop thread: channels, wiring, chains, links. */
 MUST_CHECK enum err build_graph(struct part *d);
 

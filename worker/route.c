@@ -182,6 +182,17 @@ bool route_drain(struct out_port *port)
     return empty;
 }
 
+uint32_t route_spills(const struct out_port *port)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < port->stream_count; i++) {
+        for (uint32_t d = 0; d < port->streams[i].channel_count; d++) {
+            n += channel_has_spill(port->streams[i].channels[d]) ? 1 : 0;
+        }
+    }
+    return n;
+}
+
 void route_fini(struct out_port *port)
 {
     for (uint32_t i = 0; i < port->stream_count; i++) {

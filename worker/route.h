@@ -35,6 +35,7 @@ void route_flush(struct out_port *port);
 bool route_has_open(const struct out_port *port);
 void route_mark(struct out_port *port, enum item_kind kind, uint64_t epoch);
 bool route_drain(struct out_port *port); /* true: nothing spilled */
+uint32_t route_spills(const struct out_port *port); /* channels that spill */
 void route_fini(struct out_port *port);  /* frees the arrays, not the channels */
 
 #endif

@@ -28,6 +28,7 @@ struct watch {
     struct task *task;
     void *who;
     int fd;
+    uint32_t events;
     bool gone; /* freed after the current round of events */
 };
 
@@ -46,6 +47,7 @@ struct executor {
     _Atomic unsigned queue_length;
     _Atomic uint32_t parked; /* enum parked; also the futex word */
     _Atomic bool quit;
+    _Atomic uint64_t turns; /* of its main loop */
     /* own thread */
     _Alignas(64) struct timer_entry *timers; /* binary heap by due_us */
     size_t timer_count, timer_capacity;
@@ -200,6 +202,35 @@ void executor_free_private(struct executor *e)
 struct executor *executor_current(void)
 {
     return current;
+}
+
+static void ask(struct grace *g, struct executor *e)
+{
+    g->asked[g->count] = e;
+    g->turns[g->count++] = atomic_load(&e->turns);
+}
+
+void grace_begin(struct grace *g, const struct executors *shared, struct executor *const *extra,
+                 unsigned extra_count)
+{
+    g->count = 0;
+    for (unsigned i = 0; i < shared->count; i++) {
+        ask(g, shared->items[i]);
+    }
+    for (unsigned i = 0; i < extra_count && g->count < EXECUTORS_MAX; i++) {
+        ask(g, extra[i]);
+    }
+}
+
+bool grace_over(const struct grace *g)
+{
+    for (unsigned i = 0; i < g->count; i++) {
+        struct executor *e = g->asked[i];
+        if (atomic_load(&e->parked) == AWAKE && atomic_load(&e->turns) == g->turns[i]) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* ---------------------------------------------------------------- notifying */
@@ -497,6 +528,7 @@ static void *executor_main(void *arg)
     pthread_setname_np(pthread_self(), e->group != NULL ? "oxb-executor" : "oxb-private");
     unsigned since_poll = 0;
     while (!atomic_load_explicit(&e->quit, memory_order_relaxed)) {
+        atomic_fetch_add(&e->turns, 1);
         struct task *t = find_task(e);
         if (t != NULL) {
             run_task(e, t);
@@ -570,6 +602,7 @@ int task_watch(struct task *t, void *who, int fd, uint32_t events)
         *w = (struct watch){.next = e->watches, .task = t, .who = who, .fd = fd};
         e->watches = w;
     }
+    w->events = events;
     struct epoll_event ev = {.events = events, .data.ptr = w};
     if (epoll_ctl(e->epoll_fd, known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &ev) != 0) {
         int error = errno;
@@ -579,6 +612,45 @@ int task_watch(struct task *t, void *who, int fd, uint32_t events)
         return -error;
     }
     return 0;
+}
+
+struct task_arm *task_disarm(struct task *t, void *who, size_t *count)
+{
+    struct task_arm *arms = NULL;
+    size_t capacity = 0;
+    *count = 0;
+    struct executor *e = atomic_load(&t->home);
+    for (size_t i = e->timer_count; i-- > 0;) {
+        if (e->timers[i].task == t && e->timers[i].who == who) {
+            arms = mem_grow(arms, *count, &capacity, sizeof *arms);
+            arms[(*count)++] = (struct task_arm){e->timers[i].id, e->timers[i].due_us, -1, 0};
+            timer_remove(e, i);
+            i = e->timer_count;
+        }
+    }
+    for (struct watch *w = e->watches; w != NULL; w = w->next) {
+        if (w->task == t && w->who == who && !w->gone) {
+            arms = mem_grow(arms, *count, &capacity, sizeof *arms);
+            arms[(*count)++] = (struct task_arm){0, 0, w->fd, w->events};
+            epoll_ctl(e->epoll_fd, EPOLL_CTL_DEL, w->fd, NULL);
+            w->gone = true;
+        }
+    }
+    if (!e->in_events) {
+        sweep_watches(e);
+    }
+    return arms;
+}
+
+void task_rearm(struct task *t, void *who, const struct task_arm *arms, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (arms[i].fd < 0) {
+            task_timer_set(t, who, arms[i].id, arms[i].due_us);
+        } else {
+            task_watch(t, who, arms[i].fd, arms[i].events);
+        }
+    }
 }
 
 void task_forget(struct task *t)

@@ -17,6 +17,8 @@
 #ifndef OXB_WORKER_TASK_H
 #define OXB_WORKER_TASK_H
 
+#include "core/limits.h"
+
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -54,6 +56,18 @@ struct executor *executors_place(struct executors *e);
 struct executor *executor_new_private(void);
 void executor_free_private(struct executor *e); /* joins; the task must be dead */
 
+/* Grace: has every executor come to rest, or begun another turn, since the stamp was taken?  Then no
+ * thread still holds a pointer to something that was unreachable at the stamp.
+ * @extra: private executors to be asked too. */
+struct grace {
+    uint64_t turns[EXECUTORS_MAX];
+    struct executor *asked[EXECUTORS_MAX];
+    unsigned count;
+};
+void grace_begin(struct grace *g, const struct executors *shared, struct executor *const *extra,
+                 unsigned extra_count);
+bool grace_over(const struct grace *g);
+
 void task_init(struct task *t, struct executor *home);
 void task_notify(struct task *t);
 void task_halt(struct task *t);
@@ -64,6 +78,15 @@ void task_timer_set(struct task *t, void *who, uint64_t id, uint64_t due_us);
 void task_timer_clear(struct task *t, void *who, uint64_t id);
 /* task_watch - epoll events of `fd` for `who`; 0 stops.  Return: 0 or -errno. */
 int task_watch(struct task *t, void *who, int fd, uint32_t events);
+/* task_disarm - take `who`'s timers and watches off its task; task_rearm - put them on another's.
+ * Each inside a callback of the task concerned.  The list: caller frees. */
+struct task_arm {
+    uint64_t id, due_us; /* a timer, if fd < 0 */
+    int fd;
+    uint32_t events;
+};
+struct task_arm *task_disarm(struct task *t, void *who, size_t *count);
+void task_rearm(struct task *t, void *who, const struct task_arm *arms, size_t count);
 /* task_forget - drop all timers and watches of the task; before it dies. */
 void task_forget(struct task *t);
 

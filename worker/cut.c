@@ -1,0 +1,171 @@
+/* worker/cut.c - carrying out a cut. */
+#include "worker/cut.h"
+
+#include "core/clock.h"
+#include "core/log.h"
+#include "core/mem.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+void cut_free(struct cut *k)
+{
+    if (k == NULL) {
+        return;
+    }
+    for (uint32_t p = 0; p < k->port_count; p++) {
+        route_fini(&k->ports[p]);
+    }
+    pe_free(k->pe);
+    mem_free(k->ports);
+    mem_free(k->inputs);
+    mem_free(k->awaited);
+    mem_free(k->marks);
+    mem_free(k->closes);
+    mem_free(k->opens);
+    mem_free(k->pauses_us);
+    mem_free(k);
+}
+
+void cut_install(struct instance *i, struct cut *k)
+{
+    assert(atomic_load(&i->cut) == NULL);
+    atomic_store(&i->cut, k);
+    task_notify(instance_task(i)); /* its next turn tells the alignment whom to expect */
+}
+
+bool cut_due(const struct instance *i)
+{
+    struct cut *k = atomic_load(&i->cut);
+    return k != NULL && k->head && atomic_load(&k->go) && atomic_load(&i->cut_epoch) < k->epoch;
+}
+
+/* How long each input had something and was not served because of this change. */
+static void measure(struct instance *i, struct cut *k, uint64_t start_us, uint64_t end_us)
+{
+    k->pauses_us = mem_array(i->input_count, sizeof *k->pauses_us);
+    for (uint32_t n = 0; n < i->input_count; n++) {
+        struct input *in = &i->inputs[n];
+        bool waiting = in->channel->kind != CHANNEL_FUSED && ring_peek(&in->channel->ring) != NULL;
+        if (in->blocked_since_us != 0) {
+            k->pauses_us[k->pause_count++] = (uint32_t)(end_us - in->blocked_since_us);
+        } else if (waiting) {
+            k->pauses_us[k->pause_count++] = (uint32_t)(end_us - start_us);
+        }
+        in->blocked_since_us = 0;
+    }
+}
+
+/* Old code to new: state by pointer, positions by snapshot, ports and files by stop and start. */
+static void replace_code(struct instance *i, struct cut *k)
+{
+    void *snapshot = NULL;
+    size_t bytes = 0;
+    struct oxb_pe *old = i->pe;
+    if (pe_snapshot(old, &snapshot, &bytes) != ERR_OK) {
+        bytes = 0;
+    }
+    pe_stop(old);
+    pe_take_states(k->pe, old);
+    if (bytes > 0 && pe_restore(k->pe, snapshot, bytes, pe_type(old)->state_version, &k->fail) !=
+                         ERR_OK) {
+        log_event(LOG_ERROR, "cut.restore", "pe=%s what=\"%s\"", i->pe_name, k->fail.what);
+    }
+    free(snapshot);
+    pe_take_counters(k->pe, old);
+    i->pe = k->pe;
+    k->pe = old;
+    if (!i->finished && (k->fail.code != ERR_OK || pe_start(i->pe, &k->fail) != ERR_OK)) {
+        instance_fail(i, k->fail.what);
+    }
+}
+
+static void swap_wiring(struct instance *i, struct cut *k)
+{
+    struct input *inputs = i->inputs;
+    uint32_t input_count = i->input_count;
+    for (uint32_t n = 0; n < k->input_count; n++) {
+        struct input *in = &k->inputs[n];
+        for (uint32_t o = 0; o < input_count; o++) {
+            if (inputs[o].channel == in->channel) {
+                in->ended = inputs[o].ended;
+            }
+        }
+        in->channel->to_input = n;
+    }
+    struct out_port *ports = i->ports;
+    uint32_t port_count = i->port_count;
+    i->inputs = k->inputs;
+    i->input_count = k->input_count;
+    i->ports = k->ports;
+    i->port_count = k->port_count;
+    k->inputs = inputs;
+    k->input_count = input_count;
+    k->ports = ports;
+    k->port_count = port_count;
+    uint64_t floor = i->align.epoch_floor > k->epoch + 1 ? i->align.epoch_floor : k->epoch + 1;
+    align_fini(&i->align);
+    align_init(&i->align, i->input_count);
+    i->align.epoch_floor = floor;
+}
+
+static void move_chain(struct instance *i, struct cut *k)
+{
+    struct chain *from = i->chain;
+    if (k->retire) {
+        chain_leave(from, i);
+        return;
+    }
+    if (k->chain != NULL && k->chain != from) {
+        chain_leave(from, i);
+        chain_arrive(k->chain, i);
+    } else if (k->arrivals > 0) {
+        atomic_fetch_add(&from->missing, (int)k->arrivals);
+        from->changed = true;
+    }
+}
+
+void cut_now(struct instance *i)
+{
+    struct cut *k = atomic_load(&i->cut);
+    uint64_t start_us = clock_now_us();
+    instance_flush(i);
+    if (pe_flush_sink(i->pe) != OXB_OK) {
+        instance_fail(i, pe_error(i->pe));
+        return;
+    }
+    for (uint32_t n = 0; n < k->mark_count; n++) {
+        channel_mark(k->marks[n], ITEM_MARKER_SWITCH, k->epoch);
+    }
+    for (uint32_t n = 0; n < k->close_count; n++) {
+        channel_mark(k->closes[n], ITEM_CLOSE, k->epoch);
+    }
+    if (k->pe != NULL) {
+        replace_code(i, k);
+    } else if (k->retire && i->started) {
+        pe_stop(i->pe);
+        i->started = false;
+    }
+    k->cut_us = clock_now_us();
+    measure(i, k, start_us, k->cut_us);
+    swap_wiring(i, k);
+    for (uint32_t n = 0; i->finished && n < k->open_count; n++) {
+        channel_mark(k->opens[n], ITEM_END, 0); /* R12: an ended instance says so to newcomers */
+    }
+    i->chain->changed = true;
+    struct chain *chain = i->chain;
+    atomic_store(&i->cut_epoch, k->epoch);
+    if (k->retire) {
+        atomic_store(&i->state, INSTANCE_RETIRED);
+    } else {
+        instance_check_ended(i);
+    }
+    log_event(LOG_DEBUG, "instance.cut", "pe=%s index=%u epoch=%" PRIu64, i->pe_name, i->index,
+              k->epoch);
+    move_chain(i, k);
+    if (chain->on_change != NULL) {
+        chain->on_change(chain->arg, chain);
+    }
+}
