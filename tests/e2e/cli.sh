@@ -32,7 +32,8 @@ all_gone() { # PID...: none of them runs; a zombie that nobody reaps counts as g
 }
 
 topology short 1000 1000000
-timeout -k 5 30 "$BIN/oxbow" run "$WORK/short.yaml" --workers 2 >"$WORK/short.out" 2>"$WORK/short.err"
+timeout -k 5 30 "$BIN/oxbow" run "$WORK/short.yaml" --workers 2 \
+    >"$WORK/short.out" 2>"$WORK/short.err"
 check_same "run ends with 0 when the sources have ended" $? 0
 check_same "... and stdout has the tuples alone" "$(grep -c '^{"seq"' "$WORK/short.out")" \
     "$(wc -l <"$WORK/short.out")"
