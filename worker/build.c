@@ -354,6 +354,7 @@ static bool fed_by_call(const struct part *d, const struct instance *i)
 static void collect_chain(const struct part *d, struct instance *i,
                           struct instance **members, uint32_t *count)
 {
+    i->order = *count;
     members[(*count)++] = i;
     for (uint32_t n = 0; n < d->channel_count; n++) {
         if (d->channels[n]->kind == CHANNEL_FUSED && d->channels[n]->from == i) {
@@ -362,8 +363,6 @@ static void collect_chain(const struct part *d, struct instance *i,
     }
 }
 
-static void on_chain_change(void *arg, struct chain *c);
-static void on_chain_dead(void *arg, struct chain *c);
 
 static void build_chain(struct part *d, uint32_t head)
 {
@@ -373,22 +372,30 @@ static void build_chain(struct part *d, uint32_t head)
     bool own = plan_of(d)->add_instances[head].own_thread;
     struct chain *c = chain_new(members, count, own ? NULL : executors_place(d->env->executors),
                                 own);
-    c->on_change = on_chain_change;
-    c->on_dead = on_chain_dead;
-    c->arg = d;
+    part_listen(d, c);
     d->chains[d->chain_count++] = c;
 }
 
-enum err build_graph(struct part *d)
+enum err build_channels(struct part *d)
 {
     const struct msg_PREPARE *plan = plan_of(d);
     d->channels = mem_array(plan->add_channels_count, sizeof(struct channel *));
-    d->chains = mem_array(d->instance_count, sizeof(struct chain *));
     for (size_t n = 0; n < plan->add_channels_count; n++) {
         enum err e = build_channel(d, &plan->add_channels[n]);
         if (e != ERR_OK) {
             return e;
         }
+    }
+    return ERR_OK;
+}
+
+enum err build_graph(struct part *d)
+{
+    const struct msg_PREPARE *plan = plan_of(d);
+    d->chains = mem_array(d->instance_count, sizeof(struct chain *));
+    enum err built = build_channels(d);
+    if (built != ERR_OK) {
+        return built;
     }
     struct wired *list = mem_array(d->channel_count, sizeof *list);
     for (uint32_t n = 0; n < d->channel_count; n++) {
@@ -397,7 +404,6 @@ enum err build_graph(struct part *d)
     }
     enum err wired = ERR_OK;
     for (uint32_t k = 0; k < d->instance_count && wired == ERR_OK; k++) {
-        d->instances[k]->order = k;
         wired = wire_new(d, list, d->channel_count, k);
     }
     mem_free(list);
@@ -434,15 +440,30 @@ static void on_chain_change(void *arg, struct chain *c)
 
 static void dead_on_loop(void *arg)
 {
-    struct part *d = arg;
-    if (++d->chains_dead == d->chain_count) {
+    struct chain *c = arg;
+    struct part *d = c->arg;
+    c->dead = true;
+    for (uint32_t k = 0; d->dropping && k < d->chain_count; k++) {
+        if (!d->chains[k]->dead) {
+            return;
+        }
+    }
+    if (d->dropping) {
         d->env->on_dropped(d->env->arg, d);
+    } else {
+        d->env->on_change(d->env->arg, d); /* a chain whose members have all retired */
     }
 }
 
 static void on_chain_dead(void *arg, struct chain *c)
 {
     struct part *d = arg;
-    (void)c;
-    loop_post(d->env->loop, dead_on_loop, d);
+    loop_post(d->env->loop, dead_on_loop, c);
+}
+
+void part_listen(struct part *d, struct chain *c)
+{
+    c->on_change = on_chain_change;
+    c->on_dead = on_chain_dead;
+    c->arg = d;
 }

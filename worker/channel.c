@@ -101,12 +101,25 @@ static void spill(struct channel *c, const struct item *it)
     c->spill_count++;
 }
 
+static bool push(struct channel *c, const struct item *it)
+{
+    if (!ring_push(&c->ring, it)) {
+        return false;
+    }
+    if (it->kind == ITEM_END) {
+        atomic_store(&c->ledger.end_sent, true);
+    } else if (it->kind == ITEM_CLOSE) {
+        atomic_store(&c->ledger.close_sent, true);
+    }
+    return true;
+}
+
 static void put(struct channel *c, struct item *it)
 {
     if (c->kind == CHANNEL_OUT) {
         it->frame = frame_new(c->id, c->sent_items++, it);
     }
-    if (c->spill_count > 0 || !ring_push(&c->ring, it)) {
+    if (c->spill_count > 0 || !push(c, it)) {
         spill(c, it);
         return;
     }
@@ -117,7 +130,7 @@ bool channel_drain(struct channel *c)
 {
     bool moved = false;
     for (int tries = 0; c->spill_count > 0 && tries < 2; tries++) {
-        while (c->spill_count > 0 && ring_push(&c->ring, &c->spill[c->spill_first])) {
+        while (c->spill_count > 0 && push(c, &c->spill[c->spill_first])) {
             c->spill_first++;
             c->spill_count--;
             moved = true;
@@ -155,9 +168,6 @@ void channel_mark(struct channel *c, enum item_kind kind, uint64_t epoch)
 {
     channel_flush(c);
     struct item it = {.kind = kind, .first = get(&c->ledger.sent), .epoch = epoch};
-    if (kind == ITEM_END) {
-        atomic_store_explicit(&c->ledger.end_sent, true, memory_order_relaxed);
-    }
     if (c->kind == CHANNEL_FUSED) {
         instance_take(c->to, c->to_input, &it);
         return;

@@ -36,7 +36,8 @@ struct ledger {
     _Atomic uint64_t compared;   /* comparisons made */
     _Atomic uint64_t mismatched; /* of these, counts that differed */
     _Atomic bool ended;          /* the end was received */
-    _Atomic bool end_sent;
+    _Atomic bool end_sent;       /* it is in the ring: nothing of the data is spilled */
+    _Atomic bool close_sent;
     _Atomic bool closed;         /* the close was received: nothing follows */
     uint64_t gap_low, gap_high;  /* latest gap: what tells a late tuple from a repeat */
 };

@@ -42,6 +42,33 @@ bool cut_due(const struct instance *i)
     return k != NULL && k->head && atomic_load(&k->go) && atomic_load(&i->cut_epoch) < k->epoch;
 }
 
+static struct cut *cut_made(const struct instance *i) /* not yet merged; NULL: none */
+{
+    struct cut *k = atomic_load(&i->cut);
+    return k != NULL && atomic_load(&i->cut_epoch) == k->epoch ? k : NULL;
+}
+
+bool cut_drain(struct instance *i)
+{
+    struct cut *k = cut_made(i);
+    bool empty = true;
+    for (uint32_t n = 0; k != NULL && n < k->close_count; n++) {
+        struct channel *c = k->closes[n];
+        empty = (!channel_has_spill(c) || channel_drain(c)) && empty;
+    }
+    return empty;
+}
+
+uint32_t cut_spills(const struct instance *i)
+{
+    struct cut *k = cut_made(i);
+    uint32_t spills = 0;
+    for (uint32_t n = 0; k != NULL && n < k->close_count; n++) {
+        spills += channel_has_spill(k->closes[n]) ? 1 : 0;
+    }
+    return spills;
+}
+
 /* How long each input had something and was not served because of this change. */
 static void measure(struct instance *i, struct cut *k, uint64_t start_us, uint64_t end_us)
 {
@@ -115,11 +142,12 @@ static void move_chain(struct instance *i, struct cut *k)
 {
     struct chain *from = i->chain;
     if (k->retire) {
-        chain_leave(from, i);
+        i->retiring = true; /* it leaves when its outputs have taken the close */
         return;
     }
     if (k->chain != NULL && k->chain != from) {
         chain_leave(from, i);
+        i->order = k->order;
         chain_arrive(k->chain, i);
     } else if (k->arrivals > 0) {
         atomic_fetch_add(&from->missing, (int)k->arrivals);
@@ -157,9 +185,7 @@ void cut_now(struct instance *i)
     i->chain->changed = true;
     struct chain *chain = i->chain;
     atomic_store(&i->cut_epoch, k->epoch);
-    if (k->retire) {
-        atomic_store(&i->state, INSTANCE_RETIRED);
-    } else {
+    if (!k->retire) {
         instance_check_ended(i);
     }
     log_event(LOG_DEBUG, "instance.cut", "pe=%s index=%u epoch=%" PRIu64, i->pe_name, i->index,

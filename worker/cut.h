@@ -34,6 +34,7 @@ struct cut {
     uint32_t port_count;
     struct oxb_pe *pe;           /* replacement, prepared; NULL: the code stays */
     struct chain *chain;         /* it runs in from now on */
+    uint32_t order;              /* its place in that chain */
     uint32_t arrivals;           /* members that come to `chain` from elsewhere: told by its head */
     /* measured at the cut */
     uint64_t cut_us;             /* monotonic */
@@ -47,6 +48,10 @@ void cut_free(struct cut *k); /* accepts NULL */
 void cut_install(struct instance *i, struct cut *k);
 /* cut_due - own thread: is this head to cut now? */
 bool cut_due(const struct instance *i);
+/* cut_drain - move on what spilled on the outputs closed at the cut; true: nothing is left.
+ * cut_spills - on how many of them something still waits. */
+bool cut_drain(struct instance *i);
+uint32_t cut_spills(const struct instance *i);
 /* cut_now - own thread, between two items. */
 void cut_now(struct instance *i);
 

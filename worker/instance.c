@@ -401,6 +401,7 @@ static bool drain_spills(struct chain *c)
         for (uint32_t p = 0; p < c->members[k]->port_count; p++) {
             empty = route_drain(&c->members[k]->ports[p]) && empty;
         }
+        empty = cut_drain(c->members[k]) && empty;
     }
     struct instance_stats *s = &c->members[0]->stats;
     uint64_t since = atomic_load_explicit(&s->blocked_since_ns, memory_order_relaxed);
@@ -433,7 +434,7 @@ static void flush_all(struct chain *c) /* the head first: its rows pass through 
 {
     for (uint32_t k = 0; k < c->member_count && !c->failed; k++) {
         struct instance *i = c->members[k];
-        if (!i->finished) {
+        if (!i->finished && !i->retiring) {
             instance_flush(i);
             survives(i, pe_flush_sink(i->pe));
         }
@@ -521,6 +522,7 @@ static enum task_after run_inputs(struct chain *c)
 {
     struct instance *head = c->members[0];
     uint32_t count = head->input_count;
+    c->next_input = c->next_input < count ? c->next_input : 0;
     uint32_t idle = 0; /* inputs in a row that had nothing */
     for (uint32_t taken = 0; taken < RUN_BATCHES_MAX;) {
         if (c->failed || c->changed) {
@@ -529,7 +531,7 @@ static enum task_after run_inputs(struct chain *c)
         if (c->spilled > 0 && !drain_spills(c)) {
             return AFTER_IDLE;
         }
-        if (take_one(c, c->next_input)) {
+        if (count > 0 && take_one(c, c->next_input)) {
             taken++;
             idle = 0;
         } else if (++idle >= count) {
@@ -540,6 +542,28 @@ static enum task_after run_inputs(struct chain *c)
     }
     linger(c);
     return AFTER_AGAIN;
+}
+
+static uint32_t spills_of(const struct instance *i)
+{
+    uint32_t n = cut_spills(i);
+    for (uint32_t p = 0; p < i->port_count; p++) {
+        n += route_spills(&i->ports[p]);
+    }
+    return n;
+}
+
+/* Old instances leave when the close of each of their outputs is on its way. */
+static void leave_retired(struct chain *c)
+{
+    for (uint32_t k = c->member_count; k-- > 0;) {
+        struct instance *i = c->members[k];
+        if (i->retiring && spills_of(i) == 0) {
+            chain_leave(c, i);
+            atomic_store(&i->state, INSTANCE_RETIRED);
+            c->on_change(c->arg, c);
+        }
+    }
 }
 
 /* Instances that came from other chains, in order: producers before consumers. */
@@ -561,9 +585,7 @@ static void take_arrivals(struct chain *c)
         mem_free(i->arms);
         i->arms = NULL;
         i->arm_count = 0;
-        for (uint32_t p = 0; p < i->port_count; p++) {
-            c->spilled += route_spills(&i->ports[p]);
-        }
+        c->spilled += spills_of(i);
         i = next;
     }
 }
@@ -580,9 +602,7 @@ void chain_leave(struct chain *from, struct instance *i)
     from->member_count--;
     from->changed = true;
     from->next_input = 0;
-    for (uint32_t p = 0; p < i->port_count; p++) {
-        from->spilled -= route_spills(&i->ports[p]);
-    }
+    from->spilled -= spills_of(i);
     i->arms = task_disarm(&from->task, i, &i->arm_count);
     task_notify(&from->task);
 }
@@ -617,6 +637,8 @@ static enum task_after chain_run(struct task *t)
         return AFTER_IDLE;
     }
     take_arrivals(c);
+    bool spilled = c->spilled > 0 && !drain_spills(c); /* also of old outputs: others wait for it */
+    leave_retired(c);
     if (atomic_load(&c->missing) > 0) {
         return AFTER_IDLE; /* the last to arrive notifies */
     }
@@ -631,7 +653,7 @@ static enum task_after chain_run(struct task *t)
         c->changed = false;
         return AFTER_AGAIN;
     }
-    if (c->failed || (c->spilled > 0 && !drain_spills(c))) {
+    if (c->failed || spilled) {
         return AFTER_IDLE;
     }
     struct instance *head = c->members[0];

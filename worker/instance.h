@@ -57,8 +57,10 @@ struct instance {
     _Atomic(struct cut *) cut;    /* prepared; NULL: none */
     _Atomic uint64_t cut_epoch;   /* of the last cut made */
     struct instance *next_arrival;
+    struct chain *future;         /* loop: the chain a new instance of a change goes to */
     struct task_arm *arms;        /* timers and watches while it moves between chains */
     size_t arm_count;
+    bool retiring;                /* its cut was its last act */
     uint32_t order;               /* producers before consumers, within one topology */
     /* life */
     _Atomic unsigned state;       /* enum instance_state */
@@ -84,6 +86,7 @@ struct chain {
     _Atomic bool go;              /* decided: may start */
     _Atomic bool drain;           /* the source is asked to end */
     _Atomic uint64_t inject;      /* epoch of a checkpoint marker to inject at a source; 0: none */
+    bool dead;                    /* loop: on_dead has come */
     void (*on_change)(void *arg, struct chain *c); /* a state changed; any executor thread */
     void (*on_dead)(void *arg, struct chain *c);
     void *arg;

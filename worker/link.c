@@ -378,7 +378,8 @@ static void out_connect(void *arg)
 
 bool link_out_drained(const struct channel *c)
 {
-    return ring_used(&c->ring) == 0 && c->unacked_count == 0;
+    bool last = atomic_load(&c->ledger.end_sent) || atomic_load(&c->ledger.close_sent);
+    return last && ring_used(&c->ring) == 0 && c->unacked_count == 0;
 }
 
 /* ---------------------------------------------------------------- from a peer */

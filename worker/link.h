@@ -36,6 +36,7 @@ void link_out_add(struct link_out *o, struct channel *c);
 void link_in_add(struct link_in *i, struct channel *c);
 /* link_remove - the channel's task is dead; nothing of it is sent or delivered any more. */
 void link_remove(struct channel *c);
+/* link_out_drained - the end or the close was sent, and the peer has everything. */
 bool link_out_drained(const struct channel *c);
 
 void link_out_notify(struct link_out *o); /* an item was put on a ring */

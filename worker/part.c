@@ -6,6 +6,7 @@
 #include "core/mem.h"
 #include "core/sha256.h"
 #include "core/strbuf.h"
+#include "worker/change.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -92,7 +93,7 @@ static void prepared_on_loop(void *arg)
         return;
     }
     if (!d->failed) {
-        d->failed = build_graph(d) != ERR_OK;
+        d->failed = (d->base != NULL ? change_prepare(d) : build_graph(d)) != ERR_OK;
     }
     d->state = d->failed ? DEPLOYMENT_FAILED : DEPLOYMENT_READY;
     d->env->on_prepared(d->env->arg, d);
@@ -182,6 +183,7 @@ void part_drop(struct part *d)
     if (d->preparing) {
         return; /* prepared_on_loop goes on from here */
     }
+    change_drop(d);
     for (uint32_t k = 0; k < d->chain_count; k++) {
         chain_halt(d->chains[k]);
     }
@@ -204,6 +206,7 @@ static bool in_a_chain(const struct part *d, const struct instance *i)
 
 void part_free(struct part *d)
 {
+    change_free_all(d);
     for (uint32_t k = 0; k < d->channel_count; k++) {
         link_remove(d->channels[k]);
         channel_free(d->channels[k]);
@@ -224,6 +227,7 @@ void part_free(struct part *d)
         pe_free(d->adopted[k].pe);
     }
     mem_free(d->adopted);
+    mem_free(d->chain_heads);
     mem_free(d->channels);
     mem_free(d->instances);
     mem_free(d->chains);

@@ -21,6 +21,7 @@
 
 struct part;
 struct change;
+struct grave;
 
 struct part_env { /* what a deployment needs of its worker; borrowed */
     struct loop *loop;
@@ -58,7 +59,6 @@ struct part {
     uint32_t instance_count;
     struct chain **chains;
     uint32_t chain_count;
-    uint32_t chains_dead;
     struct channel **channels;
     uint32_t channel_count;
     /* a change of a running part, prepared beside it: worker/change.h */
@@ -68,7 +68,9 @@ struct part {
         struct oxb_pe *pe;         /* owned until the cut is made of it */
     } *adopted;
     uint32_t adopted_count;
+    struct instance **chain_heads; /* [chain_count], of a staged part */
     struct change *change;    /* of base: the one under way, or NULL */
+    struct grave *graves;     /* of base: retired, not yet freed */
 };
 
 /* part_new - @prepare: copied.  Preparation starts with part_prepare. */
@@ -111,6 +113,10 @@ struct wiring {
 /* build_wiring - what `me` has of the channels listed (ordered by stream, from, to). */
 MUST_CHECK enum err build_wiring(struct part *d, const struct wired *list, size_t count,
                                  struct instance *me, uint32_t port_count, struct wiring *out);
+/* build_channels - loop thread: the new channels of the plan. */
+MUST_CHECK enum err build_channels(struct part *d);
+/* part_listen - news of the chain go to this part. */
+void part_listen(struct part *d, struct chain *c);
 /* build_graph - loop thread: channels, wiring, chains, links. */
 MUST_CHECK enum err build_graph(struct part *d);
 

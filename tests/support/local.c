@@ -31,6 +31,8 @@ struct local {
     const void *is_arg;
     bool held;
     bool dropped;
+    struct change_result result;
+    bool changed_over;
 };
 
 static void changed(struct local *l)
@@ -52,6 +54,8 @@ static void on_prepared(void *arg, struct part *d)
 
 static void on_change(void *arg, struct part *d)
 {
+    struct local *l = arg;
+    l->changed_over = change_update(d, &l->result) || l->changed_over;
     part_update(d);
     changed(arg);
 }
@@ -75,7 +79,9 @@ static void on_tick(void *arg) /* epochs and drained links are polled, states ar
     struct local *l = arg;
     for (struct part *d = l->parts; d != NULL; d = d->next) {
         if (!d->dropping) {
+            l->changed_over = change_update(d, &l->result) || l->changed_over;
             part_update(d);
+            change_sweep(d);
         }
     }
     changed(l);
@@ -153,12 +159,12 @@ struct pool *local_pool(struct local *l)
 
 /* ---------------------------------------------------------------- calls on the loop */
 
-enum verb { DEPLOY, GO, DRAIN, INJECT, DROP };
+enum verb { DEPLOY, GO, DRAIN, INJECT, DROP, CHANGE, CHANGE_GO, CHANGE_ABORT };
 struct call {
     struct local *local;
     enum verb verb;
     const struct msg *prepare;
-    struct part *deployment;
+    struct part *part, *staged;
     uint64_t epoch;
     bool done;
 };
@@ -178,24 +184,36 @@ static void call_on_loop(void *arg)
     struct local *l = c->local;
     switch (c->verb) {
     case DEPLOY:
-        c->deployment = part_new(&l->env, c->prepare);
-        c->deployment->next = l->parts;
-        l->parts = c->deployment;
-        part_prepare(c->deployment);
+        c->part = part_new(&l->env, c->prepare);
+        c->part->next = l->parts;
+        l->parts = c->part;
+        part_prepare(c->part);
         break;
     case GO:
-        part_go(c->deployment);
+        part_go(c->part);
         break;
     case DRAIN:
-        part_drain(c->deployment);
+        part_drain(c->part);
         break;
     case INJECT:
-        part_inject(c->deployment, c->epoch);
+        part_inject(c->part, c->epoch);
+        break;
+    case CHANGE:
+        c->staged = part_new(&l->env, c->prepare);
+        c->staged->base = c->part;
+        part_prepare(c->staged);
+        break;
+    case CHANGE_GO:
+        l->changed_over = false;
+        change_go(c->part);
+        break;
+    case CHANGE_ABORT:
+        change_abort(c->part);
         break;
     case DROP:
-        unlink_part(l, c->deployment);
+        unlink_part(l, c->part);
         l->dropped = false;
-        part_drop(c->deployment);
+        part_drop(c->part);
         break;
     }
     c->done = true;
@@ -237,7 +255,7 @@ static struct part *call(struct local *l, struct call c)
     c.local = l;
     loop_post(l->loop, call_on_loop, &c);
     wait_until(l, call_done, &c);
-    return c.deployment;
+    return c.staged != NULL ? c.staged : c.part;
 }
 
 static bool is_prepared(const void *arg)
@@ -258,17 +276,17 @@ struct part *local_deploy(struct local *l, const struct msg *prepare)
 
 void local_go(struct local *l, struct part *d)
 {
-    call(l, (struct call){.verb = GO, .deployment = d});
+    call(l, (struct call){.verb = GO, .part = d});
 }
 
 void local_drain(struct local *l, struct part *d)
 {
-    call(l, (struct call){.verb = DRAIN, .deployment = d});
+    call(l, (struct call){.verb = DRAIN, .part = d});
 }
 
 void local_inject(struct local *l, struct part *d, uint64_t epoch)
 {
-    call(l, (struct call){.verb = INJECT, .deployment = d, .epoch = epoch});
+    call(l, (struct call){.verb = INJECT, .part = d, .epoch = epoch});
 }
 
 struct state_wanted {
@@ -310,6 +328,53 @@ void local_wait_epoch(struct local *l, struct part *d, uint64_t epoch)
     wait_until(l, has_epoch, &w);
 }
 
+void local_change(struct local *l, struct part *d, const struct msg *prepare)
+{
+    struct part *staged = call(l, (struct call){.verb = CHANGE, .part = d, .prepare = prepare});
+    wait_until(l, is_prepared, staged);
+    if (staged->failed) {
+        fail_msg("%s: %s", staged->fail_where, staged->fail.what);
+    }
+}
+
+static bool is_changed(const void *arg)
+{
+    return ((const struct local *)arg)->changed_over;
+}
+
+void local_change_go(struct local *l, struct part *d, struct change_result *out)
+{
+    call(l, (struct call){.verb = CHANGE_GO, .part = d});
+    wait_until(l, is_changed, l);
+    *out = l->result;
+}
+
+void local_change_abort(struct local *l, struct part *d)
+{
+    call(l, (struct call){.verb = CHANGE_ABORT, .part = d});
+}
+
+static bool is_swept(const void *arg)
+{
+    const struct part *d = arg;
+    for (uint32_t k = 0; k < d->chain_count; k++) {
+        if (d->chains[k]->dead) {
+            return false;
+        }
+    }
+    return d->graves == NULL;
+}
+
+void local_wait_swept(struct local *l, struct part *d)
+{
+    wait_until(l, is_swept, d);
+}
+
+void local_wait_for(struct local *l, bool (*is)(const void *arg), const void *arg)
+{
+    wait_until(l, is, arg);
+}
+
 static bool is_dropped(const void *arg)
 {
     return ((const struct local *)arg)->dropped;
@@ -317,7 +382,7 @@ static bool is_dropped(const void *arg)
 
 void local_drop(struct local *l, struct part *d)
 {
-    call(l, (struct call){.verb = DROP, .deployment = d});
+    call(l, (struct call){.verb = DROP, .part = d});
     wait_until(l, is_dropped, l);
 }
 

@@ -6,7 +6,7 @@
 #ifndef OXB_TESTS_SUPPORT_LOCAL_H
 #define OXB_TESTS_SUPPORT_LOCAL_H
 
-#include "worker/part.h"
+#include "worker/change.h"
 
 struct local;
 struct local *local_new(const char *name, unsigned executors);
@@ -49,6 +49,13 @@ void local_inject(struct local *l, struct part *d, uint64_t epoch);
 void local_wait(struct local *l, struct part *d, enum deployment_state state);
 /* local_wait_epoch - until every instance has passed the marker. */
 void local_wait_epoch(struct local *l, struct part *d, uint64_t epoch);
+/* local_change - stage a change of `d` until READY; local_change_go - carry it out until done. */
+void local_change(struct local *l, struct part *d, const struct msg *prepare);
+void local_change_go(struct local *l, struct part *d, struct change_result *out);
+void local_change_abort(struct local *l, struct part *d);
+void local_wait_swept(struct local *l, struct part *d); /* until nothing retired is left */
+/* local_wait_for - until the test's own condition holds; looked at often. */
+void local_wait_for(struct local *l, bool (*is)(const void *arg), const void *arg);
 void local_drop(struct local *l, struct part *d); /* waits until it is freed */
 
 #endif

@@ -1,0 +1,677 @@
+/* worker/change.c - staging, going, merging and sweeping a change of a running part. */
+#include "worker/change.h"
+
+#include "core/clock.h"
+#include "core/log.h"
+#include "core/mem.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct change {
+    struct part *staged;
+    struct wired *wired;        /* keep_channels, then add_channels, in order */
+    size_t wired_count;
+    struct instance **members;  /* that have a cut */
+    uint32_t member_count;
+    struct channel **removed;
+    uint32_t removed_count;
+    bool going;
+    uint64_t go_us;
+};
+
+struct grave {                  /* things of one finished change, waiting for the grace period */
+    struct grave *next;
+    struct grace grace;
+    struct instance **instances;
+    uint32_t instance_count;
+    struct channel **channels;
+    uint32_t channel_count;
+    struct chain **chains;
+    uint32_t chain_count;
+    struct cut **cuts;
+    uint32_t cut_count;
+    struct part *shell;         /* the staged part, emptied: its plug-ins are base's now */
+};
+
+static const struct msg_PREPARE *plan_of(const struct part *staged)
+{
+    return &staged->plan.PREPARE;
+}
+
+/* ---------------------------------------------------------------- the channels of V' */
+
+static struct channel *find_channel(const struct part *d, uint64_t id)
+{
+    for (const struct part *p = d; p != NULL; p = p->base) {
+        for (uint32_t n = 0; n < p->channel_count; n++) {
+            if (p->channels[n]->id == id) {
+                return p->channels[n];
+            }
+        }
+    }
+    return NULL;
+}
+
+static int by_place(const void *a, const void *b)
+{
+    const struct rec_CHANNEL_SPEC *x = ((const struct wired *)a)->spec;
+    const struct rec_CHANNEL_SPEC *y = ((const struct wired *)b)->spec;
+    if (x->stream != y->stream) {
+        return x->stream < y->stream ? -1 : 1;
+    }
+    if (x->from_index != y->from_index) {
+        return x->from_index < y->from_index ? -1 : 1;
+    }
+    return x->to_index < y->to_index ? -1 : x->to_index > y->to_index;
+}
+
+static enum err list_channels(struct change *c)
+{
+    struct part *staged = c->staged;
+    const struct msg_PREPARE *plan = plan_of(staged);
+    size_t count = plan->keep_channels_count + plan->add_channels_count;
+    c->wired = mem_array(count, sizeof *c->wired);
+    for (size_t n = 0; n < count; n++) {
+        bool keep = n < plan->keep_channels_count;
+        const struct rec_CHANNEL_SPEC *spec =
+            keep ? &plan->keep_channels[n] : &plan->add_channels[n - plan->keep_channels_count];
+        struct channel *ch = find_channel(staged, spec->id);
+        if (ch == NULL) {
+            return plan_malformed(staged, "a channel that is not here");
+        }
+        c->wired[c->wired_count++] = (struct wired){ch, spec, ch->from, ch->to};
+    }
+    qsort(c->wired, c->wired_count, sizeof *c->wired, by_place);
+    c->removed = mem_array(plan->remove_channels_count, sizeof(struct channel *));
+    for (size_t n = 0; n < plan->remove_channels_count; n++) {
+        struct channel *ch = find_channel(staged->base, plan->remove_channels[n].id);
+        if (ch == NULL) {
+            return plan_malformed(staged, "an old channel that is not here");
+        }
+        c->removed[c->removed_count++] = ch;
+    }
+    return ERR_OK;
+}
+
+/* ---------------------------------------------------------------- chains of V' */
+
+static struct instance *caller_of(const struct change *c, const struct instance *i) /* fused */
+{
+    for (size_t n = 0; n < c->wired_count; n++) {
+        if (c->wired[n].to == i && c->wired[n].channel->kind == CHANNEL_FUSED) {
+            return c->wired[n].from;
+        }
+    }
+    return NULL;
+}
+
+static bool is_new(const struct change *c, const struct instance *i)
+{
+    for (uint32_t k = 0; k < c->staged->instance_count; k++) {
+        if (c->staged->instances[k] == i) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static struct instance *head_of(const struct change *c, struct instance *i, uint32_t *depth)
+{
+    *depth = 0;
+    for (struct instance *up = caller_of(c, i); up != NULL; up = caller_of(c, up)) {
+        i = up;
+        (*depth)++;
+    }
+    return i;
+}
+
+/* The chain that will run what `head` heads: the one it heads already, or a new one. */
+static struct chain *chain_for(struct change *c, struct instance *head, bool own_thread)
+{
+    struct part *s = c->staged;
+    struct chain *now = atomic_load(&head->chain);
+    if (!is_new(c, head) && now->members[0] == head) {
+        return now;
+    }
+    for (uint32_t k = 0; k < s->chain_count; k++) {
+        if (s->chain_heads[k] == head) {
+            return s->chains[k];
+        }
+    }
+    struct chain *made = chain_new(NULL, 0, own_thread ? NULL : executors_place(s->env->executors),
+                                   own_thread);
+    part_listen(s->base, made);
+    s->chains = mem_resize(s->chains, s->chain_count + 1, sizeof(struct chain *));
+    s->chain_heads = mem_resize(s->chain_heads, s->chain_count + 1, sizeof(struct instance *));
+    s->chain_heads[s->chain_count] = head;
+    s->chains[s->chain_count++] = made;
+    return made;
+}
+
+static struct cut *cut_of(const struct change *c, const struct instance *i)
+{
+    (void)c;
+    return atomic_load(&i->cut);
+}
+
+/* Instance `i` will run in `to`, where it is not yet: who is told to wait for it? */
+static void announce(struct change *c, struct instance *i, struct chain *to)
+{
+    struct instance *up = caller_of(c, i);
+    while (up != NULL && (is_new(c, up) || atomic_load(&up->chain) != to)) {
+        up = caller_of(c, up);
+    }
+    struct cut *teller = up != NULL ? cut_of(c, up) : NULL;
+    if (teller != NULL) {
+        teller->arrivals++; /* a running chain waits from the cut of the caller on */
+    } else {
+        atomic_fetch_add(&to->missing, 1); /* a new chain starts when all are there */
+    }
+}
+
+static void plan_chains(struct change *c)
+{
+    const struct msg_PREPARE *plan = plan_of(c->staged);
+    for (uint32_t k = 0; k < c->staged->instance_count; k++) {
+        struct instance *i = c->staged->instances[k];
+        struct instance *head = head_of(c, i, &i->order);
+        struct chain *to = chain_for(c, head, head == i && plan->add_instances[k].own_thread);
+        i->future = to;
+        announce(c, i, to);
+        if (!atomic_load(&to->go)) {
+            chain_arrive(to, i); /* its inputs may notify it from now on; it runs after GO */
+        }
+    }
+    for (uint32_t k = 0; k < c->member_count; k++) {
+        struct instance *i = c->members[k];
+        struct cut *cut = cut_of(c, i);
+        if (cut->retire) {
+            continue;
+        }
+        uint32_t depth;
+        cut->chain = chain_for(c, head_of(c, i, &depth), false);
+        if (cut->chain != atomic_load(&i->chain)) {
+            cut->order = depth;
+            announce(c, i, cut->chain);
+        }
+    }
+}
+
+/* ---------------------------------------------------------------- cuts */
+
+static bool holds(const struct msg_bin *ids, uint64_t id)
+{
+    for (size_t n = 0; n + sizeof id <= ids->bytes; n += sizeof id) {
+        uint64_t one;
+        memcpy(&one, ids->data + n, sizeof one);
+        if (one == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void add_channel(struct channel ***list, uint32_t *count, struct channel *c)
+{
+    *list = mem_resize(*list, *count + 1, sizeof(struct channel *));
+    (*list)[(*count)++] = c;
+}
+
+static void list_outputs(struct change *c, const struct rec_MEMBER_SPEC *spec,
+                         const struct instance *i, struct cut *k)
+{
+    for (size_t n = 0; n < c->wired_count; n++) {
+        struct wired *w = &c->wired[n];
+        if (w->from != i) {
+            continue;
+        }
+        bool old = find_channel(c->staged->base, w->channel->id) != NULL;
+        if (!old) {
+            add_channel(&k->opens, &k->open_count, w->channel);
+        } else if (holds(&spec->marks, w->channel->id)) {
+            add_channel(&k->marks, &k->mark_count, w->channel);
+        }
+    }
+    for (uint32_t n = 0; n < c->removed_count; n++) {
+        if (c->removed[n]->from == i) {
+            add_channel(&k->closes, &k->close_count, c->removed[n]);
+        }
+    }
+}
+
+static struct oxb_pe *take_adopted(struct part *staged, const struct instance *i)
+{
+    for (uint32_t k = 0; k < staged->adopted_count; k++) {
+        if (staged->adopted[k].instance == i) {
+            struct oxb_pe *pe = staged->adopted[k].pe;
+            staged->adopted[k].pe = NULL;
+            return pe;
+        }
+    }
+    return NULL;
+}
+
+static uint32_t ports_of(const struct part *staged, const struct instance *i)
+{
+    const struct msg_PREPARE *plan = plan_of(staged);
+    for (size_t k = 0; k < plan->adopt_instances_count; k++) {
+        if (plan->adopt_instances[k].id == i->id) {
+            return (uint32_t)plan->adopt_instances[k].outputs_count;
+        }
+    }
+    return i->port_count;
+}
+
+static enum err make_cut(struct change *c, const struct rec_MEMBER_SPEC *spec)
+{
+    struct part *staged = c->staged;
+    struct instance *i = part_instance(staged->base, spec->id);
+    if (i == NULL || atomic_load(&i->cut) != NULL) {
+        return plan_malformed(staged, "a member that is not here, or twice");
+    }
+    struct wiring w;
+    uint32_t ports = ports_of(staged, i);
+    enum err e = build_wiring(staged, c->wired, c->wired_count, i, ports, &w);
+    struct cut *k = mem_alloc(sizeof *k);
+    *k = (struct cut){.epoch = staged->epoch,
+                      .head = spec->head,
+                      .retire = spec->role == PLAN_OLD,
+                      .inputs = w.inputs,
+                      .input_count = w.input_count,
+                      .ports = w.ports,
+                      .port_count = w.port_count};
+    k->awaited = mem_array(i->input_count, sizeof *k->awaited);
+    for (uint32_t n = 0; n < i->input_count; n++) {
+        k->awaited[n] = holds(&spec->awaited, i->inputs[n].channel->id);
+    }
+    list_outputs(c, spec, i, k);
+    k->pe = spec->role == PLAN_ADOPTED ? take_adopted(staged, i) : NULL;
+    c->members[c->member_count++] = i;
+    atomic_store(&i->cut, k);
+    return e;
+}
+
+static void wire_new_ones(struct change *c, enum err *e)
+{
+    for (uint32_t k = 0; k < c->staged->instance_count && *e == ERR_OK; k++) {
+        struct instance *i = c->staged->instances[k];
+        uint32_t ports = (uint32_t)plan_of(c->staged)->add_instances[k].outputs_count;
+        struct wiring w;
+        *e = build_wiring(c->staged, c->wired, c->wired_count, i, ports, &w);
+        for (uint32_t n = 0; n < w.input_count; n++) {
+            w.inputs[n].channel->to_input = n;
+        }
+        instance_wire(i, w.inputs, w.input_count, w.ports, w.port_count);
+    }
+}
+
+enum err change_prepare(struct part *staged)
+{
+    struct part *base = staged->base;
+    const struct msg_PREPARE *plan = plan_of(staged);
+    assert(base->change == NULL); /* Z3 */
+    struct change *c = mem_alloc(sizeof *c);
+    c->staged = staged;
+    c->members = mem_array(plan->members_count, sizeof(struct instance *));
+    base->change = c;
+    enum err e = build_channels(staged);
+    if (e == ERR_OK) {
+        e = list_channels(c);
+    }
+    if (e == ERR_OK) {
+        wire_new_ones(c, &e);
+    }
+    for (size_t k = 0; k < plan->members_count && e == ERR_OK; k++) {
+        if (plan->members[k].role != PLAN_NEW) {
+            e = make_cut(c, &plan->members[k]);
+        }
+    }
+    if (e == ERR_OK) {
+        plan_chains(c);
+    }
+    return e;
+}
+
+/* ---------------------------------------------------------------- going */
+
+bool change_is_going(const struct part *base)
+{
+    return base->change != NULL && base->change->going;
+}
+
+void change_go(struct part *base)
+{
+    struct change *c = base->change;
+    c->going = true;
+    c->go_us = clock_now_us();
+    for (uint32_t k = 0; k < c->staged->instance_count; k++) {
+        struct instance *i = c->staged->instances[k];
+        if (atomic_load(&i->chain) == NULL) {
+            chain_arrive(i->future, i);
+        }
+    }
+    for (uint32_t k = 0; k < c->staged->chain_count; k++) {
+        chain_go(c->staged->chains[k]);
+    }
+    for (uint32_t k = 0; k < c->member_count; k++) {
+        struct cut *cut = atomic_load(&c->members[k]->cut);
+        if (cut->head) {
+            atomic_store(&cut->go, true);
+            task_notify(instance_task(c->members[k]));
+        }
+    }
+}
+
+static bool all_cut(const struct change *c)
+{
+    for (uint32_t k = 0; k < c->member_count; k++) {
+        struct instance *i = c->members[k];
+        const struct cut *cut = atomic_load(&i->cut);
+        if (atomic_load(&i->cut_epoch) != c->staged->epoch ||
+            (cut->retire && atomic_load(&i->state) != INSTANCE_RETIRED)) {
+            return false;
+        }
+    }
+    for (uint32_t n = 0; n < c->removed_count; n++) {
+        struct channel *ch = c->removed[n];
+        bool received = ch->to == NULL || atomic_load(&ch->ledger.closed);
+        if (!received || (ch->kind == CHANNEL_OUT && !link_out_drained(ch))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static uint64_t get(_Atomic uint64_t *v)
+{
+    return atomic_load_explicit(v, memory_order_relaxed);
+}
+
+static void collect_result(const struct change *c, struct change_result *out)
+{
+    *out = (struct change_result){.op = c->staged->op};
+    uint64_t last = c->go_us;
+    for (uint32_t k = 0; k < c->member_count; k++) {
+        const struct cut *cut = atomic_load(&c->members[k]->cut);
+        last = cut->cut_us > last ? cut->cut_us : last;
+        out->pauses_us = mem_resize(out->pauses_us, out->pause_count + cut->pause_count,
+                                    sizeof *out->pauses_us);
+        memcpy(out->pauses_us + out->pause_count, cut->pauses_us,
+               cut->pause_count * sizeof *out->pauses_us);
+        out->pause_count += cut->pause_count;
+    }
+    out->switch_us = last - c->go_us;
+    for (uint32_t n = 0; n < c->removed_count; n++) {
+        struct ledger *l = &c->removed[n]->ledger;
+        if (c->removed[n]->to == NULL) {
+            continue; /* the receiver compares */
+        }
+        out->compared += get(&l->compared) > 0 ? 1 : 0;
+        out->uncompared += get(&l->compared) > 0 ? 0 : 1;
+        out->lost += get(&l->gaps) + get(&l->mismatched);
+        out->duplicated += get(&l->repeats);
+        out->reordered += get(&l->reordered);
+    }
+}
+
+/* ---------------------------------------------------------------- merging */
+
+static bool listed(struct channel *const *list, uint32_t count, const struct channel *c)
+{
+    for (uint32_t n = 0; n < count; n++) {
+        if (list[n] == c) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void merge_instances(struct part *base, struct part *staged, struct grave *g)
+{
+    uint32_t kept = 0;
+    g->instances = mem_array(base->instance_count, sizeof(struct instance *));
+    for (uint32_t k = 0; k < base->instance_count; k++) {
+        struct instance *i = base->instances[k];
+        if (atomic_load(&i->state) == INSTANCE_RETIRED) {
+            g->instances[g->instance_count++] = i;
+        } else {
+            base->instances[kept++] = i;
+        }
+    }
+    base->instances = mem_resize(base->instances, kept + staged->instance_count,
+                                 sizeof(struct instance *));
+    memcpy(base->instances + kept, staged->instances,
+           staged->instance_count * sizeof(struct instance *));
+    base->instance_count = kept + staged->instance_count;
+    staged->instance_count = 0;
+}
+
+static void merge_channels(struct part *base, struct change *c, struct grave *g)
+{
+    struct part *staged = c->staged;
+    uint32_t kept = 0;
+    for (uint32_t n = 0; n < base->channel_count; n++) {
+        struct channel *ch = base->channels[n];
+        if (!listed(c->removed, c->removed_count, ch)) {
+            base->channels[kept++] = ch;
+        } else {
+            link_remove(ch);
+        }
+    }
+    g->channels = c->removed;
+    g->channel_count = c->removed_count;
+    c->removed = NULL;
+    base->channels = mem_resize(base->channels, kept + staged->channel_count,
+                                sizeof(struct channel *));
+    memcpy(base->channels + kept, staged->channels,
+           staged->channel_count * sizeof(struct channel *));
+    base->channel_count = kept + staged->channel_count;
+    staged->channel_count = 0;
+}
+
+static void merge_chains(struct part *base, struct part *staged)
+{
+    base->chains = mem_resize(base->chains, base->chain_count + staged->chain_count,
+                              sizeof(struct chain *));
+    memcpy(base->chains + base->chain_count, staged->chains,
+           staged->chain_count * sizeof(struct chain *));
+    base->chain_count += staged->chain_count;
+    staged->chain_count = 0;
+}
+
+static void merge(struct part *base)
+{
+    struct change *c = base->change;
+    struct part *staged = c->staged;
+    struct grave *g = mem_alloc(sizeof *g);
+    g->cuts = mem_array(c->member_count, sizeof(struct cut *));
+    for (uint32_t k = 0; k < c->member_count; k++) {
+        g->cuts[g->cut_count++] = atomic_exchange(&c->members[k]->cut, NULL);
+    }
+    merge_instances(base, staged, g);
+    merge_channels(base, c, g);
+    merge_chains(base, staged);
+    base->plugins = mem_resize(base->plugins, base->plugin_count + staged->plugin_count,
+                               sizeof(struct plugin *));
+    memcpy(base->plugins + base->plugin_count, staged->plugins,
+           staged->plugin_count * sizeof(struct plugin *));
+    base->plugin_count += staged->plugin_count;
+    staged->plugin_count = 0;
+    base->version = staged->version;
+    base->op = staged->op;
+    base->epoch = staged->epoch;
+    grace_begin(&g->grace, base->env->executors, NULL, 0);
+    g->shell = staged;
+    g->next = base->graves;
+    base->graves = g;
+    mem_free(c->wired);
+    mem_free(c->members);
+    mem_free(c);
+    base->change = NULL;
+}
+
+bool change_update(struct part *base, struct change_result *out)
+{
+    struct change *c = base->change;
+    if (c == NULL || !c->going || !all_cut(c)) {
+        return false;
+    }
+    collect_result(c, out);
+    merge(base);
+    return true;
+}
+
+/* ---------------------------------------------------------------- freeing */
+
+static void grave_free(struct grave *g)
+{
+    for (uint32_t k = 0; k < g->cut_count; k++) {
+        cut_free(g->cuts[k]);
+    }
+    for (uint32_t k = 0; k < g->instance_count; k++) {
+        mem_free(g->instances[k]->end_to_end_us);
+        instance_free(g->instances[k]);
+    }
+    for (uint32_t k = 0; k < g->channel_count; k++) {
+        channel_free(g->channels[k]);
+    }
+    for (uint32_t k = 0; k < g->chain_count; k++) {
+        chain_free(g->chains[k]);
+    }
+    part_free(g->shell);
+    mem_free(g->chains);
+    mem_free(g->cuts);
+    mem_free(g->instances);
+    mem_free(g->channels);
+    mem_free(g);
+}
+
+/* Chains that died because all of their members retired or left. */
+static void sweep_chains(struct part *base)
+{
+    uint32_t kept = 0;
+    for (uint32_t k = 0; k < base->chain_count; k++) {
+        struct chain *c = base->chains[k];
+        if (c->dead && c->member_count == 0 && !base->dropping && base->graves == NULL) {
+            chain_free(c);
+        } else {
+            base->chains[kept++] = c;
+        }
+    }
+    base->chain_count = kept;
+}
+
+static bool chains_dead(const struct grave *g)
+{
+    for (uint32_t k = 0; k < g->chain_count; k++) {
+        if (!g->chains[k]->dead) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool change_sweep(struct part *base)
+{
+    struct grave **at = &base->graves;
+    while (*at != NULL) {
+        struct grave *g = *at;
+        if (chains_dead(g) && grace_over(&g->grace)) {
+            *at = g->next;
+            grave_free(g);
+        } else {
+            at = &g->next;
+        }
+    }
+    sweep_chains(base);
+    return base->graves != NULL;
+}
+
+static void change_discard(struct part *base)
+{
+    struct change *c = base->change;
+    for (uint32_t k = 0; k < c->member_count; k++) {
+        cut_free(atomic_exchange(&c->members[k]->cut, NULL));
+    }
+    mem_free(c->wired);
+    mem_free(c->members);
+    mem_free(c->removed);
+    mem_free(c);
+    base->change = NULL;
+}
+
+/* Hand all that was staged to the base, so that one list of everything is dropped. */
+static void absorb(struct part *base)
+{
+    struct part *staged = base->change->staged;
+    uint32_t count = base->instance_count + staged->instance_count;
+    base->instances = mem_resize(base->instances, count, sizeof(struct instance *));
+    memcpy(base->instances + base->instance_count, staged->instances,
+           staged->instance_count * sizeof(struct instance *));
+    base->instance_count = count;
+    staged->instance_count = 0;
+    count = base->channel_count + staged->channel_count;
+    base->channels = mem_resize(base->channels, count, sizeof(struct channel *));
+    memcpy(base->channels + base->channel_count, staged->channels,
+           staged->channel_count * sizeof(struct channel *));
+    base->channel_count = count;
+    staged->channel_count = 0;
+    merge_chains(base, staged);
+}
+
+void change_drop(struct part *base)
+{
+    if (base->change != NULL) {
+        struct grave *g = mem_alloc(sizeof *g);
+        absorb(base);
+        g->shell = base->change->staged;
+        base->change->member_count = 0; /* cuts go with their instances */
+        change_discard(base);
+        g->next = base->graves;
+        base->graves = g;
+    }
+    for (struct grave *g = base->graves; g != NULL; g = g->next) {
+        base->chains = mem_resize(base->chains, base->chain_count + g->chain_count,
+                                  sizeof(struct chain *));
+        memcpy(base->chains + base->chain_count, g->chains, g->chain_count * sizeof(struct chain *));
+        base->chain_count += g->chain_count;
+        g->chain_count = 0;
+    }
+}
+
+void change_free_all(struct part *base)
+{
+    while (base->graves != NULL) {
+        struct grave *g = base->graves;
+        base->graves = g->next;
+        grave_free(g);
+    }
+}
+
+void change_abort(struct part *base)
+{
+    struct change *c = base->change;
+    struct part *staged = c->staged;
+    assert(!c->going); /* Z2 */
+    struct grave *g = mem_alloc(sizeof *g);
+    g->cuts = mem_array(c->member_count, sizeof(struct cut *));
+    for (uint32_t k = 0; k < c->member_count; k++) {
+        g->cuts[g->cut_count++] = atomic_exchange(&c->members[k]->cut, NULL);
+    }
+    c->member_count = 0;
+    change_discard(base);
+    g->chains = staged->chains;
+    g->chain_count = staged->chain_count;
+    staged->chains = NULL;
+    staged->chain_count = 0;
+    for (uint32_t k = 0; k < g->chain_count; k++) {
+        chain_halt(g->chains[k]);
+    }
+    g->shell = staged;
+    grace_begin(&g->grace, base->env->executors, NULL, 0);
+    g->next = base->graves;
+    base->graves = g;
+}

@@ -1,0 +1,38 @@
+/* worker/change.h - a plan carried out on a running part: instances and channels come and go.
+ *
+ * Owns:       struct change: the staged part, the cuts, what is retired and not yet freed.
+ * Threads:    the loop's.
+ * Life:       change_prepare (staged part is READY, cuts installed) -> change_go -> change_update
+ *             until it is done (every member here has cut, every old channel is closed and compared)
+ *             -> the staged part is merged -> what was retired is freed after a grace period.
+ *             Before GO: change_abort.
+ * Invariants: Z1 nothing that runs notices a change before GO.  Z2 after GO there is no way back.
+ *             Z3 one change per part at a time.
+ *             Z4 what was retired is freed only when no executor can still hold a pointer to it. */
+#ifndef OXB_WORKER_CHANGE_H
+#define OXB_WORKER_CHANGE_H
+
+#include "worker/cut.h"
+#include "worker/part.h"
+
+/* change_prepare - loop: `staged` (staged->base set, its instances built) becomes the change of its
+ * base: channels, wiring, chains, cuts.  ERR_*: staged->fail says why; drop `staged`. */
+MUST_CHECK enum err change_prepare(struct part *staged);
+void change_go(struct part *base);
+void change_abort(struct part *base); /* not after change_go; the staged part is dropped too */
+/* change_update - after news from executors or links.  Return: true once, when it is done:
+ * `out` is filled (pauses: caller frees), and the part is of the new version. */
+struct change_result {
+    uint64_t op, compared, uncompared, lost, duplicated, reordered, switch_us;
+    uint32_t *pauses_us;
+    size_t pause_count;
+};
+bool change_update(struct part *base, struct change_result *out);
+bool change_is_going(const struct part *base);
+/* change_sweep - free what has been retired long enough.  Return: is anything left? */
+bool change_sweep(struct part *base);
+/* change_drop - the part is about to be halted: what is staged or retired goes with it. */
+void change_drop(struct part *base);
+void change_free_all(struct part *base); /* the part is being freed: every chain is dead */
+
+#endif
