@@ -33,7 +33,7 @@ LIBS = $(PKG_LIBS) -ldl -lm
 
 DEPS := gcc make git pkg-config libevent-dev libmsgpack-dev libyaml-dev libcmocka-dev \
         libjansson-dev libsqlite3-dev libzstd-dev libxxhash-dev libssl-dev libprotobuf-c-dev \
-        protobuf-c-compiler ocl-icd-opencl-dev pocl-opencl-icd libcurl4-openssl-dev
+        protobuf-c-compiler ocl-icd-opencl-dev pocl-opencl-icd libcurl4-openssl-dev curl
 
 src = $(patsubst %.c,$(B)/%.o,$(wildcard $(1)))
 CORE := $(call src,core/*.c)

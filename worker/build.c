@@ -443,13 +443,8 @@ static void dead_on_loop(void *arg)
     struct chain *c = arg;
     struct part *d = c->arg;
     c->dead = true;
-    for (uint32_t k = 0; d->dropping && k < d->chain_count; k++) {
-        if (!d->chains[k]->dead) {
-            return;
-        }
-    }
     if (d->dropping) {
-        d->env->on_dropped(d->env->arg, d);
+        part_check_dropped(d);
     } else {
         d->env->on_change(d->env->arg, d); /* a chain whose members have all retired */
     }

@@ -2,6 +2,7 @@
 #include "worker/worker.h"
 
 #include "core/file.h"
+#include "core/limits.h"
 #include "core/log.h"
 #include "core/mem.h"
 #include "worker/agent.h"
@@ -51,7 +52,10 @@ static enum err name_and_dir(struct worker *w, const struct oxb_worker_options *
         }
         w->name = mem_printf("%s-%ld", host[0] >= 'a' ? host : "worker", (long)getpid());
     }
-    w->data_dir = o->data != NULL ? mem_dup(o->data) : mem_printf("./oxbow-data/%s", w->name);
+    char *dir = o->data != NULL ? mem_dup(o->data) : mem_printf("oxbow-data/%s", w->name);
+    char cwd[PATH_BYTES_MAX];
+    w->data_dir = file_join(getcwd(cwd, sizeof cwd) != NULL ? cwd : ".", dir);
+    mem_free(dir);
     return file_make_dirs(w->data_dir, f);
 }
 

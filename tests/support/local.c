@@ -199,8 +199,7 @@ static void call_on_loop(void *arg)
         part_inject(c->part, c->epoch);
         break;
     case CHANGE:
-        c->staged = part_new(&l->env, c->prepare);
-        c->staged->base = c->part;
+        c->staged = part_stage(c->part, c->prepare);
         part_prepare(c->staged);
         break;
     case CHANGE_GO:
