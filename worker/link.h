@@ -39,8 +39,9 @@ void link_remove(struct channel *c);
 /* link_out_drained - the end or the close was sent, and the peer has everything. */
 bool link_out_drained(const struct channel *c);
 
-void link_out_notify(struct link_out *o); /* an item was put on a ring */
-void link_in_notify(struct link_in *i);   /* room was made in a ring */
+void link_out_notify(struct channel *c); /* an item was put on its ring */
+void link_in_notify(struct channel *c);  /* room was made in its ring */
+unsigned links_count(const struct links *ls); /* ends of links held at present */
 void links_send_go(struct links *ls, const struct msg_LINK_GO *go); /* to every peer linked */
 
 #endif

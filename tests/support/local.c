@@ -327,6 +327,23 @@ void local_wait_epoch(struct local *l, struct part *d, uint64_t epoch)
     wait_until(l, has_epoch, &w);
 }
 
+struct links_wanted {
+    const struct links *links;
+    unsigned count;
+};
+
+static bool has_links(const void *arg)
+{
+    const struct links_wanted *w = arg;
+    return links_count(w->links) == w->count;
+}
+
+void local_wait_links(struct local *l, unsigned count)
+{
+    struct links_wanted w = {l->links, count};
+    wait_until(l, has_links, &w);
+}
+
 void local_change(struct local *l, struct part *d, const struct msg *prepare)
 {
     struct part *staged = call(l, (struct call){.verb = CHANGE, .part = d, .prepare = prepare});
