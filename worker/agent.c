@@ -187,6 +187,7 @@ static void send_report(struct agent *a, struct part *d)
 static void report_all(void *arg)
 {
     struct agent *a = arg;
+    agent_links_open(a); /* or not: deadlines */
     for (struct part *d = a->parts; d != NULL; d = d->next) {
         if (!d->dropping) {
             follow_change(a, d);
@@ -354,9 +355,23 @@ static void on_prepare(struct agent *a, const struct msg *m)
     send_ready(a, plan, NULL, &why);
 }
 
+/* READY also says that every peer can be reached: what is not found now would hang after GO. */
 static void on_prepared(void *arg, struct part *d)
 {
     struct agent *a = arg;
+    const char *peer = d->failed ? NULL : part_unlinked(d);
+    uint64_t now = clock_now_us();
+    if (peer != NULL && (d->links_until_us == 0 || now < d->links_until_us)) {
+        d->links_until_us = d->links_until_us != 0 ? d->links_until_us
+                                                   : now + (uint64_t)HANDSHAKE_MS * 1000;
+        return;
+    }
+    if (peer != NULL) {
+        d->failed = true;
+        (void)fail_set(&d->fail, ERR_TIMEOUT, "check that worker's --listen and the network",
+                       "worker %s cannot be reached from worker %s", peer, a->name);
+    }
+    d->links_until_us = 0;
     log_event(d->failed ? LOG_WARN : LOG_INFO, "part.prepared",
               "topology=%s op=%" PRIu64 " ok=%d what=\"%s\"", d->name, d->op, !d->failed,
               d->fail.what);
@@ -486,6 +501,16 @@ static void on_stop(struct agent *a, const struct msg_STOP *m)
         part_drop(d);
     } else {
         part_drain(d);
+    }
+}
+
+void agent_links_open(struct agent *a)
+{
+    for (struct part *p = a->parts; p != NULL; p = p->next) {
+        struct part *d = p->change != NULL ? change_staged(p) : p;
+        if (d->links_until_us != 0 && !d->dropping) {
+            on_prepared(a, d);
+        }
     }
 }
 

@@ -194,6 +194,17 @@ void part_check_dropped(struct part *d)
     }
 }
 
+const char *part_unlinked(const struct part *d)
+{
+    for (uint32_t k = 0; k < d->channel_count; k++) {
+        const struct channel *c = d->channels[k];
+        if (c->kind == CHANNEL_OUT && c->out != NULL && !link_out_is_open(c->out)) {
+            return link_out_name(c->out);
+        }
+    }
+    return NULL;
+}
+
 void part_unstage(struct part *base)
 {
     struct part *d = base->pending;

@@ -56,6 +56,7 @@ struct part {
     bool failed;              /* preparation failed: `fail`, `fail_where` */
     struct fail fail;
     char fail_where[NAME_BYTES_MAX + 1];
+    uint64_t links_until_us;  /* prepared, but a link is not up: give up then; 0: not waiting */
     bool dropping, preparing; /* a helper thread is at work */
     pthread_t helper;
     _Atomic bool change_posted;
@@ -108,6 +109,8 @@ MUST_CHECK enum err build_instances(struct part *d);
 struct part *part_stage(struct part *base, const struct msg *prepare);
 /* part_unstage - give up what is pending; it is freed when its helper is done with it. */
 void part_unstage(struct part *base);
+/* part_unlinked - a peer that channels lead to and whose link is not up; NULL: none. */
+const char *part_unlinked(const struct part *d);
 /* part_check_dropped - calls on_dropped once nothing of a dropping part runs any more. */
 void part_check_dropped(struct part *d);
 /* part_instance - by id, here or in the part this one changes; NULL.

@@ -32,6 +32,12 @@ static void links_go(void *arg, const struct msg_LINK_GO *m)
     agent_go_from_peer(w->agent, m);
 }
 
+static void links_open(void *arg)
+{
+    struct worker *w = arg;
+    agent_links_open(w->agent);
+}
+
 static void links_drained(void *arg)
 {
     struct worker *w = arg;
@@ -62,7 +68,8 @@ static enum err name_and_dir(struct worker *w, const struct oxb_worker_options *
 struct worker *worker_new(const struct oxb_worker_options *o, const struct worker_callbacks *cb,
                           struct fail *f)
 {
-    static const struct links_ops ops = {.on_go = links_go, .on_drained = links_drained};
+    static const struct links_ops ops = {
+        .on_go = links_go, .on_open = links_open, .on_drained = links_drained};
     struct worker *w = mem_alloc(sizeof *w);
     struct agent_options ao = {.slots = o->slots != 0 ? o->slots : SLOTS_DEFAULT,
                                .labels = o->labels,
