@@ -57,6 +57,7 @@ const struct pe_desc *catalog_find(const struct catalog *c, const char *use,
                                    const char **digest /* may be NULL */);
 /* catalog_nearest - a known name close to `use`, for hints; NULL. */
 const char *catalog_nearest(const struct catalog *c, const char *use);
-void catalog_each(const struct catalog *c, void (*fn)(void *arg, const struct pe_desc *d), void *arg);
+void catalog_each(const struct catalog *c, void (*fn)(void *arg, const struct pe_desc *d),
+                  void *arg);
 
 #endif
