@@ -297,7 +297,7 @@ static bool owners_fit(const struct out_stream *s)
     return true;
 }
 
-/* The list comes ordered by stream, from, to: appending keeps the order of the consumer's indices. */
+/* The list comes ordered by stream, from, to: appending keeps the consumers' order. */
 enum err build_wiring(struct part *d, const struct wired *list, size_t count, struct instance *me,
                       uint32_t port_count, struct wiring *out)
 {
@@ -323,8 +323,9 @@ enum err build_wiring(struct part *d, const struct wired *list, size_t count, st
     }
     for (uint32_t p = 0; p < port_count && e == ERR_OK; p++) {
         for (uint32_t s = 0; s < out->ports[p].stream_count; s++) {
-            e = owners_fit(&out->ports[p].streams[s]) ? e
-                                                      : plan_malformed(d, "a key group without owner");
+            if (e == ERR_OK && !owners_fit(&out->ports[p].streams[s])) {
+                e = plan_malformed(d, "a key group without owner");
+            }
         }
     }
     mem_free(ids);

@@ -646,7 +646,8 @@ void change_drop(struct part *base)
     for (struct grave *g = base->graves; g != NULL; g = g->next) {
         base->chains = mem_resize(base->chains, base->chain_count + g->chain_count,
                                   sizeof(struct chain *));
-        memcpy(base->chains + base->chain_count, g->chains, g->chain_count * sizeof(struct chain *));
+        memcpy(base->chains + base->chain_count, g->chains,
+               g->chain_count * sizeof(struct chain *));
         base->chain_count += g->chain_count;
         g->chain_count = 0;
     }

@@ -3,7 +3,7 @@
  * Owns:       struct change: the staged part, the cuts, what is retired and not yet freed.
  * Threads:    the loop's.
  * Life:       change_prepare (staged part is READY, cuts installed) -> change_go -> change_update
- *             until it is done (every member here has cut, every old channel is closed and compared)
+ *             until it is done (every member here has cut, every old channel closed and compared)
  *             -> the staged part is merged -> what was retired is freed after a grace period.
  *             Before GO: change_abort.
  * Invariants: Z1 nothing that runs notices a change before GO.  Z2 after GO there is no way back.
