@@ -1,4 +1,4 @@
-/* bench/floor_tcp.c - bytes over a loopback TCP connection by hand: 256 KiB writes, nothing looked at. */
+/* bench/floor_tcp.c - raw bytes over loopback TCP, one thread writing, one reading. */
 #include "bench/bench.h"
 #include "core/clock.h"
 
