@@ -20,7 +20,7 @@ struct result {
 /* ---- floors, by hand: bench/floor_*.c */
 struct result floor_chain(uint64_t rows);       /* M tuples/s of the source */
 struct result floor_hop(uint64_t rows);         /* M tuples/s over a ring between two threads */
-struct result floor_tcp(uint64_t bytes);        /* GB/s over loopback, 64 KiB writes */
+struct result floor_tcp(uint64_t bytes);        /* GB/s over loopback, 256 KiB writes */
 struct result floor_wake(uint64_t round_trips); /* us: half an eventfd round trip, p50 and p99 */
 struct result floor_memcpy(uint64_t bytes);     /* GB/s, 64 KiB blocks */
 struct result floor_words(const char *path);    /* MB/s of text */

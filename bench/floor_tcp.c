@@ -1,4 +1,4 @@
-/* bench/floor_tcp.c - bytes over a loopback TCP connection by hand: 64 KiB writes, nothing read. */
+/* bench/floor_tcp.c - raw bytes over loopback TCP, one thread writing, one reading. */
 #include "bench/bench.h"
 #include "core/clock.h"
 
@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define BLOCK_BYTES (64u << 10)
+#define BLOCK_BYTES (256u << 10)
 
 struct sender {
     int fd;

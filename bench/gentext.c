@@ -105,6 +105,8 @@ int main(int argc, char **argv)
         return 2;
     }
     if (vocabulary_init(&v, (uint32_t)words) != 0) {
+        free(v.word);
+        free(v.upto);
         fputs("error: out of memory\n", stderr);
         return 1;
     }

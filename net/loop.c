@@ -160,9 +160,8 @@ void loop_post(struct loop *l, void (*fn)(void *arg), void *arg)
     pthread_mutex_lock(&l->lock);
     l->tasks = mem_grow(l->tasks, l->count, &l->capacity, sizeof *l->tasks);
     l->tasks[l->count++] = (struct task){.fn = fn, .arg = arg};
-    bool first = l->count == 1;
-    if (first && write(l->wake_fd, &one, sizeof one) < 0) {
-        first = false; /* the counter is full: the loop is awake anyway */
+    if (l->count == 1 && write(l->wake_fd, &one, sizeof one) < 0) {
+        /* the counter is full: the loop is awake anyway */
     }
     pthread_mutex_unlock(&l->lock);
 }

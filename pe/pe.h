@@ -1,8 +1,8 @@
 /* oxbow/pe.h - the SDK: how a processing element (PE) is written and how a program joins a cluster.
  *
  * A PE is a table of functions and declarations, `struct oxb_pe_type`.  The engine calls it once
- * per batch: a batch holds up to 1024 tuples by column, with an optional selection of the rows that are
- * alive.  A PE hands the batch on (oxb_forward), narrows its selection (oxb_keep), gives it new
+ * per batch: a batch holds up to 1024 tuples by column, with an optional selection of the rows that
+ * are alive.  A PE hands the batch on (oxb_forward), narrows its selection (oxb_keep), gives it new
  * columns (oxb_derive, oxb_new_*), or writes rows of its own (oxb_writer).  The engine routes,
  * numbers and flushes.
  *
@@ -510,7 +510,7 @@ struct oxb_worker;
 /* oxb_worker_start - run a worker on threads of its own.  NULL: failed, text in err[err_bytes]. */
 struct oxb_worker *oxb_worker_start(const struct oxb_worker_options *o, char *err,
                                     size_t err_bytes);
-/* oxb_worker_wait - until topologies have run here and the master has seen all of them to their end.
+/* oxb_worker_wait - until topologies have run here and the master has seen them all to their end.
  * Thread: any but a PE's.  @timeout_ms: 0 waits for ever.  Return: 0, or -1 when time ran out. */
 int oxb_worker_wait(struct oxb_worker *w, unsigned timeout_ms);
 void oxb_worker_stop(struct oxb_worker *w); /* waits until its threads have ended; frees */

@@ -9,8 +9,8 @@
  *             (checkpoint, move) each remember the version they copied up to.  While a reader is
  *             open, a deletion leaves a tombstone.
  * Freezing:   state_freeze marks groups for a reader at one instant: the first write to a frozen
- *             group that was not yet copied copies that group first (copy on write by group), so the
- *             reader sees the state as of the instant while the owner goes on.
+ *             group that was not yet copied copies that group first (copy on write by group), so
+ *             the reader sees the state as of the instant while the owner goes on.
  * Threads:    the instance's thread writes; readers' state_read_group may run on one helper thread
  *             per reader, beside the writer.
  * Invariants: S1 an entry is found in its own group's range only.

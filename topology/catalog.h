@@ -32,7 +32,10 @@ struct port_desc {
 struct pe_desc {
     char *name;
     char *doc;
-    bool source, many, replayable, own_thread, local, effects, merges, stateful;
+    bool source, many, replayable, own_thread, local, effects, merges;
+    bool stateful;      /* has keyed tables */
+    bool snapshots;     /* has state besides them, which cannot be divided */
+    bool migrates;      /* turns keyed entries of an older state_version into its own */
     uint32_t state_version;
     struct param_desc *params;
     unsigned param_count;
@@ -54,6 +57,7 @@ const struct pe_desc *catalog_find(const struct catalog *c, const char *use,
                                    const char **digest /* may be NULL */);
 /* catalog_nearest - a known name close to `use`, for hints; NULL. */
 const char *catalog_nearest(const struct catalog *c, const char *use);
-void catalog_each(const struct catalog *c, void (*fn)(void *arg, const struct pe_desc *d), void *arg);
+void catalog_each(const struct catalog *c, void (*fn)(void *arg, const struct pe_desc *d),
+                  void *arg);
 
 #endif

@@ -81,7 +81,7 @@ struct pe {
     unsigned input_count, output_count;
     bool has_declared_out;
     struct mschema declared_out;
-    char digest[DIGEST_HEX_BYTES]; /* behaviour: code, parameters, schemas; not name, not placement */
+    char digest[DIGEST_HEX_BYTES]; /* behaviour: code, parameters, schemas; not name, not place */
     struct place_at at;
 };
 

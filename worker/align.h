@@ -8,7 +8,7 @@
  *             A3 completion happens once per epoch, when every input that takes part has delivered.
  *             A4 a switch marker of epoch e releases an alignment on a checkpoint epoch < e, and
  *                later markers of epochs < e are dropped (R17).
- *             A6 a switch waits for the inputs from inside the covering set only, and the close of one
+ *             A6 a switch waits for the inputs from inside the covering set only; the close of one
  *                counts as its marker (R8).
  *             A5 an ended input still delivers markers: the end is data, not closing (R12). */
 #ifndef OXB_WORKER_ALIGN_H

@@ -240,7 +240,12 @@ static enum err build_channel(struct part *d, const struct rec_CHANNEL_SPEC *spe
             return plan_malformed(d, "a channel to a worker without an address");
         }
         if (kind == CHANNEL_OUT) {
-            link_out_add(links_out(d->env->links, w->name, w->incarnation, w->address), c);
+            struct link_out *o =
+                links_out(d->env->links, w->name, w->incarnation, w->address, &d->fail);
+            if (o == NULL) {
+                return d->fail.code;
+            }
+            link_out_add(o, c);
         } else {
             link_in_add(links_in(d->env->links, w->name, w->incarnation), c);
         }
@@ -292,7 +297,7 @@ static bool owners_fit(const struct out_stream *s)
     return true;
 }
 
-/* The list comes ordered by stream, from, to: appending keeps the order of the consumer's indices. */
+/* The list comes ordered by stream, from, to: appending keeps the consumers' order. */
 enum err build_wiring(struct part *d, const struct wired *list, size_t count, struct instance *me,
                       uint32_t port_count, struct wiring *out)
 {
@@ -318,8 +323,9 @@ enum err build_wiring(struct part *d, const struct wired *list, size_t count, st
     }
     for (uint32_t p = 0; p < port_count && e == ERR_OK; p++) {
         for (uint32_t s = 0; s < out->ports[p].stream_count; s++) {
-            e = owners_fit(&out->ports[p].streams[s]) ? e
-                                                      : plan_malformed(d, "a key group without owner");
+            if (e == ERR_OK && !owners_fit(&out->ports[p].streams[s])) {
+                e = plan_malformed(d, "a key group without owner");
+            }
         }
     }
     mem_free(ids);
@@ -443,13 +449,8 @@ static void dead_on_loop(void *arg)
     struct chain *c = arg;
     struct part *d = c->arg;
     c->dead = true;
-    for (uint32_t k = 0; d->dropping && k < d->chain_count; k++) {
-        if (!d->chains[k]->dead) {
-            return;
-        }
-    }
     if (d->dropping) {
-        d->env->on_dropped(d->env->arg, d);
+        part_check_dropped(d);
     } else {
         d->env->on_change(d->env->arg, d); /* a chain whose members have all retired */
     }

@@ -342,6 +342,16 @@ bool change_is_going(const struct part *base)
     return base->change != NULL && base->change->going;
 }
 
+uint64_t change_op(const struct part *base)
+{
+    return base->change != NULL ? base->change->staged->op : 0;
+}
+
+struct part *change_staged(const struct part *base)
+{
+    return base->change->staged;
+}
+
 void change_go(struct part *base)
 {
     struct change *c = base->change;
@@ -636,7 +646,8 @@ void change_drop(struct part *base)
     for (struct grave *g = base->graves; g != NULL; g = g->next) {
         base->chains = mem_resize(base->chains, base->chain_count + g->chain_count,
                                   sizeof(struct chain *));
-        memcpy(base->chains + base->chain_count, g->chains, g->chain_count * sizeof(struct chain *));
+        memcpy(base->chains + base->chain_count, g->chains,
+               g->chain_count * sizeof(struct chain *));
         base->chain_count += g->chain_count;
         g->chain_count = 0;
     }

@@ -9,7 +9,7 @@
  *             state over; swap code and wiring; unblock; the end on new outputs if it has ended.
  * Invariants: Y1 nothing the old configuration emitted leaves after anything of the new one.
  *             Y2 a cut waits only for channels of the old graph and for GO (I4).
- *             Y3 a cut happens once; a chain that gained members runs only when all have arrived. */
+ *             Y3 a cut happens once; a chain that gains members runs when all have arrived. */
 #ifndef OXB_WORKER_CUT_H
 #define OXB_WORKER_CUT_H
 

@@ -475,6 +475,9 @@ static enum task_after run_source(struct chain *c)
         uint64_t start = clock_now_ns();
         head->child_ns = 0;
         int result = pe_produce(head->pe, BATCH_ROWS_MAX);
+        if (result == OXB_IDLE) {
+            flush_all(c); /* first: at light load this is the tuple's way to the next thread */
+        }
         uint64_t took = clock_now_ns() - start;
         add(&head->stats.busy_ns, took > head->child_ns ? took - head->child_ns : 0);
         if (!survives(head, result)) {
@@ -484,11 +487,7 @@ static enum task_after run_source(struct chain *c)
             finish(head);
             return AFTER_IDLE;
         }
-        if (result == OXB_IDLE) {
-            flush_all(c);
-            return AFTER_IDLE;
-        }
-        if (c->spilled > 0 && !drain_spills(c)) {
+        if (result == OXB_IDLE || (c->spilled > 0 && !drain_spills(c))) {
             return AFTER_IDLE;
         }
     }

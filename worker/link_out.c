@@ -20,25 +20,36 @@ static void out_pump(void *arg);
 static void out_reap_soon(struct link_out *o);
 
 struct link_out *links_out(struct links *ls, const char *name, uint64_t incarnation,
-                           const char *address)
+                           const char *address, struct fail *f)
 {
     for (struct link_out *o = ls->outs; o != NULL; o = o->next) {
         if (strcmp(o->name, name) == 0 && o->incarnation == incarnation) {
             return o;
         }
     }
-    struct link_out *o = mem_alloc(sizeof *o);
-    *o = (struct link_out){.links = ls, .incarnation = incarnation, .next = ls->outs};
-    snprintf(o->name, sizeof o->name, "%s", name);
-    struct fail f = {0};
-    if (address_parse(address, &o->address, &f) != ERR_OK) {
-        log_event(LOG_ERROR, "link.address", "peer=%s what=\"%s\"", name, f.what);
+    struct address parsed;
+    if (address_parse(address, &parsed, f) != ERR_OK) {
+        return NULL;
     }
+    struct link_out *o = mem_alloc(sizeof *o);
+    *o = (struct link_out){
+        .links = ls, .incarnation = incarnation, .next = ls->outs, .address = parsed};
+    snprintf(o->name, sizeof o->name, "%s", name);
     o->retry = timer_new(ls->loop, out_connect, o);
     o->retry_ms = RECONNECT_MS_MIN;
     ls->outs = o;
     out_connect(o);
     return o;
+}
+
+bool link_out_is_open(const struct link_out *o)
+{
+    return o->wire != NULL;
+}
+
+const char *link_out_name(const struct link_out *o)
+{
+    return o->name;
 }
 
 void out_free(struct link_out *o)
@@ -341,6 +352,7 @@ static void out_message(void *arg, struct conn *c, struct msg *m)
         o->conn = NULL;
         timer_stop(o->retry);
         o->wire = wire_new(o->links->loop, o->links->pool, fd, rest, rest_bytes, &out_wire_ops, o);
+        o->links->ops.on_open(o->links->arg);
         log_event(LOG_INFO, "link.open", "to=%s incarnation=%" PRIx64, o->name, o->incarnation);
         out_pump(o);
     }

@@ -17,7 +17,7 @@ struct ready {
     struct channel *first, *last;
 };
 
-/* ready_call - any thread, while the channel is in use.  Return: false when it is called already. */
+/* ready_call - any thread, while the channel is in use.  Return: false: it is called already. */
 static inline bool ready_call(struct ready *r, struct channel *c)
 {
     if (atomic_load(&c->called) || atomic_exchange(&c->called, true)) {

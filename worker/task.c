@@ -528,7 +528,9 @@ static void *executor_main(void *arg)
     pthread_setname_np(pthread_self(), e->group != NULL ? "oxb-executor" : "oxb-private");
     unsigned since_poll = 0;
     while (!atomic_load_explicit(&e->quit, memory_order_relaxed)) {
-        atomic_fetch_add(&e->turns, 1);
+        /* One writer, so no locked add; the queue's lock orders it before the next task. */
+        atomic_store_explicit(&e->turns, atomic_load_explicit(&e->turns, memory_order_relaxed) + 1,
+                              memory_order_release);
         struct task *t = find_task(e);
         if (t != NULL) {
             run_task(e, t);

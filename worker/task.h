@@ -56,7 +56,7 @@ struct executor *executors_place(struct executors *e);
 struct executor *executor_new_private(void);
 void executor_free_private(struct executor *e); /* joins; the task must be dead */
 
-/* Grace: has every executor come to rest, or begun another turn, since the stamp was taken?  Then no
+/* Grace: has every executor come to rest, or begun another turn, since the stamp?  Then no
  * thread still holds a pointer to something that was unreachable at the stamp.
  * @extra: private executors to be asked too. */
 struct grace {

@@ -2,6 +2,7 @@
 #include "worker/worker.h"
 
 #include "core/file.h"
+#include "core/limits.h"
 #include "core/log.h"
 #include "core/mem.h"
 #include "worker/agent.h"
@@ -21,6 +22,7 @@ struct worker {
     struct agent *agent;
     struct timer *deadline;
     char *name, *data_dir;
+    struct address listen; /* of the peer listener; the agent borrows its host */
     bool stuck; /* some PE did not return: leave its memory alone */
 };
 
@@ -28,6 +30,12 @@ static void links_go(void *arg, const struct msg_LINK_GO *m)
 {
     struct worker *w = arg;
     agent_go_from_peer(w->agent, m);
+}
+
+static void links_open(void *arg)
+{
+    struct worker *w = arg;
+    agent_links_open(w->agent);
 }
 
 static void links_drained(void *arg)
@@ -50,31 +58,34 @@ static enum err name_and_dir(struct worker *w, const struct oxb_worker_options *
         }
         w->name = mem_printf("%s-%ld", host[0] >= 'a' ? host : "worker", (long)getpid());
     }
-    w->data_dir = o->data != NULL ? mem_dup(o->data) : mem_printf("./oxbow-data/%s", w->name);
+    char *dir = o->data != NULL ? mem_dup(o->data) : mem_printf("oxbow-data/%s", w->name);
+    char cwd[PATH_BYTES_MAX];
+    w->data_dir = file_join(getcwd(cwd, sizeof cwd) != NULL ? cwd : ".", dir);
+    mem_free(dir);
     return file_make_dirs(w->data_dir, f);
 }
 
 struct worker *worker_new(const struct oxb_worker_options *o, const struct worker_callbacks *cb,
                           struct fail *f)
 {
-    static const struct links_ops ops = {.on_go = links_go, .on_drained = links_drained};
+    static const struct links_ops ops = {
+        .on_go = links_go, .on_open = links_open, .on_drained = links_drained};
     struct worker *w = mem_alloc(sizeof *w);
     struct agent_options ao = {.slots = o->slots != 0 ? o->slots : SLOTS_DEFAULT,
                                .labels = o->labels,
                                .callbacks = *cb};
-    struct address listen;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     ao.threads = o->threads != 0 ? o->threads : (unsigned)(cores > 0 ? cores : 1);
     ao.threads = ao.threads < EXECUTORS_MAX ? ao.threads : EXECUTORS_MAX;
     if (address_parse(o->master, &ao.master, f) != ERR_OK ||
-        address_parse(o->listen != NULL ? o->listen : "127.0.0.1:0", &listen, f) != ERR_OK ||
+        address_parse(o->listen != NULL ? o->listen : "127.0.0.1:0", &w->listen, f) != ERR_OK ||
         name_and_dir(w, o, f) != ERR_OK) {
         worker_free(w);
         return NULL;
     }
     w->loop = loop_new();
     w->pool = pool_new(POOL_CACHED_BYTES);
-    w->links = links_new(w->loop, w->pool, &listen, &ops, w, f);
+    w->links = links_new(w->loop, w->pool, &w->listen, &ops, w, f);
     if (w->links == NULL) {
         worker_free(w);
         return NULL;
@@ -90,7 +101,7 @@ struct worker *worker_new(const struct oxb_worker_options *o, const struct worke
     ao.links = w->links;
     ao.name = w->name;
     ao.data_dir = w->data_dir;
-    ao.listen_host = listen.host;
+    ao.listen_host = w->listen.host;
     w->agent = agent_new(&ao, f);
     if (w->agent == NULL) {
         worker_free(w);

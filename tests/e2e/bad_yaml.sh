@@ -9,7 +9,7 @@ source "$(dirname "$0")/lib.sh"
 refused() {
     local started status took
     started=$(now_ms)
-    timeout 5 "$BIN/oxbow" validate "$2" >"$WORK/out" 2>&1
+    timeout -k 5 5 "$BIN/oxbow" validate "$2" >"$WORK/out" 2>&1
     status=$?
     took=$(($(now_ms) - started))
     if [ $status != 3 ]; then
@@ -52,7 +52,7 @@ made "an empty file" 1: empty
     for ((i = 0; i < 1001; i++)); do echo "  p$i: {use: union}"; done
 } >"$WORK/made.yaml"
 made "1001 PEs" "" 1000
-timeout 5 "$BIN/oxbow" validate "$WORK/not-there.yaml" >"$WORK/out" 2>&1
+timeout -k 5 5 "$BIN/oxbow" validate "$WORK/not-there.yaml" >"$WORK/out" 2>&1
 status=$?
 check_same "a file that is not there is an error of use or a refusal" \
     "$([ $status = 2 ] || [ $status = 3 ] || [ $status = 1 ] && echo yes)" yes

@@ -32,7 +32,8 @@ all_gone() { # PID...: none of them runs; a zombie that nobody reaps counts as g
 }
 
 topology short 1000 1000000
-timeout 30 "$BIN/oxbow" run "$WORK/short.yaml" --workers 2 >"$WORK/short.out" 2>"$WORK/short.err"
+timeout -k 5 30 "$BIN/oxbow" run "$WORK/short.yaml" --workers 2 \
+    >"$WORK/short.out" 2>"$WORK/short.err"
 check_same "run ends with 0 when the sources have ended" $? 0
 check_same "... and stdout has the tuples alone" "$(grep -c '^{"seq"' "$WORK/short.out")" \
     "$(wc -l <"$WORK/short.out")"
@@ -41,7 +42,7 @@ check "... and the last line on stderr sums up" \
     grep -q '^short finished: 1,000 tuples in, 1,000 out' "$WORK/short.err"
 check "... and no folder is left" no_folder
 
-timeout 30 "$BIN/oxbow" -o json run "$WORK/short.yaml" >"$WORK/short.json" 2>"$WORK/short.err"
+timeout -k 5 30 "$BIN/oxbow" -o json run "$WORK/short.yaml" >"$WORK/short.json" 2>"$WORK/short.err"
 check_same "run -o json ends with 0" $? 0
 check "... and stdout is one JSON document" grep -qE \
     '^\{.*"state":"finished".*"tuples_in":1000,"tuples_out":1000.*\}$' <(compact "$WORK/short.json")

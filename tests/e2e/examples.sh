@@ -10,7 +10,7 @@ for script in "$ROOT"/examples/*/run.sh; do
     [ -f "$script" ] || continue
     found=$((found + 1))
     name=$(basename "$(dirname "$script")")
-    timeout 120 bash "$script" >"$WORK/$name.out" 2>"$WORK/$name.err"
+    timeout -k 5 120 bash "$script" >"$WORK/$name.out" 2>"$WORK/$name.err"
     check_same "example $name" $? 0
 done
 [ $found -gt 0 ] || skip "examples" "there are none yet"

@@ -37,7 +37,7 @@ for round in 1 2; do
     check "round $round: its counters are known" wait_for 10 counted
 done
 
-timeout 30 "$BIN/oxbow" --master "$URL" stop orphan >"$WORK/stop.out" 2>"$WORK/stop.err"
+timeout -k 5 30 "$BIN/oxbow" --master "$URL" stop orphan >"$WORK/stop.out" 2>"$WORK/stop.err"
 check_same "stop after two restarts" $? 0
 cut -f1 "$WORK/numbers" | sort -n >"$WORK/seen"
 count=$(wc -l <"$WORK/seen")

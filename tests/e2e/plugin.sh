@@ -50,7 +50,7 @@ start_cluster 2
 for use in ./triple.so ./triple.so:triple; do
     name=ship${use##*[./]} && name=${name//:/-}
     topology "$name" "$use" >"$WORK/$name.yaml"
-    (cd / && timeout 30 "$BIN/oxbow" --master "$URL" deploy "$WORK/$name.yaml") \
+    (cd / && timeout -k 5 30 "$BIN/oxbow" --master "$URL" deploy "$WORK/$name.yaml") \
         >"$WORK/deploy.out" 2>"$WORK/deploy.err"
     check_same "deploys $use from another folder" $? 0
     wait_for 20 state_is "$name" finished
@@ -61,7 +61,7 @@ done
 
 refuse() { # NAME USE WORD
     topology refused "$2" >"$WORK/refused.yaml"
-    timeout 20 "$BIN/oxbow" --master "$URL" deploy "$WORK/refused.yaml" >"$WORK/out" 2>&1
+    timeout -k 5 20 "$BIN/oxbow" --master "$URL" deploy "$WORK/refused.yaml" >"$WORK/out" 2>&1
     check_same "refuses $1" $? 3
     check "refuses $1: says $3" grep -qi -- "$3" "$WORK/out"
 }

@@ -52,6 +52,6 @@ sent=$(pe_tuples slow flood out)
 check_same "the source was held back (it sent $sent)" $((sent > 0 && sent < 1000000)) 1
 check "the slow branch moves" wait_for 10 tuples_above slow crawl in "$(pe_tuples slow crawl in)"
 started=$(now_ms)
-timeout 30 "$BIN/oxbow" --master "$URL" stop slow --now >"$WORK/stop.out" 2>"$WORK/stop.err"
+timeout -k 5 30 "$BIN/oxbow" --master "$URL" stop slow --now >"$WORK/stop.out" 2>"$WORK/stop.err"
 check_same "stop --now ends it ($(($(now_ms) - started)) ms)" $? 0
 finish

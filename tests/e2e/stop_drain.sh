@@ -19,7 +19,8 @@ YAML
 stop() { # SECONDS ARGUMENTS...
     local limit=$1
     shift
-    timeout "$limit" "$BIN/oxbow" --master "$URL" stop "$@" >"$WORK/stop.out" 2>"$WORK/stop.err"
+    timeout -k 5 "$limit" "$BIN/oxbow" --master "$URL" stop "$@" \
+        >"$WORK/stop.out" 2>"$WORK/stop.err"
 }
 
 for workers in 1 2; do

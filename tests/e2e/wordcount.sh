@@ -35,7 +35,7 @@ streams:
   - {from: split, to: count, by: word}
   - {from: count, to: store}
 YAML
-    if ! timeout 120 "$BIN/oxbow" run "$WORK/count.yaml" --workers "$workers" \
+    if ! timeout -k 5 120 "$BIN/oxbow" run "$WORK/count.yaml" --workers "$workers" \
         --data "$WORK/run" >"$WORK/run.out" 2>"$WORK/run.err"; then
         not_ok "$name" "oxbow run failed with $?"
     elif cat "$WORK"/out/counts* | sort | cmp -s - "$WORK/$text.want"; then

@@ -96,7 +96,7 @@ static void *thread_main(void *arg)
 
 struct local *local_new(const char *name, unsigned executors)
 {
-    static const struct links_ops ops = {.on_go = on_go, .on_drained = on_tick};
+    static const struct links_ops ops = {.on_go = on_go, .on_open = on_tick, .on_drained = on_tick};
     struct local *l = mem_alloc(sizeof *l);
     struct address any = {.host = "127.0.0.1", .port = 0};
     struct fail f = {0};
@@ -199,8 +199,7 @@ static void call_on_loop(void *arg)
         part_inject(c->part, c->epoch);
         break;
     case CHANGE:
-        c->staged = part_new(&l->env, c->prepare);
-        c->staged->base = c->part;
+        c->staged = part_stage(c->part, c->prepare);
         part_prepare(c->staged);
         break;
     case CHANGE_GO:

@@ -61,7 +61,8 @@ struct proxy *proxy_new(const char *to, uint64_t seed)
     struct proxy *p = mem_alloc(sizeof *p);
     const char *colon = strrchr(to, ':');
     assert_non_null(colon);
-    p->to = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(colon + 1)),
+    p->to = (struct sockaddr_in){.sin_family = AF_INET,
+                                 .sin_port = htons((uint16_t)atoi(colon + 1)),
                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     struct sockaddr_in here = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t bytes = sizeof here;
