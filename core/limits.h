@@ -44,6 +44,9 @@
 /* ---- executors ---- */
 #define EXECUTORS_MAX 256           /* shared and private together, per worker */
 #define RUN_BATCHES_MAX 16          /* batches one instance takes before the next one runs */
+#define REST_TURNS 64               /* of a source without a row, before it is asked less often, */
+#define REST_TURN_NS 200000         /* each shorter than this; */
+#define REST_US 1000                /* and then so often */
 #define SPIN_NS 4000                /* before sleeping; a wake-up costs about 22 us */
 #define FUSION_DEPTH_MAX 32         /* PEs in one chain; bounds the stack */
 

@@ -457,9 +457,29 @@ static void linger(struct chain *c)
     }
 }
 
+/* A source that says it has more and emits nothing, turn after turn in no time, polls something: it
+ * is asked a thousand times a second then, not a million times.  Return: rest until the timer. */
+static bool rest(struct chain *c, uint64_t turn_ns, uint64_t emitted_before)
+{
+    struct instance *head = c->members[0];
+    bool nothing = atomic_load_explicit(&pe_counters(head->pe)->tuples_out,
+                                        memory_order_relaxed) == emitted_before &&
+                   !pe_has_open(head->pe) && turn_ns < REST_TURN_NS;
+    c->empty_turns = nothing ? c->empty_turns + 1 : 0;
+    if (c->empty_turns < REST_TURNS) {
+        return false;
+    }
+    c->empty_turns = REST_TURNS; /* one more empty turn and it rests again */
+    task_timer_set(&c->task, c, 0, clock_now_us() + REST_US);
+    return true;
+}
+
 static enum task_after run_source(struct chain *c)
 {
     struct instance *head = c->members[0];
+    uint64_t turn_ns = 0;
+    uint64_t emitted = atomic_load_explicit(&pe_counters(head->pe)->tuples_out,
+                                            memory_order_relaxed);
     for (int n = 0; n < RUN_BATCHES_MAX; n++) {
         if (head->finished || c->failed) {
             return AFTER_IDLE;
@@ -479,6 +499,7 @@ static enum task_after run_source(struct chain *c)
             flush_all(c); /* first: at light load this is the tuple's way to the next thread */
         }
         uint64_t took = clock_now_ns() - start;
+        turn_ns += took;
         add(&head->stats.busy_ns, took > head->child_ns ? took - head->child_ns : 0);
         if (!survives(head, result)) {
             return AFTER_IDLE;
@@ -492,7 +513,7 @@ static enum task_after run_source(struct chain *c)
         }
     }
     linger(c);
-    return AFTER_AGAIN;
+    return rest(c, turn_ns, emitted) ? AFTER_IDLE : AFTER_AGAIN;
 }
 
 /* Take the oldest item of input `k` of the head, if it may be taken.  Return: was there one? */
@@ -653,8 +674,12 @@ static enum task_after chain_run(struct task *t)
         return AFTER_AGAIN;
     }
     if (c->failed || spilled) {
+        if (spilled) {
+            task_hold(t);
+        }
         return AFTER_IDLE;
     }
+    task_release(t);
     struct instance *head = c->members[0];
     uint64_t epoch = head->source ? atomic_exchange(&c->inject, 0) : 0;
     if (epoch != 0) {
@@ -662,19 +687,26 @@ static enum task_after chain_run(struct task *t)
     }
     enum task_after after = head->source ? run_source(c) : run_inputs(c);
     /* What the turn's last flush or end spilled asks for a wake-up here, or nobody would. */
-    if (after == AFTER_IDLE && c->spilled > 0 && drain_spills(c)) {
-        after = AFTER_AGAIN;
+    if (after == AFTER_IDLE && c->spilled > 0) {
+        if (drain_spills(c)) {
+            return AFTER_AGAIN;
+        }
+        task_hold(t);
     }
     return after;
 }
 
 /* ---------------------------------------------------------------- other events */
 
+/* What the callback emitted is flushed by the run that follows, together with what other events of
+ * this moment emit.  While the output is blocked no more events are taken: C3. */
 static void after_event(struct chain *c, struct instance *i, int result)
 {
     if (survives(i, result)) {
-        flush_all(c);
-        task_notify(&c->task); /* a source may have something now; spills may have come up */
+        if (c->spilled > 0 && !drain_spills(c)) {
+            task_hold(&c->task);
+        }
+        task_notify(&c->task);
     }
 }
 
@@ -682,7 +714,9 @@ static void chain_timer(struct task *t, void *who, uint64_t id)
 {
     struct chain *c = chain_of(t);
     struct instance *i = who;
-    if (!c->failed && !atomic_load(&t->halt) && !i->finished) {
+    if (who == c) { /* see rest */
+        task_notify(t);
+    } else if (!c->failed && !atomic_load(&t->halt) && !i->finished) {
         after_event(c, i, pe_timer(i->pe, id));
     }
 }

@@ -78,6 +78,7 @@ struct chain {
     struct executor *private_executor; /* or NULL */
     uint32_t next_input;          /* of the head: where the round goes on */
     uint32_t spilled;             /* channels of members that spill */
+    uint32_t empty_turns;         /* of a source, in a row */
     uint64_t open_since_us;       /* something unflushed is open since; 0: nothing */
     bool begun, failed;
     bool changed;                 /* members or wiring changed during this turn: start afresh */

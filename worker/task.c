@@ -4,9 +4,11 @@
 #include "core/clock.h"
 #include "core/limits.h"
 #include "core/mem.h"
+#include "worker/timers.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -16,19 +18,13 @@
 #include <time.h>
 #include <unistd.h>
 
-struct timer_entry {
-    uint64_t due_us;
-    uint64_t id;
-    struct task *task;
-    void *who;
-};
-
 struct watch {
     struct watch *next;
     struct task *task;
     void *who;
     int fd;
     uint32_t events;
+    bool off;  /* not in the epoll set while its task is held */
     bool gone; /* freed after the current round of events */
 };
 
@@ -45,12 +41,12 @@ struct executor {
     _Alignas(64) pthread_mutex_t lock; /* leaf: queue */
     struct task *queue_first, *queue_last;
     _Atomic unsigned queue_length;
+    _Atomic unsigned stealable; /* tasks in the queue that others may take */
     _Atomic uint32_t parked; /* enum parked; also the futex word */
     _Atomic bool quit;
     _Atomic uint64_t turns; /* of its main loop */
     /* own thread */
-    _Alignas(64) struct timer_entry *timers; /* binary heap by due_us */
-    size_t timer_count, timer_capacity;
+    _Alignas(64) struct timers timers;
     struct watch *watches;
     bool in_events;
 };
@@ -131,7 +127,7 @@ static void executor_join(struct executor *e)
         e->watches = w->next;
         mem_free(w);
     }
-    mem_free(e->timers);
+    timers_fini(&e->timers);
     close(e->epoll_fd);
     close(e->event_fd);
     pthread_mutex_destroy(&e->lock);
@@ -166,7 +162,7 @@ void executors_free(struct executors *group)
     }
     for (unsigned i = 0; i < group->count; i++) {
         struct executor *e = group->items[i];
-        mem_free(e->timers);
+        timers_fini(&e->timers);
         close(e->epoll_fd);
         close(e->event_fd);
         pthread_mutex_destroy(&e->lock);
@@ -272,10 +268,14 @@ static void enqueue(struct task *t)
     to->queue_last = t;
     unsigned length = atomic_load_explicit(&to->queue_length, memory_order_relaxed) + 1;
     atomic_store(&to->queue_length, length);
+    t->stealable = !pinned;
+    if (!pinned) {
+        atomic_fetch_add(&to->stealable, 1);
+    }
     pthread_mutex_unlock(&to->lock);
     if (atomic_load(&to->parked)) {
         executor_wake(to);
-    } else if (!pinned && length > 1) {
+    } else if (length > 1 && atomic_load(&to->stealable) > 0) {
         wake_a_thief(to->group, to);
     }
 }
@@ -309,13 +309,13 @@ void task_halt(struct task *t)
 
 static struct task *queue_take(struct executor *e, bool stealing)
 {
-    if (atomic_load(&e->queue_length) == 0) {
+    if (atomic_load(stealing ? &e->stealable : &e->queue_length) == 0) {
         return NULL;
     }
     pthread_mutex_lock(&e->lock);
     struct task *before = NULL;
     struct task *t = e->queue_first;
-    while (t != NULL && stealing && atomic_load(&t->pinned)) {
+    while (t != NULL && stealing && !t->stealable) {
         before = t;
         t = t->next;
     }
@@ -330,6 +330,9 @@ static struct task *queue_take(struct executor *e, bool stealing)
         }
         unsigned length = atomic_load_explicit(&e->queue_length, memory_order_relaxed);
         atomic_store(&e->queue_length, length - 1);
+        if (t->stealable) {
+            atomic_fetch_sub(&e->stealable, 1);
+        }
     }
     pthread_mutex_unlock(&e->lock);
     return t;
@@ -365,56 +368,22 @@ static void run_task(struct executor *e, struct task *t)
     enqueue(t);
 }
 
-static void timer_down(struct executor *e, size_t i)
-{
-    for (;;) {
-        size_t least = i;
-        for (size_t c = 2 * i + 1; c <= 2 * i + 2 && c < e->timer_count; c++) {
-            if (e->timers[c].due_us < e->timers[least].due_us) {
-                least = c;
-            }
-        }
-        if (least == i) {
-            return;
-        }
-        struct timer_entry swap = e->timers[i];
-        e->timers[i] = e->timers[least];
-        e->timers[least] = swap;
-        i = least;
-    }
-}
-
-static void timer_up(struct executor *e, size_t i)
-{
-    while (i > 0 && e->timers[i].due_us < e->timers[(i - 1) / 2].due_us) {
-        struct timer_entry swap = e->timers[i];
-        e->timers[i] = e->timers[(i - 1) / 2];
-        e->timers[(i - 1) / 2] = swap;
-        i = (i - 1) / 2;
-    }
-}
-
-static void timer_remove(struct executor *e, size_t i)
-{
-    e->timers[i] = e->timers[--e->timer_count];
-    if (i < e->timer_count) {
-        timer_down(e, i);
-        timer_up(e, i);
-    }
-}
-
+/* Those due now, each once: a timer that is set to the past again waits for the next turn. */
 static bool run_timers(struct executor *e)
 {
-    bool any = false;
-    if (e->timer_count == 0) {
+    if (e->timers.count == 0) {
         return false;
     }
+    bool any = false;
     uint64_t now = clock_now_us();
-    while (e->timer_count > 0 && e->timers[0].due_us <= now) {
-        struct timer_entry due = e->timers[0];
-        timer_remove(e, 0);
-        due.task->on_timer(due.task, due.who, due.id);
-        any = true;
+    struct timer_entry due;
+    for (size_t left = e->timers.count; left > 0 && timers_due(&e->timers, now, &due); left--) {
+        if (due.task->held) {
+            timers_hold(&e->timers, &due);
+        } else {
+            due.task->on_timer(due.task, due.who, due.id);
+            any = true;
+        }
     }
     return any;
 }
@@ -439,7 +408,12 @@ static bool poll_events(struct executor *e, int64_t timeout_us)
     struct epoll_event events[32];
     struct timespec t = {.tv_sec = timeout_us / 1000000, .tv_nsec = timeout_us % 1000000 * 1000};
     int n = epoll_pwait2(e->epoll_fd, events, 32, timeout_us < 0 ? NULL : &t, NULL);
+    if (n < 0 && errno == ENOSYS) { /* before Linux 5.11: to the millisecond */
+        int64_t ms = timeout_us < 0 ? -1 : (timeout_us + 999) / 1000;
+        n = epoll_wait(e->epoll_fd, events, 32, ms < INT_MAX ? (int)ms : INT_MAX);
+    }
     bool any = false;
+    atomic_store(&e->parked, AWAKE); /* before any callback: a grace period counts on it */
     e->in_events = true;
     for (int i = 0; i < n; i++) {
         struct watch *w = events[i].data.ptr;
@@ -448,6 +422,9 @@ static bool poll_events(struct executor *e, int64_t timeout_us)
             if (read(e->event_fd, &drained, sizeof drained) < 0) {
                 continue;
             }
+        } else if (w->task->held && !w->gone) {
+            epoll_ctl(e->epoll_fd, EPOLL_CTL_DEL, w->fd, NULL);
+            w->off = true;
         } else if (!w->gone) {
             w->task->on_ready(w->task, w->who, w->fd, events[i].events);
             any = true;
@@ -485,7 +462,7 @@ static bool others_have_work(const struct executor *e)
 {
     for (unsigned i = 0; e->group != NULL && i < e->group->count; i++) {
         const struct executor *o = e->group->items[i];
-        if (o != e && atomic_load(&o->queue_length) > 1) {
+        if (o != e && atomic_load(&o->queue_length) > 1 && atomic_load(&o->stealable) > 0) {
             return true;
         }
     }
@@ -509,7 +486,7 @@ static void park(struct executor *e)
         atomic_store(&e->parked, AWAKE);
         return;
     }
-    uint64_t until_us = e->timer_count > 0 ? e->timers[0].due_us : 0;
+    uint64_t until_us = timers_next_us(&e->timers);
     if (!watches) {
         futex_sleep(e, until_us);
     } else if (until_us == 0) {
@@ -563,22 +540,12 @@ static struct executor *own_executor(struct task *t)
 
 void task_timer_clear(struct task *t, void *who, uint64_t id)
 {
-    struct executor *e = own_executor(t);
-    for (size_t i = 0; i < e->timer_count; i++) {
-        if (e->timers[i].task == t && e->timers[i].who == who && e->timers[i].id == id) {
-            timer_remove(e, i);
-            return;
-        }
-    }
+    timers_clear(&own_executor(t)->timers, t, who, id);
 }
 
 void task_timer_set(struct task *t, void *who, uint64_t id, uint64_t due_us)
 {
-    task_timer_clear(t, who, id);
-    struct executor *e = own_executor(t);
-    e->timers = mem_grow(e->timers, e->timer_count, &e->timer_capacity, sizeof *e->timers);
-    e->timers[e->timer_count] = (struct timer_entry){due_us, id, t, who};
-    timer_up(e, e->timer_count++);
+    timers_set(&own_executor(t)->timers, t, who, id, due_us > 0 ? due_us : 1);
 }
 
 int task_watch(struct task *t, void *who, int fd, uint32_t events)
@@ -605,15 +572,41 @@ int task_watch(struct task *t, void *who, int fd, uint32_t events)
         e->watches = w;
     }
     w->events = events;
-    struct epoll_event ev = {.events = events, .data.ptr = w};
-    if (epoll_ctl(e->epoll_fd, known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &ev) != 0) {
-        int error = errno;
-        if (!known) {
-            w->gone = true;
-        }
-        return -error;
+    if (w->off) {
+        return 0; /* task_release adds it */
     }
-    return 0;
+    struct epoll_event ev = {.events = events, .data.ptr = w};
+    int failed = epoll_ctl(e->epoll_fd, known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &ev);
+    if (failed != 0 && known && errno == ENOENT) { /* closed meanwhile, and the number used anew */
+        failed = epoll_ctl(e->epoll_fd, EPOLL_CTL_ADD, fd, &ev);
+    }
+    int error = errno;
+    if (failed != 0 && !known) {
+        w->gone = true;
+    }
+    return failed != 0 ? -error : 0;
+}
+
+void task_hold(struct task *t)
+{
+    t->held = true;
+}
+
+void task_release(struct task *t)
+{
+    if (!t->held) {
+        return;
+    }
+    t->held = false;
+    struct executor *e = atomic_load(&t->home);
+    timers_release(&e->timers, t);
+    for (struct watch *w = e->watches; w != NULL; w = w->next) {
+        if (w->task == t && w->off && !w->gone) {
+            struct epoll_event ev = {.events = w->events, .data.ptr = w};
+            w->off = false;
+            (void)epoll_ctl(e->epoll_fd, EPOLL_CTL_ADD, w->fd, &ev); /* fails for a closed one */
+        }
+    }
 }
 
 struct task_arm *task_disarm(struct task *t, void *who, size_t *count)
@@ -622,13 +615,11 @@ struct task_arm *task_disarm(struct task *t, void *who, size_t *count)
     size_t capacity = 0;
     *count = 0;
     struct executor *e = atomic_load(&t->home);
-    for (size_t i = e->timer_count; i-- > 0;) {
-        if (e->timers[i].task == t && e->timers[i].who == who) {
-            arms = mem_grow(arms, *count, &capacity, sizeof *arms);
-            arms[(*count)++] = (struct task_arm){e->timers[i].id, e->timers[i].due_us, -1, 0};
-            timer_remove(e, i);
-            i = e->timer_count;
-        }
+    size_t at = e->timers.count;
+    for (struct timer_entry timer; timers_take(&e->timers, t, who, &at, &timer);) {
+        uint64_t due_us = timer.held_due_us != 0 ? timer.held_due_us : timer.due_us;
+        arms = mem_grow(arms, *count, &capacity, sizeof *arms);
+        arms[(*count)++] = (struct task_arm){timer.id, due_us, -1, 0};
     }
     for (struct watch *w = e->watches; w != NULL; w = w->next) {
         if (w->task == t && w->who == who && !w->gone) {
@@ -658,11 +649,8 @@ void task_rearm(struct task *t, void *who, const struct task_arm *arms, size_t c
 void task_forget(struct task *t)
 {
     struct executor *e = own_executor(t);
-    for (size_t i = e->timer_count; i-- > 0;) {
-        if (e->timers[i].task == t) {
-            timer_remove(e, i);
-            i = e->timer_count; /* the heap was reordered: look again from its end */
-        }
+    size_t at = e->timers.count;
+    for (struct timer_entry timer; timers_take(&e->timers, t, NULL, &at, &timer);) {
     }
     for (struct watch *w = e->watches; w != NULL; w = w->next) {
         if (w->task == t && !w->gone) {

@@ -37,10 +37,13 @@ enum task_after {
 struct task {
     _Atomic unsigned state;           /* enum task_state */
     _Atomic bool halt;                /* asked to end: run() must return AFTER_DEAD */
-    _Atomic bool pinned;              /* X4; set by the task's own executor */
+    _Atomic bool pinned;              /* X4; set by the task's own executor, while it runs there */
+    bool held;                        /* see task_hold; its own executor's */
     _Atomic(struct executor *) home;  /* where it ran last */
     struct task *next;                /* in a queue */
+    bool stealable;                   /* in a queue, and counted there as one others may take */
     enum task_after (*run)(struct task *t);
+    /* Only on its own executor, between two runs, and never while it is held. */
     void (*on_timer)(struct task *t, void *who, uint64_t id);
     void (*on_ready)(struct task *t, void *who, int fd, uint32_t events);
     void (*on_dead)(struct task *t);  /* on the executor's thread, last call */
@@ -87,6 +90,10 @@ struct task_arm {
 };
 struct task_arm *task_disarm(struct task *t, void *who, size_t *count);
 void task_rearm(struct task *t, void *who, const struct task_arm *arms, size_t count);
+/* task_hold - from now on neither timers nor descriptors call the task, which is run only when
+ * notified; task_release: what came due meanwhile comes now.  For a task whose output is blocked. */
+void task_hold(struct task *t);
+void task_release(struct task *t);
 /* task_forget - drop all timers and watches of the task; before it dies. */
 void task_forget(struct task *t);
 
