@@ -236,16 +236,18 @@ static void out_pump(void *arg)
         return;
     }
     ready_collect(&o->ready);
-    while (o->ready.first != NULL && wire_has_room(o->wire)) {
-        struct channel *c = o->ready.first;
-        const struct frame *f = next_frame(c);
-        ready_remove(&o->ready, c);
-        if (f != NULL) {
-            wire_queue(o->wire, f);
-            ready_add(&o->ready, c);
+    do {
+        while (o->ready.first != NULL && wire_has_room(o->wire)) {
+            struct channel *c = o->ready.first;
+            const struct frame *f = next_frame(c);
+            ready_remove(&o->ready, c);
+            if (f != NULL) {
+                wire_queue(o->wire, f);
+                ready_add(&o->ready, c);
+            }
         }
-    }
-    wire_flush(o->wire);
+        wire_flush(o->wire); /* on_room comes only if the socket did not take all of it */
+    } while (o->ready.first != NULL && wire_has_room(o->wire));
 }
 
 void link_out_notify(struct channel *c)
