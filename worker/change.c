@@ -133,7 +133,7 @@ static struct chain *chain_for(struct change *c, struct instance *head, bool own
 {
     struct part *s = c->staged;
     struct chain *now = atomic_load(&head->chain);
-    if (!is_new(c, head) && now->members[0] == head) {
+    if (!is_new(c, head) && now->head == head) {
         return now;
     }
     for (uint32_t k = 0; k < s->chain_count; k++) {
@@ -143,6 +143,7 @@ static struct chain *chain_for(struct change *c, struct instance *head, bool own
     }
     struct chain *made = chain_new(NULL, 0, own_thread ? NULL : executors_place(s->env->executors),
                                    own_thread);
+    made->head = head;
     part_listen(s->base, made);
     s->chains = mem_resize(s->chains, s->chain_count + 1, sizeof(struct chain *));
     s->chain_heads = mem_resize(s->chain_heads, s->chain_count + 1, sizeof(struct instance *));
@@ -380,7 +381,7 @@ static bool all_cut(const struct change *c)
     for (uint32_t k = 0; k < c->member_count; k++) {
         struct instance *i = c->members[k];
         const struct cut *cut = atomic_load(&i->cut);
-        if (atomic_load(&i->cut_epoch) != c->staged->epoch ||
+        if (atomic_load(&i->settled_epoch) != c->staged->epoch ||
             (cut->retire && atomic_load(&i->state) != INSTANCE_RETIRED)) {
             return false;
         }

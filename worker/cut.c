@@ -190,7 +190,10 @@ void cut_now(struct instance *i)
     }
     log_event(LOG_DEBUG, "instance.cut", "pe=%s index=%u epoch=%" PRIu64, i->pe_name, i->index,
               k->epoch);
+    uint64_t epoch = k->epoch;
     move_chain(i, k);
+    /* Only now may the change count as made here: the next one asks which chain this one is in. */
+    atomic_store(&i->settled_epoch, epoch);
     if (chain->on_change != NULL) {
         chain->on_change(chain->arg, chain);
     }

@@ -35,6 +35,7 @@ struct chain *chain_new(struct instance **members, uint32_t count, struct execut
     struct chain *c = mem_alloc(sizeof *c);
     c->members = members;
     c->member_count = count;
+    c->head = count > 0 ? members[0] : NULL;
     for (uint32_t i = 0; i < count; i++) {
         members[i]->chain = c;
     }

@@ -55,7 +55,8 @@ struct instance {
     struct align align;
     /* changing: worker/cut.h */
     _Atomic(struct cut *) cut;    /* prepared; NULL: none */
-    _Atomic uint64_t cut_epoch;   /* of the last cut made */
+    _Atomic uint64_t cut_epoch;   /* of the last cut made: it is not made twice */
+    _Atomic uint64_t settled_epoch; /* of the last cut after which it is where it belongs */
     struct instance *next_arrival;
     struct chain *future;         /* loop: the chain a new instance of a change goes to */
     struct task_arm *arms;        /* timers and watches while it moves between chains */
@@ -76,6 +77,7 @@ struct chain {
     struct instance **members;    /* the head first, then in order of the calls */
     uint32_t member_count;
     struct executor *private_executor; /* or NULL */
+    struct instance *head;        /* fixed: a chain lives as long as its head is in it */
     uint32_t next_input;          /* of the head: where the round goes on */
     uint32_t spilled;             /* channels of members that spill */
     uint32_t empty_turns;         /* of a source, in a row */
