@@ -47,6 +47,7 @@ struct executor {
     _Atomic uint64_t turns; /* of its main loop */
     /* own thread */
     _Alignas(64) struct timers timers;
+    uint64_t timers_us; /* of the latest round of timers; none is set to before its end */
     struct watch *watches;
     bool in_events;
 };
@@ -368,7 +369,7 @@ static void run_task(struct executor *e, struct task *t)
     enqueue(t);
 }
 
-/* Those due now, each once: a timer that is set to the past again waits for the next turn. */
+/* Those due now, each once: what is set to the past meanwhile is due behind them. */
 static bool run_timers(struct executor *e)
 {
     if (e->timers.count == 0) {
@@ -377,7 +378,8 @@ static bool run_timers(struct executor *e)
     bool any = false;
     uint64_t now = clock_now_us();
     struct timer_entry due;
-    for (size_t left = e->timers.count; left > 0 && timers_due(&e->timers, now, &due); left--) {
+    e->timers_us = now;
+    while (timers_due(&e->timers, now, &due)) {
         if (due.task->held) {
             timers_hold(&e->timers, &due);
         } else {
@@ -545,7 +547,8 @@ void task_timer_clear(struct task *t, void *who, uint64_t id)
 
 void task_timer_set(struct task *t, void *who, uint64_t id, uint64_t due_us)
 {
-    timers_set(&own_executor(t)->timers, t, who, id, due_us > 0 ? due_us : 1);
+    struct executor *e = own_executor(t);
+    timers_set(&e->timers, t, who, id, due_us > e->timers_us ? due_us : e->timers_us + 1);
 }
 
 int task_watch(struct task *t, void *who, int fd, uint32_t events)
