@@ -76,6 +76,7 @@ void translate_hello_fini(struct member_hello *h)
 void translate_worker(const struct member *w, uint32_t slots_used, struct worker_info *out)
 {
     *out = (struct worker_info){.id = w->id,
+                                .incarnation = w->incarnation,
                                 .slots = w->slots,
                                 .slots_used = slots_used,
                                 .has_gpu = w->gpu,
@@ -243,11 +244,11 @@ static struct msg_bin keys_of(const struct stream *s)
     return (struct msg_bin){bytes, (size_t)s->key_count * 4};
 }
 
-static struct msg_bin owners_of(uint32_t parallelism)
+static struct msg_bin owners_of(const struct pgraph *g, uint32_t pe)
 {
     uint8_t *bytes = mem_array(KEY_GROUPS, 2);
     for (unsigned group = 0; group < KEY_GROUPS; group++) {
-        uint32_t owner = physical_owner(group, parallelism);
+        uint32_t owner = pgraph_owner(g, pe, group);
         bytes[2 * group] = (uint8_t)owner;
         bytes[2 * group + 1] = (uint8_t)(owner >> 8);
     }
@@ -276,7 +277,7 @@ static void fill_streams(const struct deployment *d, struct msg_PREPARE *p)
                                         .partitioning = s->partitioning};
         if (s->partitioning == PART_KEYED) {
             out->keys = keys_of(s);
-            out->owners = owners_of(t->pes[s->to_pe].parallelism);
+            out->owners = owners_of(d->graph, s->to_pe);
         }
     }
     mem_free(seen);

@@ -153,6 +153,8 @@ static enum err read_desc(struct pe_desc *d, json_t *json, struct fail *f)
     d->effects = is_true(json, "effects");
     d->merges = is_true(json, "merges");
     d->stateful = json_array_size(json_object_get(json, "states")) > 0;
+    d->snapshots = is_true(json, "snapshots");
+    d->migrates = is_true(json, "migrates");
     json_int_t version = json_integer_value(json_object_get(json, "state_version"));
     d->state_version = version > 0 && version <= UINT32_MAX ? (uint32_t)version : 1;
     if (d->name == NULL || !text_is_name(d->name)) {

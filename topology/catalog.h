@@ -32,7 +32,10 @@ struct port_desc {
 struct pe_desc {
     char *name;
     char *doc;
-    bool source, many, replayable, own_thread, local, effects, merges, stateful;
+    bool source, many, replayable, own_thread, local, effects, merges;
+    bool stateful;      /* has keyed tables */
+    bool snapshots;     /* has state besides them, which cannot be divided */
+    bool migrates;      /* turns keyed entries of an older state_version into its own */
     uint32_t state_version;
     struct param_desc *params;
     unsigned param_count;

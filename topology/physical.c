@@ -39,10 +39,22 @@ static uint32_t *make_instances(struct pgraph *g)
     g->instances = mem_array(first[t->pe_count], sizeof g->instances[0]);
     for (uint32_t pe = 0; pe < t->pe_count; pe++) {
         for (uint32_t i = 0; i < t->pes[pe].parallelism; i++) {
-            g->instances[g->instance_count++] = (struct pinstance){.pe = pe, .index = i};
+            g->instances[g->instance_count++] = (struct pinstance){.pe = pe, .index = i,
+                                                                   .worker = INDEX_NONE};
         }
     }
     return first;
+}
+
+static void make_owners(struct pgraph *g)
+{
+    const struct topology *t = g->topology;
+    g->owners = mem_array(t->pe_count, sizeof g->owners[0]);
+    for (uint32_t pe = 0; pe < t->pe_count; pe++) {
+        for (unsigned group = 0; group < KEY_GROUPS; group++) {
+            g->owners[pe][group] = (uint16_t)physical_owner(group, t->pes[pe].parallelism);
+        }
+    }
 }
 
 static void make_channels(struct pgraph *g, const uint32_t *first)
@@ -164,9 +176,8 @@ static enum err check_placed(const struct pgraph *g, struct fail *f)
     return e;
 }
 
-struct pgraph *physical_expand(const struct topology *t, const struct worker_info *workers,
-                               uint32_t worker_count, const struct placer *placer,
-                               uint64_t *next_id, struct fail *f)
+struct pgraph *pgraph_outline(const struct topology *t, const struct worker_info *workers,
+                              uint32_t worker_count)
 {
     struct pgraph *g = mem_alloc(sizeof *g);
     g->topology = t;
@@ -174,13 +185,33 @@ struct pgraph *physical_expand(const struct topology *t, const struct worker_inf
     qsort(g->workers, worker_count, sizeof g->workers[0], by_name);
     uint32_t *first = make_instances(g);
     make_channels(g, first);
+    make_owners(g);
     mem_free(first);
-    if (placer->place(placer->ctx, g, f) != ERR_OK || check_placed(g, f) != ERR_OK) {
+    return g;
+}
+
+enum err pgraph_place(struct pgraph *g, const struct placer *placer, struct fail *f)
+{
+    enum err e = placer->place(placer->ctx, g, f);
+    if (e == ERR_OK) {
+        e = check_placed(g, f);
+    }
+    if (e == ERR_OK) {
+        fuse(g);
+        number_chains(g);
+    }
+    return e;
+}
+
+struct pgraph *physical_expand(const struct topology *t, const struct worker_info *workers,
+                               uint32_t worker_count, const struct placer *placer,
+                               uint64_t *next_id, struct fail *f)
+{
+    struct pgraph *g = pgraph_outline(t, workers, worker_count);
+    if (pgraph_place(g, placer, f) != ERR_OK) {
         pgraph_free(g);
         return NULL;
     }
-    fuse(g);
-    number_chains(g);
     uint64_t id = *next_id;
     for (uint32_t i = 0; i < g->instance_count; i++) {
         g->instances[i].id = id++;
@@ -204,5 +235,7 @@ void pgraph_free(struct pgraph *g)
     mem_free(g->workers);
     mem_free(g->instances);
     mem_free(g->channels);
+    mem_free(g->owners);
+    mem_free(g->hosts);
     mem_free(g);
 }

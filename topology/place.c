@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NOWHERE UINT32_MAX
+#define NOWHERE INDEX_NONE
 
 struct placing {
     struct pgraph *g;
@@ -57,23 +57,42 @@ static bool lists_type(const struct worker_info *w, const char *type)
     return false;
 }
 
-static void find_allowed(const struct pgraph *g, const struct pe *p, bool *allowed)
+/* is_registered - an embedding program brings the type: it runs there only. */
+static bool is_registered(const struct pgraph *g, const struct pe *p)
 {
-    bool registered = false; /* by an embedding program: only there */
-    const char *host = NULL;
     for (uint32_t w = 0; w < g->worker_count; w++) {
-        registered = registered || lists_type(&g->workers[w], p->use);
+        if (lists_type(&g->workers[w], p->use)) {
+            return true;
+        }
     }
+    return false;
+}
+
+static bool may_run(const struct worker_info *w, const struct pe *p, bool registered)
+{
+    return !w->draining && (!registered || lists_type(w, p->use)) &&
+           (strcmp(p->device, "gpu") != 0 || w->has_gpu) && has_labels(w, p->labels);
+}
+
+bool place_may_run(const struct pgraph *g, uint32_t pe, uint32_t worker)
+{
+    const struct pe *p = &g->topology->pes[pe];
+    return may_run(&g->workers[worker], p, is_registered(g, p));
+}
+
+static void find_allowed(const struct pgraph *g, uint32_t pe, bool *allowed)
+{
+    const struct pe *p = &g->topology->pes[pe];
+    bool registered = is_registered(g, p);
+    const char *host = g->hosts != NULL ? g->hosts[pe] : NULL;
+    bool bound = host != NULL || p->desc->source || p->desc->local;
     for (uint32_t w = 0; w < g->worker_count; w++) {
         const struct worker_info *worker = &g->workers[w];
-        allowed[w] = !worker->draining && worker->slots_used < worker->slots &&
-                     (!registered || lists_type(worker, p->use)) &&
-                     (strcmp(p->device, "gpu") != 0 || worker->has_gpu) &&
-                     has_labels(worker, p->labels);
+        allowed[w] = worker->slots_used < worker->slots && may_run(worker, p, registered);
         if (allowed[w] && host == NULL) {
             host = worker->host;
         }
-        if (allowed[w] && (p->desc->source || p->desc->local) && strcmp(worker->host, host) != 0) {
+        if (allowed[w] && bound && strcmp(worker->host, host) != 0) {
             allowed[w] = false;
         }
     }
@@ -212,9 +231,13 @@ static enum err no_room(const struct placing *p, uint32_t pe, struct fail *f)
         char *labels = x->labels != NULL ? json_dumps(x->labels, JSON_COMPACT) : NULL;
         enum err e = fail_set(f, ERR_NOTFOUND, "start a worker that fits, or change `place:`",
                               "no worker may run '%s' (%s%.200s)", x->name,
-                              labels != NULL ? "it asks for the labels "
+                              g->hosts != NULL && g->hosts[pe] != NULL
+                                  ? "it is bound to files or ports of its machine"
+                              : labels != NULL ? "it asks for the labels "
                                              : "all are draining or full, or lack its code",
-                              labels != NULL ? labels : "");
+                              labels != NULL && (g->hosts == NULL || g->hosts[pe] == NULL)
+                                  ? labels
+                                  : "");
         mem_free(labels);
         return e;
     }
@@ -264,10 +287,14 @@ static void placing_init(struct placing *p, struct pgraph *g)
             worker->slots > worker->slots_used ? worker->slots - worker->slots_used : 0;
     }
     for (uint32_t i = 0; i < g->topology->pe_count; i++) {
-        find_allowed(g, &g->topology->pes[i], p->allowed + (size_t)i * g->worker_count);
+        find_allowed(g, i, p->allowed + (size_t)i * g->worker_count);
     }
     for (uint32_t i = 0; i < n; i++) {
-        g->instances[i].worker = NOWHERE;
+        uint32_t w = g->instances[i].worker;
+        if (w != NOWHERE) { /* placed by who knows better */
+            p->free_slots[w] -= p->free_slots[w] > 0;
+            p->copies[(size_t)g->instances[i].pe * g->worker_count + w]++;
+        }
     }
     make_lanes(p);
     make_links(p);

@@ -20,7 +20,7 @@ static inline struct topology *must_parse(const struct catalog *c, const char *y
     struct topology *t = topology_parse(yaml, strlen(yaml), "/base", c, &d);
     if (t == NULL) {
         char *text = diags_text(&d, "yaml");
-        fail_msg("%s\n%s", yaml, text);
+        fail_msg("%s%s", text, yaml);
     }
     diags_fini(&d);
     return t;
