@@ -33,7 +33,7 @@ LIBS = $(PKG_LIBS) -ldl -lm
 
 DEPS := gcc make git pkg-config libevent-dev libmsgpack-dev libyaml-dev libcmocka-dev \
         libjansson-dev libsqlite3-dev libzstd-dev libxxhash-dev libssl-dev libprotobuf-c-dev \
-        protobuf-c-compiler ocl-icd-opencl-dev pocl-opencl-icd libcurl4-openssl-dev
+        protobuf-c-compiler ocl-icd-opencl-dev pocl-opencl-icd libcurl4-openssl-dev curl
 
 src = $(patsubst %.c,$(B)/%.o,$(wildcard $(1)))
 CORE := $(call src,core/*.c)
@@ -58,7 +58,7 @@ all: deps-quiet ## build the programs and the library into build/
 	@$(MAKE) --no-print-directory $(JOBS) programs
 
 .PHONY: programs
-programs: $(PROGRAMS) $(B)/oxbow.pc $(B)/include/oxbow/pe.h
+programs: $(PROGRAMS) $(B)/oxbow.pc $(B)/include/oxbow/pe.h $(B)/oxbow.schema.json
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
@@ -85,6 +85,8 @@ $(B)/oxbow: $(B)/cli/main.o $(CLI) $(TOPOLOGY) $(NET) $(PE) $(CORE)
 $(B)/include/oxbow/pe.h: pe/pe.h
 	@mkdir -p $(@D)
 	@ln -sf $(abspath $<) $@
+$(B)/oxbow.schema.json: $(B)/oxbow
+	$(B)/oxbow pe list --schema >$@
 $(B)/oxbow.pc: Makefile
 	@mkdir -p $(@D)
 	@printf 'prefix=%s\nName: oxbow\nDescription: SDK of the Oxbow stream engine\nVersion: %s\nCflags: -I$${prefix}/include\nLibs: -L$${prefix}/lib -loxbow\n' "$(PREFIX)" "$(VERSION)" >$@
@@ -151,9 +153,8 @@ demo: all ## count words on two workers of a local cluster, check the counts
 	@OXBOW_BIN=$(abspath $(B)) examples/wordcount/run.sh --workers 2
 
 .PHONY: docs
-docs: $(B)/oxbow ## write docs/PES.md and build/oxbow.schema.json from the descriptions
+docs: $(B)/oxbow ## write docs/PES.md from the descriptions of the built-in PEs
 	$(B)/oxbow pe show --all --format markdown >docs/PES.md
-	$(B)/oxbow pe list --schema >$(B)/oxbow.schema.json
 
 .PHONY: tidy
 tidy: ## check the house style; clang-tidy and shellcheck too where installed

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -47,6 +48,10 @@ static void *helper(void *arg)
     const uint64_t one = 1;
     struct resolve *r = arg;
     r->error = getaddrinfo(r->host, r->port, &hints, &r->found);
+    if (r->error != 0 && strcmp(r->host, "localhost") == 0) {
+        /* A machine without /etc/hosts: RFC 6761 says what the name means all the same. */
+        r->error = getaddrinfo("127.0.0.1", r->port, &hints, &r->found);
+    }
     atomic_store(&r->is_done, true);
     if (write(r->done_fd, &one, sizeof one) < 0) {
         assert(false && "an event counter takes its first count");

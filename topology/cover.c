@@ -16,13 +16,13 @@ struct work {
     const struct diff *d;
     unsigned closures;
     uint32_t node_count;
-    uint32_t *node_new;     /* [instances of V'] */
-    unsigned *why;          /* [nodes]; 0: no member */
+    uint32_t *node_new; /* [instances of V'] */
+    unsigned *why;      /* [nodes]; 0: no member */
     uint32_t edge_count;
-    uint32_t *from, *to;    /* [edges]: channels of V, then the new ones of V' */
+    uint32_t *from, *to;       /* [edges]: channels of V, then the new ones of V' */
     uint32_t *first_out, *out; /* [nodes + 1], [edges]: nodes below */
     uint32_t *first_in, *in;
-    bool *below, *above;    /* [nodes]: has a member at or below it; above it */
+    bool *below, *above; /* [nodes]: has a member at or below it; above it */
     uint32_t *queue;
 };
 
@@ -39,8 +39,8 @@ const char *cover_role_name(enum cover_role role)
 
 char *cover_why_text(unsigned why)
 {
-    static const char *const names[] = {"changed", "key groups", "channels", "path", "fork",
-                                        "order"};
+    static const char *const names[] = {"changed", "key groups", "channels",
+                                        "path",    "fork",       "order"};
     struct strbuf text = {0};
     for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++) {
         if ((why >> i & 1u) != 0) {
@@ -245,7 +245,7 @@ static void mark_order(struct work *w, const struct relocation *r)
 
 /* ---- closures a and b */
 
-/* spread - who lies beyond the members along these edges; with `own`, the members themselves too. */
+/* spread - who lies beyond the members along these edges; with `own`, the members themselves. */
 static void spread(struct work *w, const uint32_t *first, const uint32_t *list, bool *out, bool own)
 {
     uint32_t head = 0, count = 0;
@@ -297,7 +297,8 @@ static bool close_forks(struct work *w)
         const struct stream *s = &t->streams[c->stream];
         uint32_t reach = 0, k = i;
         for (; k < a->channel_count && a->channels[k].stream == c->stream &&
-               a->channels[k].from == c->from; k++) {
+               a->channels[k].from == c->from;
+             k++) {
             reach += w->below[a->channels[k].to];
         }
         reach = s->partitioning == PART_BROADCAST ? reach : reach > 0;
@@ -349,8 +350,8 @@ static void make_members(struct cover *c, const struct work *w)
             continue;
         }
         if (old == INDEX_NONE) {
-            c->members[c->member_count] = (struct member){
-                .old = INDEX_NONE, .new = i, .role = ROLE_NEW, .why = w->why[node]};
+            c->members[c->member_count] =
+                (struct member){.old = INDEX_NONE, .new = i, .role = ROLE_NEW, .why = w->why[node]};
         }
         c->of_new[i] = old != INDEX_NONE ? c->of_old[old] : c->member_count++;
         struct member *x = &c->members[c->of_new[i]];
@@ -364,9 +365,8 @@ static void make_members(struct cover *c, const struct work *w)
         uint32_t pe = x->new != INDEX_NONE ? m->to->instances[x->new].pe
                                            : w->d->pe_new[m->from->instances[x->old].pe];
         x->relocated = pe != INDEX_NONE && c->relocation.relocated[pe];
-        x->token = x->relocated &&
-                   (w->d->to->pes[pe].desc->effects ||
-                    w->d->from->pes[w->d->pe_old[pe]].desc->effects); /* R11 */
+        x->token = x->relocated && (w->d->to->pes[pe].desc->effects ||
+                                    w->d->from->pes[w->d->pe_old[pe]].desc->effects); /* R11 */
     }
 }
 
@@ -439,7 +439,8 @@ static void make_lists(struct cover *c, const struct match *m)
     }
 }
 
-/* find_depth - PEs of V in topological order, so that each member's inputs are known before it (C4). */
+/* find_depth - PEs of V in topological order, so that each member's inputs are known before it
+ * (C4). */
 static void find_depth(struct cover *c, const struct match *m)
 {
     const struct pgraph *g = m->from;

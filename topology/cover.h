@@ -2,9 +2,9 @@
  *
  * Owns:       struct cover: the members, what each waits for and does, and why it is one.
  * Runs on:    anywhere; pure.
- * Invariants: C1 it is the least set that holds D (changed, new, old, moved; owners of moved groups;
- *                senders whose key map changes; both ends of every channel that is not the same)
- *                and is closed over paths, forks and order as the options say.
+ * Invariants: C1 it is the least set that holds D (changed, new, old, moved; owners of moved
+ *                groups; senders whose key map changes; both ends of every channel that is not
+ *                the same) and is closed over paths, forks and order as the options say.
  *             C2 a head exists in V and has no input of V from another member; a new instance is
  *                never one.
  *             C3 who is not a member keeps behaviour, worker and all of its channels.
@@ -21,7 +21,7 @@ enum cover_closure { /* bits */
     COVER_FORK = 2,         /* b: who makes copies, two of which reach members */
     COVER_ORDER = 4,        /* c: consumers of relocated PEs, and where two ways meet */
     COVER_ENDS = 8,         /* of D: both ends of every changed channel, and re-routing senders */
-    COVER_MANY = 16,        /* b, source-wide: who emits many and reaches a member; off by default */
+    COVER_MANY = 16,        /* b, source-wide: who emits many and reaches a member; not a default */
 };
 #define COVER_EXACT (COVER_PATH | COVER_FORK | COVER_ORDER | COVER_ENDS)
 #define COVER_PER_PE (COVER_ORDER | COVER_ENDS)
@@ -79,7 +79,7 @@ struct cover {
     uint32_t *of_old;       /* [instances of V]: member number, or INDEX_NONE */
     uint32_t *of_new;       /* [instances of V'] */
     uint32_t channels_inside; /* of V; 0: nothing travels, every member cuts at its GO */
-    uint32_t depth;         /* markers one after the other at most: longest way inside, in channels */
+    uint32_t depth;         /* longest way inside, in channels: markers one after the other */
     uint32_t hops;          /* of these on one way, at most, between two workers */
     bool *rerouted;         /* [PEs of V']: the key map changes */
     struct relocation relocation;

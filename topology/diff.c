@@ -93,7 +93,8 @@ struct diff *diff_topologies(const struct topology *from, const struct topology 
     }
     for (uint32_t i = 0; i < from->stream_count; i++) {
         if (d->stream_new[i] == INDEX_NONE) {
-            add(d, CHANGE_STREAM_REMOVED, i, INDEX_NONE, stream_text(from, &from->streams[i]), NULL);
+            add(d, CHANGE_STREAM_REMOVED, i, INDEX_NONE, stream_text(from, &from->streams[i]),
+                NULL);
             d->streams_removed++;
         }
     }
@@ -172,8 +173,7 @@ static bool same_ends(const struct diff *d, const struct stream *x, const struct
     return d->pe_new[x->from_pe] == y->from_pe && d->pe_new[x->to_pe] == y->to_pe &&
            strcmp(from->outputs[x->from_port].name,
                   d->to->pes[y->from_pe].outputs[y->from_port].name) == 0 &&
-           strcmp(to->inputs[x->to_port].name,
-                  d->to->pes[y->to_pe].inputs[y->to_port].name) == 0;
+           strcmp(to->inputs[x->to_port].name, d->to->pes[y->to_pe].inputs[y->to_port].name) == 0;
 }
 
 static void pair_streams(struct diff *d, uint32_t old, uint32_t new)
@@ -265,14 +265,16 @@ static void diff_params(struct diff *d, uint32_t old, uint32_t new)
     struct strbuf before = {0}, after = {0};
     const char *key;
     json_t *value;
-    json_object_foreach(a, key, value) {
+    json_object_foreach(a, key, value)
+    {
         const json_t *other = json_object_get(b, key);
         if (other == NULL || !json_equal(value, other)) {
             word(&before, key, value);
             word(&after, key, other);
         }
     }
-    json_object_foreach(b, key, value) {
+    json_object_foreach(b, key, value)
+    {
         if (json_object_get(a, key) == NULL) {
             word(&before, key, NULL);
             word(&after, key, value);

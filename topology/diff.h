@@ -62,8 +62,8 @@ static inline bool change_is_pe(enum change_kind kind)
 
 /* ---- comparisons that planning needs too */
 
-/* pe_goes_on - an instance that is in both runs on as it is: same behaviour, threads and device; and,
- * where what it opens may depend on it (path.0 of two), same parallelism. */
+/* pe_goes_on - an instance that is in both runs on as it is: same behaviour, threads and device;
+ * and, where what it opens may depend on it (path.0 of two), same parallelism. */
 bool pe_goes_on(const struct pe *a, const struct pe *b);
 /* stream_same_partitioning - same kind, and the same key fields by name. */
 bool stream_same_partitioning(const struct topology *a, const struct stream *x,

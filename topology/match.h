@@ -2,13 +2,14 @@
  *
  * Owns:       struct match: V' and who in it is who in V.
  * Runs on:    anywhere; pure.
- * Invariants: K1 an instance of V stays (id, worker) exactly when its PE and index are in V' and its
- *                worker may still run it; what is on a worker that may not moves: new id.
+ * Invariants: K1 an instance of V stays (id, worker) exactly when its PE and index are in V' and
+ *                its worker may still run it; what is on a worker that may not moves: new id.
  *             K2 a channel stays (id) exactly when both ends stay and its stream has the same ends,
  *                schema, way of dividing and fusion; a channel's properties never change.
  *             K3 new ids come from the counter, never from V.
- *             K4 key groups move only from who has too many, or goes, to who has too few: afterwards
- *                no two instances of a PE differ by more than one group, and no fewer moves do it.
+ *             K4 key groups move only from who has too many, or goes, to who has too few:
+ *                afterwards no two instances of a PE differ by more than one group, and no fewer
+ *                moves do it.
  *             K5 an instance that stays keeps its chain's number when its chain's first member that
  *                stays had it. */
 #ifndef OXB_TOPOLOGY_MATCH_H
@@ -21,7 +22,7 @@ struct match {
     struct pgraph *to;              /* V' */
     uint32_t *instance_old;         /* [instances of V']: the one of V that stays, or INDEX_NONE */
     uint32_t *instance_new;         /* [instances of V] */
-    uint32_t *heir_old;             /* [instances of V']: of the same PE and index, stays or moves */
+    uint32_t *heir_old;             /* [instances of V']: same PE and index, stays or moves */
     uint32_t *heir_new;             /* [instances of V] */
     uint32_t *channel_old, *channel_new;
     uint32_t *worker_new;           /* [workers of V]: its number in V', or INDEX_NONE: missing */

@@ -39,8 +39,8 @@ static uint32_t *make_instances(struct pgraph *g)
     g->instances = mem_array(first[t->pe_count], sizeof g->instances[0]);
     for (uint32_t pe = 0; pe < t->pe_count; pe++) {
         for (uint32_t i = 0; i < t->pes[pe].parallelism; i++) {
-            g->instances[g->instance_count++] = (struct pinstance){.pe = pe, .index = i,
-                                                                   .worker = INDEX_NONE};
+            g->instances[g->instance_count++] =
+                (struct pinstance){.pe = pe, .index = i, .worker = INDEX_NONE};
         }
     }
     return first;

@@ -229,15 +229,14 @@ static enum err no_room(const struct placing *p, uint32_t pe, struct fail *f)
     }
     if (workers == 0) {
         char *labels = x->labels != NULL ? json_dumps(x->labels, JSON_COMPACT) : NULL;
-        enum err e = fail_set(f, ERR_NOTFOUND, "start a worker that fits, or change `place:`",
-                              "no worker may run '%s' (%s%.200s)", x->name,
-                              g->hosts != NULL && g->hosts[pe] != NULL
-                                  ? "it is bound to files or ports of its machine"
-                              : labels != NULL ? "it asks for the labels "
-                                             : "all are draining or full, or lack its code",
-                              labels != NULL && (g->hosts == NULL || g->hosts[pe] == NULL)
-                                  ? labels
-                                  : "");
+        enum err e =
+            fail_set(f, ERR_NOTFOUND, "start a worker that fits, or change `place:`",
+                     "no worker may run '%s' (%s%.200s)", x->name,
+                     g->hosts != NULL && g->hosts[pe] != NULL
+                         ? "it is bound to files or ports of its machine"
+                     : labels != NULL ? "it asks for the labels "
+                                      : "all are draining or full, or lack its code",
+                     labels != NULL && (g->hosts == NULL || g->hosts[pe] == NULL) ? labels : "");
         mem_free(labels);
         return e;
     }

@@ -23,10 +23,11 @@ static void make_digest(struct plan *p, const struct plan_input *in);
 const char *instruction_name(enum instruction_kind kind)
 {
     static const char *const names[DO_COUNT] = {
-        [DO_FETCH] = "fetch",   [DO_CREATE] = "create", [DO_REPLACE] = "replace",
-        [DO_OPEN] = "open",     [DO_REWIRE] = "rewire", [DO_EXPORT] = "export",
-        [DO_IMPORT] = "import", [DO_CLOSE] = "close",   [DO_REMOVE] = "remove",
-        [DO_SET_POLICY] = "set-policy",
+        [DO_FETCH] = "fetch",     [DO_CREATE] = "create",
+        [DO_REPLACE] = "replace", [DO_OPEN] = "open",
+        [DO_REWIRE] = "rewire",   [DO_EXPORT] = "export",
+        [DO_IMPORT] = "import",   [DO_CLOSE] = "close",
+        [DO_REMOVE] = "remove",   [DO_SET_POLICY] = "set-policy",
     };
     return names[kind];
 }
@@ -228,8 +229,12 @@ static struct instruction *instruct(struct plan *p, enum instruction_kind kind, 
     p->instructions = mem_grow(p->instructions, p->instruction_count, &p->instruction_capacity,
                                sizeof p->instructions[0]);
     struct instruction *i = &p->instructions[p->instruction_count++];
-    *i = (struct instruction){.kind = kind, .worker = worker, .old = INDEX_NONE, .new = INDEX_NONE,
-                              .channel = INDEX_NONE, .move = INDEX_NONE};
+    *i = (struct instruction){.kind = kind,
+                              .worker = worker,
+                              .old = INDEX_NONE,
+                              .new = INDEX_NONE,
+                              .channel = INDEX_NONE,
+                              .move = INDEX_NONE};
     return i;
 }
 
@@ -272,7 +277,8 @@ static void instruct_member(struct plan *p, const struct member *x)
     uint32_t worker = x->new != INDEX_NONE
                           ? p->to->instances[x->new].worker
                           : p->match->worker_new[p->match->from->instances[x->old].worker];
-    static const enum instruction_kind kinds[] = {[ROLE_OLD] = DO_REMOVE, [ROLE_NEW] = DO_CREATE,
+    static const enum instruction_kind kinds[] = {[ROLE_OLD] = DO_REMOVE,
+                                                  [ROLE_NEW] = DO_CREATE,
                                                   [ROLE_ADOPTED] = DO_REPLACE,
                                                   [ROLE_STAYING] = DO_COUNT};
     if (kinds[x->role] != DO_COUNT) {
@@ -283,7 +289,7 @@ static void instruct_member(struct plan *p, const struct member *x)
     if (x->role == ROLE_NEW || x->role == ROLE_ADOPTED) {
         fetch(p, x->new);
     }
-    if (x->old != INDEX_NONE && x->new != INDEX_NONE && sends_anew(p, x)) {
+    if (x->old != INDEX_NONE && x->new != INDEX_NONE &&sends_anew(p, x)) {
         struct instruction *i = instruct(p, DO_REWIRE, worker);
         i->old = x->old;
         i->new = x->new;
@@ -449,8 +455,8 @@ static void digest_instances(const struct plan *p, struct strbuf *text)
     }
     for (uint32_t i = 0; i < p->to->channel_count; i++) {
         const struct pchannel *c = &p->to->channels[i];
-        strbuf_printf(text, "channel %u %u %u %d %" PRIu64 "\n", c->stream, c->from, c->to, c->fused,
-                      p->match->channel_old[i] != INDEX_NONE ? c->id : 0);
+        strbuf_printf(text, "channel %u %u %u %d %" PRIu64 "\n", c->stream, c->from, c->to,
+                      c->fused, p->match->channel_old[i] != INDEX_NONE ? c->id : 0);
     }
     for (size_t i = 0; i < p->move_count; i++) {
         const struct state_move *m = &p->moves[i];

@@ -12,8 +12,8 @@
 void plan_refuse(struct plan *p, enum err code, const char *where, char *what TAKES,
                  const char *hint)
 {
-    p->refusals = mem_grow(p->refusals, p->refusal_count, &p->refusal_capacity,
-                           sizeof p->refusals[0]);
+    p->refusals =
+        mem_grow(p->refusals, p->refusal_count, &p->refusal_capacity, sizeof p->refusals[0]);
     p->refusals[p->refusal_count++] = (struct refusal){
         .code = code, .what = what, .hint = mem_dup(hint), .where = mem_dup(where)};
 }
@@ -87,7 +87,8 @@ static char *code_loses(const struct pe *a, const struct pe *b)
     }
     if (x->stateful && x->state_version != y->state_version && !y->migrates) {
         return mem_printf("the state of '%s' has version %u, its new code has version %u and no"
-                          " `migrate`", a->name, x->state_version, y->state_version);
+                          " `migrate`",
+                          a->name, x->state_version, y->state_version);
     }
     if (x->stateful && x->state_version == y->state_version &&
         !json_equal(states_of(a), states_of(b))) {
@@ -99,10 +100,10 @@ static char *code_loses(const struct pe *a, const struct pe *b)
 
 /* ---- keys: H28, H29 */
 
-struct division {           /* how tuples come to the instances of a PE */
-    const char **keys;      /* of the keyed in-streams, each once, sorted; [count] */
+struct division {      /* how tuples come to the instances of a PE */
+    const char **keys; /* of the keyed in-streams, each once, sorted; [count] */
     size_t count;
-    bool unkeyed;           /* some in-stream is not keyed */
+    bool unkeyed; /* some in-stream is not keyed */
 };
 
 static int by_text(const void *a, const void *b)
@@ -187,11 +188,12 @@ static char *keys_lose(const struct diff *d, uint32_t old, uint32_t new)
                          v.keys[0], w.keys[0]);
     } else if (a->parallelism != b->parallelism && (blind_v || blind_w)) {
         why = mem_printf("'%s' has state and gets tuples that are not divided by key: its state"
-                         " cannot be divided between %u and %u instances", a->name, a->parallelism,
-                         b->parallelism);
+                         " cannot be divided between %u and %u instances",
+                         a->name, a->parallelism, b->parallelism);
     } else if (blind_v != blind_w) {
         why = mem_printf("'%s' has state, and its keys would come to other instances than those"
-                         " that hold it", a->name);
+                         " that hold it",
+                         a->name);
     }
     division_fini(&v);
     division_fini(&w);
@@ -259,7 +261,8 @@ static void check_moved(struct plan *p)
         if (b->desc->source && !b->desc->replayable) {
             plan_refuse(p, ERR_DENIED, b->name,
                         mem_printf("the source '%s' would move from %s to %s and cannot say how far"
-                                   " it has read", b->name, x->name, y->name),
+                                   " it has read",
+                                   b->name, x->name, y->name),
                         "leave it where it is, or remove it and add another");
         } else if (b->desc->local && strcmp(x->host, y->host) != 0) { /* H19 */
             plan_refuse(p, ERR_DENIED, b->name,
@@ -281,8 +284,8 @@ static void check_room(struct plan *p, const struct plan_input *in)
         if (l->after > 0 && (uint64_t)l->during + x->slots_used > most) {
             plan_refuse(p, ERR_FULL, x->name,
                         mem_printf("worker %s would hold %u instances while old and new stand side"
-                                   " by side; it has %u slots and may overdraw %u", x->name,
-                                   l->during + x->slots_used, x->slots, more),
+                                   " by side; it has %u slots and may overdraw %u",
+                                   x->name, l->during + x->slots_used, x->slots, more),
                         "upgrade in smaller steps, or give it more --slots");
         }
     }
@@ -304,8 +307,8 @@ static void note_order(struct plan *p)
         if (old != INDEX_NONE && y->partitioning == PART_BALANCED && !is_ordered(d->to, y) &&
             is_ordered(d->from, &d->from->streams[old])) {
             plan_note(p, mem_printf("order ends here: %s goes round-robin to %u instances; before,"
-                                    " each key's tuples stayed in order", y->name,
-                                    d->to->pes[y->to_pe].parallelism));
+                                    " each key's tuples stayed in order",
+                                    y->name, d->to->pes[y->to_pe].parallelism));
         }
     }
 }
@@ -322,7 +325,8 @@ static void note_recovery(struct plan *p)
     for (uint32_t i = 0; i < t->pe_count; i++) {
         if (t->pes[i].desc->source && !t->pes[i].desc->replayable) {
             plan_note(p, mem_printf("'%s' cannot be read again: if a worker dies meanwhile, some of"
-                                    " its tuples may be lost", t->pes[i].name));
+                                    " its tuples may be lost",
+                                    t->pes[i].name));
         }
     }
 }

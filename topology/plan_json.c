@@ -64,8 +64,8 @@ static json_t *member_json(const struct plan *p, const struct member *m)
     char *why = cover_why_text(m->why);
     set_text(one, "pe", is_new ? pe_name_new(p, m->new) : pe_name_old(p, m->old));
     set_number(one, "index", x->index);
-    set_text(one, "worker", is_new ? p->to->workers[x->worker].name
-                                   : p->match->from->workers[x->worker].name);
+    set_text(one, "worker",
+             is_new ? p->to->workers[x->worker].name : p->match->from->workers[x->worker].name);
     set_text(one, "role", cover_role_name(m->role));
     json_object_set_new(one, "head", json_boolean(m->head));
     json_object_set_new(one, "relocated", json_boolean(m->relocated));
@@ -105,8 +105,9 @@ static json_t *instruction_json(const struct plan *p, const struct instruction *
         const struct pchannel *c =
             opens ? &p->to->channels[i->channel] : &p->match->from->channels[i->channel];
         set_number(one, "channel", c->id);
-        set_text(one, "stream", opens ? p->diff->to->streams[c->stream].name
-                                      : p->diff->from->streams[c->stream].name);
+        set_text(one, "stream",
+                 opens ? p->diff->to->streams[c->stream].name
+                       : p->diff->from->streams[c->stream].name);
     }
     if (i->move != INDEX_NONE) {
         set_number(one, "move", i->move);

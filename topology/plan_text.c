@@ -60,9 +60,9 @@ static void add_changes(struct strbuf *out, const struct plan *p)
     for (size_t i = 0; i < p->diff->count; i++) {
         const struct change *c = &p->diff->items[i];
         const char *noun = noun_of(c->kind);
-        const char *what = change_is_pe(c->kind)                ? "pe"
+        const char *what = change_is_pe(c->kind)              ? "pe"
                            : c->kind <= CHANGE_STREAM_RENAMED ? "stream"
-                                                                : "topology";
+                                                              : "topology";
         strbuf_printf(out, "  %c %s %s  ", sign_of(c->kind), what, c->name);
         if (noun != NULL) {
             strbuf_text_add(out, noun);
@@ -79,7 +79,7 @@ static void add_changes(struct strbuf *out, const struct plan *p)
                   p->streams_unchanged);
 }
 
-struct pe_share {           /* members of one PE */
+struct pe_share { /* members of one PE */
     uint32_t roles[4], heads, tokens;
     unsigned why;
 };
@@ -117,16 +117,18 @@ static void add_cover(struct strbuf *out, const struct plan *p)
         shares[pe].heads += m->head;
         shares[pe].tokens += m->token;
         shares[pe].why |= m->why;
-        pes += shares[pe].roles[0] + shares[pe].roles[1] + shares[pe].roles[2] +
-                   shares[pe].roles[3] == 1;
+        pes +=
+            shares[pe].roles[0] + shares[pe].roles[1] + shares[pe].roles[2] + shares[pe].roles[3] ==
+            1;
     }
     strbuf_printf(out, "  cut: %u instances of %u PEs, %u heads; %s\n", p->cover->member_count, pes,
                   p->cover->head_count,
                   p->cover->channels_inside > 0 ? "a marker travels inside" : "no marker travels");
     for (uint32_t i = 0; i < nodes; i++) {
         if (shares[i].why != 0) {
-            add_share(out, i < d->to->pe_count ? d->to->pes[i].name
-                                               : d->from->pes[i - d->to->pe_count].name,
+            add_share(out,
+                      i < d->to->pe_count ? d->to->pes[i].name
+                                          : d->from->pes[i - d->to->pe_count].name,
                       &shares[i]);
         }
     }
@@ -159,9 +161,8 @@ static void add_moves(struct strbuf *out, const struct plan *p)
                       m->other ? "all, " : "", m->group_count);
         add_bytes(out, m->bytes);
         strbuf_printf(out, ", from %u on %s to %u on %s%s\n",
-                      p->match->from->instances[m->old].index,
-                      p->to->workers[m->from_worker].name, p->to->instances[m->new].index,
-                      p->to->workers[m->to_worker].name,
+                      p->match->from->instances[m->old].index, p->to->workers[m->from_worker].name,
+                      p->to->instances[m->new].index, p->to->workers[m->to_worker].name,
                       m->from_worker == m->to_worker ? " (by pointer)" : "");
     }
 }
@@ -190,7 +191,8 @@ char *plan_text(const struct plan *p)
     }
     for (size_t i = 0; i < p->refusal_count; i++) {
         const struct refusal *r = &p->refusals[i];
-        strbuf_printf(&out, "  refused: %s%s%s\n", r->what, r->hint[0] != '\0' ? "; " : "", r->hint);
+        strbuf_printf(&out, "  refused: %s%s%s\n", r->what, r->hint[0] != '\0' ? "; " : "",
+                      r->hint);
     }
     strbuf_printf(&out, "  digest: %s\n", p->digest);
     return strbuf_take(&out);

@@ -17,9 +17,12 @@
 const char *pause_feature_name(enum pause_feature f)
 {
     static const char *const names[N] = {
-        [PAUSE_BASE] = "base",       [PAUSE_MEMBERS] = "members",
-        [PAUSE_DEPTH] = "depth",     [PAUSE_HOPS] = "hops",
-        [PAUSE_GROUPS] = "groups",   [PAUSE_MIB_LOCAL] = "local_mib",
+        [PAUSE_BASE] = "base",
+        [PAUSE_MEMBERS] = "members",
+        [PAUSE_DEPTH] = "depth",
+        [PAUSE_HOPS] = "hops",
+        [PAUSE_GROUPS] = "groups",
+        [PAUSE_MIB_LOCAL] = "local_mib",
         [PAUSE_MIB_REMOTE] = "remote_mib",
     };
     return names[f];
@@ -29,9 +32,13 @@ struct pause_model pause_model_default(void)
 {
     /* Until receipts say better: a wake-up is 20 us, a batch to its end 60, a hop 100, a group's
      * table 5 us; a mebibyte is handed over in 20 us and sent, its last delta, in 800. */
-    return (struct pause_model){
-        .us = {[PAUSE_BASE] = 150, [PAUSE_MEMBERS] = 4, [PAUSE_DEPTH] = 60, [PAUSE_HOPS] = 100,
-               [PAUSE_GROUPS] = 5, [PAUSE_MIB_LOCAL] = 20, [PAUSE_MIB_REMOTE] = 800}};
+    return (struct pause_model){.us = {[PAUSE_BASE] = 150,
+                                       [PAUSE_MEMBERS] = 4,
+                                       [PAUSE_DEPTH] = 60,
+                                       [PAUSE_HOPS] = 100,
+                                       [PAUSE_GROUPS] = 5,
+                                       [PAUSE_MIB_LOCAL] = 20,
+                                       [PAUSE_MIB_REMOTE] = 800}};
 }
 
 /* solve - Gauss with pivoting; the ridge makes the matrix regular.  x comes in b's place. */
@@ -91,8 +98,9 @@ static int is_usable(const struct pause_sample *s)
     return isfinite(s->pause_us) && s->pause_us >= 0;
 }
 
-static struct pause_model round_of(const struct pause_model *last, const struct pause_sample *samples,
-                                   size_t count, const unsigned char fixed[N])
+static struct pause_model round_of(const struct pause_model *last,
+                                   const struct pause_sample *samples, size_t count,
+                                   const unsigned char fixed[N])
 {
     struct pause_model start = pause_model_default(), m = *last;
     double a[N][N] = {{0}}, b[N] = {0};

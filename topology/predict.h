@@ -4,7 +4,7 @@
  * Runs on:    anywhere; pure.
  * Invariants: P1 no weight is negative.  P2 without samples the model is the default one, and a few
  *                samples move it only as far as they speak.
- *             P3 one receipt from a bad moment does not spoil it: what lies far off weighs little. */
+ *             P3 one receipt from a bad moment does not spoil it: what is far off weighs little. */
 #ifndef OXB_TOPOLOGY_PREDICT_H
 #define OXB_TOPOLOGY_PREDICT_H
 

@@ -2,8 +2,8 @@
  *
  * Invariants: R1 and R2 of relocate.h.
  * Why:        order per source instance and key is promised across the cut.  A tuple that takes the
- *             new way may be quicker than an older one on the old way; who stands where the two ways
- *             meet must wait for the old one, so it must be a member of the covering set. */
+ *             new way may be quicker than an older one on the old way; who stands where the two
+ *             ways meet must wait for the old one, so it must be a member of the covering set. */
 #include "topology/relocate.h"
 
 #include "core/mem.h"
@@ -14,9 +14,9 @@
 
 enum where { IN_V = 1, IN_NEW = 2, IN_BOTH = 3 };
 
-struct edge {           /* a stream of V, of V', or of both when nothing about it changed */
-    uint32_t from, to;  /* nodes: PEs of V', then those of V that go */
-    uint32_t next;      /* of the same producer, + 1 */
+struct edge {          /* a stream of V, of V', or of both when nothing about it changed */
+    uint32_t from, to; /* nodes: PEs of V', then those of V that go */
+    uint32_t next;     /* of the same producer, + 1 */
     enum where where;
 };
 
@@ -24,7 +24,7 @@ struct map {
     const struct diff *d;
     struct edge *edges;
     uint32_t edge_count;
-    uint32_t *first;    /* [nodes], + 1 */
+    uint32_t *first; /* [nodes], + 1 */
     uint32_t node_count;
 };
 
@@ -120,9 +120,9 @@ static void mark_own(struct relocation *r, const struct diff *d, const struct ma
     }
     for (uint32_t pe = 0; pe < b->pe_count; pe++) {
         bool several = b->pes[pe].parallelism > 1;
-        r->relocated[pe] = d->pe_old[pe] != INDEX_NONE &&
-                           (has_moved(d, m, pe) ||
-                            (several && (anew[pe] || (added[pe] && removed[pe]))));
+        r->relocated[pe] =
+            d->pe_old[pe] != INDEX_NONE &&
+            (has_moved(d, m, pe) || (several && (anew[pe] || (added[pe] && removed[pe]))));
     }
     mem_free(anew);
     mem_free(added);
@@ -131,10 +131,10 @@ static void mark_own(struct relocation *r, const struct diff *d, const struct ma
 
 /* ---- meeting */
 
-struct reach {          /* from one source */
-    bool *old, *new;    /* [nodes]: by a path over a removed, an added stream */
+struct reach {       /* from one source */
+    bool *old, *new; /* [nodes]: by a path over a removed, an added stream */
     bool *any_old, *any_new;
-    uint32_t *queue;    /* [4 x nodes] */
+    uint32_t *queue; /* [4 x nodes] */
 };
 
 /* walk - all nodes a source reaches in V (or V'), and those by a path that is not in the other. */

@@ -7,6 +7,7 @@
 #include "core/mem.h"
 #include "core/sha256.h"
 #include "core/strbuf.h"
+#include "worker/change.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -43,6 +44,7 @@ static void report_all(void *arg);
 static void on_prepared(void *arg, struct part *d);
 static void on_change(void *arg, struct part *d);
 static void on_dropped(void *arg, struct part *d);
+static void follow_change(struct agent *a, struct part *d);
 
 /* ---------------------------------------------------------------- making */
 
@@ -185,8 +187,10 @@ static void send_report(struct agent *a, struct part *d)
 static void report_all(void *arg)
 {
     struct agent *a = arg;
+    agent_links_open(a); /* or not: deadlines */
     for (struct part *d = a->parts; d != NULL; d = d->next) {
         if (!d->dropping) {
+            follow_change(a, d);
             part_update(d);
             send_report(a, d);
         }
@@ -233,7 +237,8 @@ static void ask_artifact(struct agent *a)
 /* Start what can start: fetch the next artifact somebody lacks, prepare those who lack none. */
 static void advance(struct agent *a)
 {
-    for (struct part *d = a->parts; d != NULL; d = d->next) {
+    for (struct part *p = a->parts; p != NULL; p = p->next) {
+        struct part *d = p->pending != NULL ? p->pending : p;
         if (d->dropping || d->preparing || d->state != DEPLOYMENT_PREPARING) {
             continue;
         }
@@ -255,7 +260,8 @@ static void advance(struct agent *a)
 
 static void fail_waiting(struct agent *a, const char *what)
 {
-    for (struct part *d = a->parts; d != NULL; d = d->next) {
+    for (struct part *p = a->parts; p != NULL; p = p->next) {
+        struct part *d = p->pending != NULL ? p->pending : p;
         const char *digest = d->preparing || d->dropping || d->state != DEPLOYMENT_PREPARING
                                  ? NULL
                                  : part_artifact(d);
@@ -294,7 +300,8 @@ static void on_chunk(struct agent *a, const struct msg_ARTIFACT_CHUNK *c)
     }
     if (!bad) {
         char *file = mem_printf("%s/%s.so", a->artifact_dir, digest);
-        bad = file_write_safe(file, fetch->bytes.data, fetch->bytes.bytes, &f) != ERR_OK;
+        bad = file_make_dirs(a->artifact_dir, &f) != ERR_OK ||
+              file_write_safe(file, fetch->bytes.data, fetch->bytes.bytes, &f) != ERR_OK;
         mem_free(file);
     }
     fetch->active = false;
@@ -314,16 +321,29 @@ static void on_prepare(struct agent *a, const struct msg *m)
         }
         return;
     }
+    if (d != NULL && change_op(d) == plan->op) {
+        on_prepared(a, change_staged(d));
+        return;
+    }
     struct fail why = {0};
-    if (d != NULL) {
-        (void)fail_set(&why, ERR_EXISTS, "stop it first", "topology \"%s\" runs here already",
-                       plan->topology);
-    } else if (strlen(plan->topology) > NAME_BYTES_MAX || plan->topology[0] == '\0') {
+    bool fresh = plan->remove_instances_count == 0 && plan->members_count == 0;
+    if (strlen(plan->topology) > NAME_BYTES_MAX || plan->topology[0] == '\0') {
         (void)fail_set(&why, ERR_INVALID, "", "malformed topology name");
-    } else if (plan->remove_instances_count > 0 || plan->remove_channels_count > 0 ||
-               plan->base_version != 0) {
-        (void)fail_set(&why, ERR_INVALID, "deploy it as a new topology",
+    } else if (d == NULL && !fresh) {
+        (void)fail_set(&why, ERR_NOTFOUND, "deploy it as a new topology",
                        "this worker does not hold version %" PRIu64, plan->base_version);
+    } else if (d != NULL && (plan->base_version == 0 || plan->base_version != d->version)) {
+        (void)fail_set(&why, ERR_EXISTS, "plan it from the version that runs",
+                       "version %" PRIu64 " of topology \"%s\" runs here", d->version,
+                       plan->topology);
+    } else if (d != NULL && (d->pending != NULL || d->change != NULL ||
+                             d->state != DEPLOYMENT_RUNNING)) {
+        (void)fail_set(&why, ERR_AGAIN, "wait for it", "topology \"%s\" is changing or ending",
+                       plan->topology);
+    } else if (d != NULL) {
+        part_stage(d, m);
+        advance(a);
+        return;
     } else {
         d = part_new(&a->env, m);
         d->next = a->parts;
@@ -335,18 +355,69 @@ static void on_prepare(struct agent *a, const struct msg *m)
     send_ready(a, plan, NULL, &why);
 }
 
+/* READY also says that every peer can be reached: what is not found now would hang after GO. */
 static void on_prepared(void *arg, struct part *d)
 {
     struct agent *a = arg;
+    const char *peer = d->failed ? NULL : part_unlinked(d);
+    uint64_t now = clock_now_us();
+    if (peer != NULL && (d->links_until_us == 0 || now < d->links_until_us)) {
+        d->links_until_us = d->links_until_us != 0 ? d->links_until_us
+                                                   : now + (uint64_t)HANDSHAKE_MS * 1000;
+        return;
+    }
+    if (peer != NULL) {
+        d->failed = true;
+        (void)fail_set(&d->fail, ERR_TIMEOUT, "check that worker's --listen and the network",
+                       "worker %s cannot be reached from worker %s", peer, a->name);
+    }
+    d->links_until_us = 0;
     log_event(d->failed ? LOG_WARN : LOG_INFO, "part.prepared",
               "topology=%s op=%" PRIu64 " ok=%d what=\"%s\"", d->name, d->op, !d->failed,
               d->fail.what);
     send_ready(a, &d->plan.PREPARE, d, d->failed ? &d->fail : NULL);
 }
 
+static void send_done(struct agent *a, const struct part *d)
+{
+    if (!a->joined) {
+        return;
+    }
+    const struct change_result *r = &d->last_change;
+    struct msg done = {.kind = M_DONE};
+    done.DONE = (struct msg_DONE){
+        .term = a->term,
+        .topology = d->name,
+        .op = d->op,
+        .incarnation = a->o.incarnation,
+        .compared = r->compared,
+        .uncompared = r->uncompared,
+        .lost = r->lost,
+        .duplicated = r->duplicated,
+        .reordered = r->reordered,
+        .switch_us = r->switch_us,
+        .pauses_us = {(const uint8_t *)r->pauses_us, r->pause_count * sizeof *r->pauses_us}};
+    conn_send(a->conn, &done);
+}
+
+/* A change may be over; what earlier ones retired may be freed. */
+static void follow_change(struct agent *a, struct part *d)
+{
+    struct change_result r;
+    if (change_update(d, &r)) {
+        mem_free(d->last_change.pauses_us);
+        d->last_change = r;
+        log_event(LOG_INFO, "part.changed", "topology=%s op=%" PRIu64 " switch_us=%" PRIu64,
+                  d->name, d->op, r.switch_us);
+        send_done(a, d);
+    }
+    change_sweep(d);
+}
+
 static void on_change(void *arg, struct part *d)
 {
     struct agent *a = arg;
+    follow_change(a, d);
     if (part_update(d)) {
         log_event(LOG_INFO, "part.state", "topology=%s state=%d", d->name, (int)d->state);
     }
@@ -372,10 +443,16 @@ static void on_dropped(void *arg, struct part *d)
 static void go(struct agent *a, const char *topology, uint64_t op, uint64_t gen)
 {
     struct part *d = find(a, topology);
-    if (d == NULL || d->op != op || d->gen != gen || d->state != DEPLOYMENT_READY) {
+    if (d == NULL || d->gen != gen) {
         return;
     }
-    part_go(d);
+    if (d->op == op && d->state == DEPLOYMENT_READY) {
+        part_go(d);
+    } else if (change_op(d) == op && !change_is_going(d)) {
+        change_go(d);
+    } else {
+        return;
+    }
     struct msg_LINK_GO passed = {
         .term = a->term, .topology = topology, .gen = gen, .op = op, .epoch = d->epoch};
     links_send_go(a->o.links, &passed);
@@ -386,12 +463,24 @@ static void on_go(struct agent *a, const struct msg_GO *m)
     go(a, m->topology, m->op, m->gen);
     struct part *d = find(a, m->topology);
     if (d != NULL && d->op == m->op && d->state >= DEPLOYMENT_RUNNING) {
-        struct msg done = {.kind = M_DONE};
-        done.DONE = (struct msg_DONE){.term = a->term,
-                                      .topology = m->topology,
-                                      .op = m->op,
-                                      .incarnation = a->o.incarnation};
-        conn_send(a->conn, &done);
+        send_done(a, d);
+    } else if (d != NULL) {
+        follow_change(a, d); /* nothing here may have had to cut */
+    }
+}
+
+static void on_abort(struct agent *a, const struct msg_ABORT *m)
+{
+    struct part *d = find(a, m->topology);
+    if (d == NULL) {
+        return;
+    }
+    if (d->op == m->op) {
+        part_drop(d);
+    } else if (d->pending != NULL && d->pending->op == m->op) {
+        part_unstage(d);
+    } else if (change_op(d) == m->op && !change_is_going(d)) {
+        change_abort(d);
     }
 }
 
@@ -415,9 +504,22 @@ static void on_stop(struct agent *a, const struct msg_STOP *m)
     }
 }
 
+void agent_links_open(struct agent *a)
+{
+    for (struct part *p = a->parts; p != NULL; p = p->next) {
+        struct part *d = p->change != NULL ? change_staged(p) : p;
+        if (d->links_until_us != 0 && !d->dropping) {
+            on_prepared(a, d);
+        }
+    }
+}
+
 void agent_links_drained(struct agent *a)
 {
     for (struct part *d = a->parts; d != NULL; d = d->next) {
+        if (!d->dropping) {
+            follow_change(a, d);
+        }
         if (!d->dropping && part_update(d)) {
             send_report(a, d);
         }
@@ -518,13 +620,11 @@ static void on_message(void *arg, struct conn *c, struct msg *m)
             on_go(a, &m->GO);
         }
         break;
-    case M_ABORT: {
-        struct part *d = find(a, m->ABORT.topology);
-        if (!stale(a, m->ABORT.term) && d != NULL && d->op == m->ABORT.op) {
-            part_drop(d);
+    case M_ABORT:
+        if (!stale(a, m->ABORT.term)) {
+            on_abort(a, &m->ABORT);
         }
         break;
-    }
     case M_STOP:
         if (!stale(a, m->STOP.term)) {
             on_stop(a, &m->STOP);

@@ -240,7 +240,12 @@ static enum err build_channel(struct part *d, const struct rec_CHANNEL_SPEC *spe
             return plan_malformed(d, "a channel to a worker without an address");
         }
         if (kind == CHANNEL_OUT) {
-            link_out_add(links_out(d->env->links, w->name, w->incarnation, w->address), c);
+            struct link_out *o =
+                links_out(d->env->links, w->name, w->incarnation, w->address, &d->fail);
+            if (o == NULL) {
+                return d->fail.code;
+            }
+            link_out_add(o, c);
         } else {
             link_in_add(links_in(d->env->links, w->name, w->incarnation), c);
         }
@@ -443,13 +448,8 @@ static void dead_on_loop(void *arg)
     struct chain *c = arg;
     struct part *d = c->arg;
     c->dead = true;
-    for (uint32_t k = 0; d->dropping && k < d->chain_count; k++) {
-        if (!d->chains[k]->dead) {
-            return;
-        }
-    }
     if (d->dropping) {
-        d->env->on_dropped(d->env->arg, d);
+        part_check_dropped(d);
     } else {
         d->env->on_change(d->env->arg, d); /* a chain whose members have all retired */
     }

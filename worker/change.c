@@ -342,6 +342,16 @@ bool change_is_going(const struct part *base)
     return base->change != NULL && base->change->going;
 }
 
+uint64_t change_op(const struct part *base)
+{
+    return base->change != NULL ? base->change->staged->op : 0;
+}
+
+struct part *change_staged(const struct part *base)
+{
+    return base->change->staged;
+}
+
 void change_go(struct part *base)
 {
     struct change *c = base->change;

@@ -22,12 +22,9 @@ void change_go(struct part *base);
 void change_abort(struct part *base); /* not after change_go; the staged part is dropped too */
 /* change_update - after news from executors or links.  Return: true once, when it is done:
  * `out` is filled (pauses: caller frees), and the part is of the new version. */
-struct change_result {
-    uint64_t op, compared, uncompared, lost, duplicated, reordered, switch_us;
-    uint32_t *pauses_us;
-    size_t pause_count;
-};
 bool change_update(struct part *base, struct change_result *out);
+uint64_t change_op(const struct part *base); /* of the change that is READY or going; 0: none */
+struct part *change_staged(const struct part *base);
 bool change_is_going(const struct part *base);
 /* change_sweep - free what has been retired long enough.  Return: is anything left? */
 bool change_sweep(struct part *base);

@@ -85,7 +85,7 @@ static void tell_consumer(struct channel *c)
     if (c->kind == CHANNEL_LOCAL) {
         task_notify(instance_task(c->to));
     } else {
-        link_out_notify(c->out);
+        link_out_notify(c);
     }
 }
 
@@ -95,23 +95,25 @@ static void spill(struct channel *c, const struct item *it)
         c->spill_first = 0;
         instance_spills(c->from, +1);
     }
+    if (c->spill_first > 64 && c->spill_first >= c->spill_count) {
+        memmove(c->spill, c->spill + c->spill_first, c->spill_count * sizeof *c->spill);
+        c->spill_first = 0;
+    }
     size_t at = c->spill_first + c->spill_count;
     c->spill = mem_grow(c->spill, at, &c->spill_capacity, sizeof *c->spill);
     c->spill[at] = *it;
     c->spill_count++;
 }
 
-static bool push(struct channel *c, const struct item *it)
+/* The last of a channel is in the ring and the consumer was told: only now may the loop find the
+ * channel drained and take it off its link. */
+static void note_last(struct channel *c, enum item_kind kind)
 {
-    if (!ring_push(&c->ring, it)) {
-        return false;
-    }
-    if (it->kind == ITEM_END) {
+    if (kind == ITEM_END) {
         atomic_store(&c->ledger.end_sent, true);
-    } else if (it->kind == ITEM_CLOSE) {
+    } else if (kind == ITEM_CLOSE) {
         atomic_store(&c->ledger.close_sent, true);
     }
-    return true;
 }
 
 static void put(struct channel *c, struct item *it)
@@ -119,18 +121,21 @@ static void put(struct channel *c, struct item *it)
     if (c->kind == CHANNEL_OUT) {
         it->frame = frame_new(c->id, c->sent_items++, it);
     }
-    if (c->spill_count > 0 || !push(c, it)) {
+    if (c->spill_count > 0 || !ring_push(&c->ring, it)) {
         spill(c, it);
         return;
     }
     tell_consumer(c);
+    note_last(c, it->kind);
 }
 
 bool channel_drain(struct channel *c)
 {
-    bool moved = false;
+    bool moved = false, ended = false, closed = false;
     for (int tries = 0; c->spill_count > 0 && tries < 2; tries++) {
-        while (c->spill_count > 0 && push(c, &c->spill[c->spill_first])) {
+        while (c->spill_count > 0 && ring_push(&c->ring, &c->spill[c->spill_first])) {
+            ended = ended || c->spill[c->spill_first].kind == ITEM_END;
+            closed = closed || c->spill[c->spill_first].kind == ITEM_CLOSE;
             c->spill_first++;
             c->spill_count--;
             moved = true;
@@ -139,16 +144,16 @@ bool channel_drain(struct channel *c)
             atomic_store(&c->producer_waits, true); /* then look once more: see channel_taken */
         }
     }
+    bool empty = c->spill_count == 0;
     if (moved) {
         tell_consumer(c);
     }
-    if (c->spill_count > 0) {
-        return false;
-    }
-    if (moved) {
+    if (moved && empty) {
         instance_spills(c->from, -1);
     }
-    return true;
+    note_last(c, ended ? ITEM_END : ITEM_BATCH);
+    note_last(c, closed ? ITEM_CLOSE : ITEM_BATCH);
+    return empty;
 }
 
 void channel_send(struct channel *c, struct batch *batch)
@@ -223,8 +228,14 @@ static void compare(struct channel *c, uint64_t sent)
 static enum take out_of_order(struct channel *c, const struct item *it)
 {
     struct ledger *l = &c->ledger;
-    bool late = it->first >= l->gap_low && it->first + it->count <= l->gap_high;
+    uint64_t end = it->first + it->count;
+    bool late = it->first >= l->gap_low && end <= l->gap_high;
     add(late ? &l->reordered : &l->repeats, it->count);
+    if (late && it->first == l->gap_low) { /* should it come again, it is a repeat */
+        l->gap_low = end;
+    } else if (late && end == l->gap_high) {
+        l->gap_high = it->first;
+    }
     log_event(LOG_ERROR, late ? "channel.reordered" : "channel.repeat",
               "channel=%" PRIu64 " first=%" PRIu64 " count=%u expected=%" PRIu64, c->id, it->first,
               it->count, get(&l->received));
@@ -264,7 +275,7 @@ void channel_taken(struct channel *c)
         uint64_t consumed = get(&c->consumed_items) + 1;
         atomic_store(&c->consumed_items, consumed);
         if (consumed + RING_BATCHES >= atomic_load(&c->credit_told) + RING_BATCHES / 2) {
-            link_in_notify(c->in);
+            link_in_notify(c);
         }
         return;
     }

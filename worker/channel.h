@@ -62,6 +62,7 @@ struct channel {
     struct ledger ledger;
     struct ring ring;
     /* loop thread, CHANNEL_OUT */
+    bool synced;                 /* the peer has said what it has, since the link is up */
     uint64_t next_item;          /* number of the next item put on the wire */
     uint64_t acked_items;        /* the peer has them */
     uint64_t credit_items;       /* absolute limit: numbers below may be sent (R24) */
@@ -72,7 +73,12 @@ struct channel {
     uint64_t expected_item;      /* number of the next item the peer must send */
     _Atomic uint64_t consumed_items; /* taken off the ring by the instance */
     _Atomic uint64_t credit_told; /* last limit told to the peer */
-    struct channel *next;        /* list of the link */
+    bool end_came;               /* an END came over the link: no batch may follow */
+    /* see worker/ready.h */
+    _Atomic bool called;         /* on the link's stack: somebody has work for the link here */
+    struct channel *called_next;
+    bool waiting;                /* in the link's list */
+    struct channel *waiting_prev, *waiting_next;
 };
 
 struct channel *channel_new(uint64_t id, enum channel_kind kind, const struct oxb_schema *schema,

@@ -19,6 +19,7 @@
 struct links;
 struct links_ops {
     void (*on_go)(void *arg, const struct msg_LINK_GO *go);  /* passed on by a peer (R6) */
+    void (*on_open)(void *arg);    /* some link towards a peer is up */
     void (*on_drained)(void *arg); /* some CHANNEL_OUT has nothing left that the peer lacks */
 };
 
@@ -28,9 +29,12 @@ void links_free(struct links *ls);
 void links_identity(struct links *ls, const char *name, uint64_t incarnation);
 uint16_t links_port(const struct links *ls);
 
-/* links_out, links_in - the link to or from that process, made when it does not exist. */
+/* links_out, links_in - the link to or from that process, made when it does not exist.
+ * links_out: NULL, `f` set, when the address is malformed. */
 struct link_out *links_out(struct links *ls, const char *name, uint64_t incarnation,
-                           const char *address);
+                           const char *address, struct fail *f);
+bool link_out_is_open(const struct link_out *o);
+const char *link_out_name(const struct link_out *o);
 struct link_in *links_in(struct links *ls, const char *name, uint64_t incarnation);
 void link_out_add(struct link_out *o, struct channel *c);
 void link_in_add(struct link_in *i, struct channel *c);
@@ -39,8 +43,9 @@ void link_remove(struct channel *c);
 /* link_out_drained - the end or the close was sent, and the peer has everything. */
 bool link_out_drained(const struct channel *c);
 
-void link_out_notify(struct link_out *o); /* an item was put on a ring */
-void link_in_notify(struct link_in *i);   /* room was made in a ring */
+void link_out_notify(struct channel *c); /* an item was put on its ring */
+void link_in_notify(struct channel *c);  /* room was made in its ring */
+unsigned links_count(const struct links *ls); /* ends of links held at present */
 void links_send_go(struct links *ls, const struct msg_LINK_GO *go); /* to every peer linked */
 
 #endif

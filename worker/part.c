@@ -88,8 +88,17 @@ static void prepared_on_loop(void *arg)
     struct part *d = arg;
     pthread_join(d->helper, NULL);
     d->preparing = false;
-    if (d->dropping) {
+    if (d->dropping && d->base == NULL) {
         d->env->on_dropped(d->env->arg, d);
+        return;
+    }
+    if (d->base != NULL) {
+        d->base->pending = NULL;
+    }
+    if (d->dropping) { /* a staged change that nobody wants any more */
+        struct part *base = d->base;
+        part_free(d);
+        part_check_dropped(base);
         return;
     }
     if (!d->failed) {
@@ -170,8 +179,49 @@ bool part_update(struct part *d)
 
 static void dropped_on_loop(void *arg)
 {
-    struct part *d = arg;
-    d->env->on_dropped(d->env->arg, d);
+    part_check_dropped(arg);
+}
+
+void part_check_dropped(struct part *d)
+{
+    for (uint32_t k = 0; k < d->chain_count; k++) {
+        if (!d->chains[k]->dead) {
+            return;
+        }
+    }
+    if (d->dropping && d->pending == NULL) {
+        d->env->on_dropped(d->env->arg, d);
+    }
+}
+
+const char *part_unlinked(const struct part *d)
+{
+    for (uint32_t k = 0; k < d->channel_count; k++) {
+        const struct channel *c = d->channels[k];
+        if (c->kind == CHANNEL_OUT && c->out != NULL && !link_out_is_open(c->out)) {
+            return link_out_name(c->out);
+        }
+    }
+    return NULL;
+}
+
+void part_unstage(struct part *base)
+{
+    struct part *d = base->pending;
+    d->dropping = true;
+    if (!d->preparing) { /* it waits for an artifact */
+        base->pending = NULL;
+        part_free(d);
+    }
+}
+
+struct part *part_stage(struct part *base, const struct msg *prepare)
+{
+    struct part *d = part_new(base->env, prepare);
+    assert(base->pending == NULL && base->change == NULL);
+    d->base = base;
+    base->pending = d;
+    return d;
 }
 
 void part_drop(struct part *d)
@@ -180,6 +230,9 @@ void part_drop(struct part *d)
         return;
     }
     d->dropping = true;
+    if (d->pending != NULL) {
+        part_unstage(d);
+    }
     if (d->preparing) {
         return; /* prepared_on_loop goes on from here */
     }
@@ -227,6 +280,7 @@ void part_free(struct part *d)
         pe_free(d->adopted[k].pe);
     }
     mem_free(d->adopted);
+    mem_free(d->last_change.pauses_us);
     mem_free(d->chain_heads);
     mem_free(d->channels);
     mem_free(d->instances);

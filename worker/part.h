@@ -37,6 +37,13 @@ struct part_env { /* what a deployment needs of its worker; borrowed */
     void *arg;
 };
 
+/* What a finished change did here, from the ledgers of the channels it closed. */
+struct change_result {
+    uint64_t op, compared, uncompared, lost, duplicated, reordered, switch_us;
+    uint32_t *pauses_us;
+    size_t pause_count;
+};
+
 struct part {
     struct part *next;
     const struct part_env *env;
@@ -49,6 +56,7 @@ struct part {
     bool failed;              /* preparation failed: `fail`, `fail_where` */
     struct fail fail;
     char fail_where[NAME_BYTES_MAX + 1];
+    uint64_t links_until_us;  /* prepared, but a link is not up: give up then; 0: not waiting */
     bool dropping, preparing; /* a helper thread is at work */
     pthread_t helper;
     _Atomic bool change_posted;
@@ -69,7 +77,9 @@ struct part {
     } *adopted;
     uint32_t adopted_count;
     struct instance **chain_heads; /* [chain_count], of a staged part */
+    struct part *pending;     /* of base: staged and not yet READY, or NULL */
     struct change *change;    /* of base: the one under way, or NULL */
+    struct change_result last_change;
     struct grave *graves;     /* of base: retired, not yet freed */
 };
 
@@ -94,6 +104,15 @@ void report_arena_free(struct report_arena *a);
 /* ---- worker/build.c ---- */
 /* build_instances - helper thread: load code, make and prepare PEs.  ERR_*: d->fail is set. */
 MUST_CHECK enum err build_instances(struct part *d);
+/* part_stage - a change of `base`, as part_new; part_prepare and on_prepared follow as for any.
+ * Requires: no change of base is staged or under way. */
+struct part *part_stage(struct part *base, const struct msg *prepare);
+/* part_unstage - give up what is pending; it is freed when its helper is done with it. */
+void part_unstage(struct part *base);
+/* part_unlinked - a peer that channels lead to and whose link is not up; NULL: none. */
+const char *part_unlinked(const struct part *d);
+/* part_check_dropped - calls on_dropped once nothing of a dropping part runs any more. */
+void part_check_dropped(struct part *d);
 /* part_instance - by id, here or in the part this one changes; NULL.
  * part_code_of - the code an instance will run once the part has gone. */
 struct instance *part_instance(const struct part *d, uint64_t id);

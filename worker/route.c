@@ -110,6 +110,10 @@ static void send_all(struct out_stream *s, struct batch *batch)
 
 static void stream_emit(struct out_stream *s, struct batch *batch)
 {
+    if (s->channel_count == 0) { /* nobody reads it: dropped, as from a port without streams */
+        batch_free(batch);
+        return;
+    }
     switch (s->kind) {
     case ROUTE_ONE:
         send_whole(s->channels[0], batch);

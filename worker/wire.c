@@ -20,6 +20,7 @@ enum {
     STAGE_BYTES = 16 << 10, /* heads and small bodies; large bodies go straight to their block */
     PIECES_MAX = 256,       /* iovecs per sendmsg */
     READS_MAX = 16,         /* per event, so that one link does not starve the loop */
+    BODY_FIRST = 256 << 10, /* a length is believed up to this; then by what has arrived */
 };
 
 struct wire {
@@ -40,6 +41,7 @@ struct wire {
     bool have_head;
     struct buf *body; /* of the frame being read; bytes so far: body_bytes */
     size_t body_bytes;
+    size_t body_room; /* <= the head's body_bytes */
     bool *freed;      /* set by wire_free while callbacks run */
     /* writing */
     struct strbuf control;
@@ -273,19 +275,32 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 static bool check_head(struct wire *w)
 {
     const struct frame_head *h = &w->head;
-    size_t max = h->kind == FRAME_ITEM ? BATCH_BYTES_MAX : FRAME_BYTES_MAX;
+    size_t max = h->kind == FRAME_ITEM ? BATCH_BYTES_MAX : FRAME_PRE_AUTH_BYTES_MAX;
     if (h->magic != FRAME_MAGIC || h->version != FRAME_VERSION) {
         wire_close(w, "the peer does not speak the link protocol");
     } else if (h->body_bytes > max ||
                (h->kind == FRAME_ITEM && h->body_bytes < sizeof(struct item_head))) {
         wire_close(w, "a frame with an impossible length");
     } else {
-        w->body = buf_new(w->pool, h->body_bytes > 0 ? h->body_bytes : 1);
+        w->body_room = h->body_bytes < BODY_FIRST ? h->body_bytes : BODY_FIRST;
+        w->body = buf_new(w->pool, w->body_room > 0 ? w->body_room : 1);
         w->body_bytes = 0;
         w->have_head = true;
         return true;
     }
     return false;
+}
+
+/* The body has filled its block and is not complete: a larger one. */
+static void grow_body(struct wire *w)
+{
+    size_t room = w->body_room * 4;
+    room = room < w->head.body_bytes ? room : w->head.body_bytes;
+    struct buf *larger = buf_new(w->pool, room);
+    memcpy(larger->data, w->body->data, w->body_bytes);
+    buf_unref(w->body);
+    w->body = larger;
+    w->body_room = room;
 }
 
 static void deliver(struct wire *w)
@@ -328,14 +343,18 @@ static bool parse(struct wire *w)
                 break;
             }
         }
-        size_t part = w->head.body_bytes - w->body_bytes;
+        size_t part = w->body_room - w->body_bytes;
         part = part < w->stage_bytes ? part : w->stage_bytes;
         memcpy(w->body->data + w->body_bytes, w->stage + w->stage_first, part);
         w->body_bytes += part;
         w->stage_first += part;
         w->stage_bytes -= part;
         if (w->body_bytes < w->head.body_bytes) {
-            break;
+            if (w->body_bytes < w->body_room) {
+                break;
+            }
+            grow_body(w);
+            continue;
         }
         deliver(w);
         if (freed) {
@@ -365,7 +384,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
         int count = 0;
         if (w->have_head) {
             iov[count++] = (struct iovec){w->body->data + w->body_bytes,
-                                          w->head.body_bytes - w->body_bytes};
+                                          w->body_room - w->body_bytes};
         }
         iov[count++] = (struct iovec){w->stage + w->stage_bytes, STAGE_BYTES - w->stage_bytes};
         ssize_t got = readv(fd, iov, count);

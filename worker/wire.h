@@ -4,7 +4,8 @@
  * Owns:       struct wire: the descriptor, what is being read, the queue of frames being written.
  * Threads:    the loop's.
  * Invariants: W1 frames leave in the order queued; control messages go between two frames.
- *             W2 a body larger than its kind allows closes the wire before anything is allocated.
+ *             W2 a body larger than its kind allows closes the wire before anything is allocated, and
+ *                what is allocated for one that is allowed follows the bytes that have come.
  *             W3 on_closed is the last callback and comes from the loop, never from inside a
  *                call of this module; wire_free may be called in any callback.
  * Why:        not net/conn.h, because its buffers would copy every byte twice more. */

@@ -2,6 +2,7 @@
 #include "worker/worker.h"
 
 #include "core/file.h"
+#include "core/limits.h"
 #include "core/log.h"
 #include "core/mem.h"
 #include "worker/agent.h"
@@ -31,6 +32,12 @@ static void links_go(void *arg, const struct msg_LINK_GO *m)
     agent_go_from_peer(w->agent, m);
 }
 
+static void links_open(void *arg)
+{
+    struct worker *w = arg;
+    agent_links_open(w->agent);
+}
+
 static void links_drained(void *arg)
 {
     struct worker *w = arg;
@@ -51,14 +58,18 @@ static enum err name_and_dir(struct worker *w, const struct oxb_worker_options *
         }
         w->name = mem_printf("%s-%ld", host[0] >= 'a' ? host : "worker", (long)getpid());
     }
-    w->data_dir = o->data != NULL ? mem_dup(o->data) : mem_printf("./oxbow-data/%s", w->name);
+    char *dir = o->data != NULL ? mem_dup(o->data) : mem_printf("oxbow-data/%s", w->name);
+    char cwd[PATH_BYTES_MAX];
+    w->data_dir = file_join(getcwd(cwd, sizeof cwd) != NULL ? cwd : ".", dir);
+    mem_free(dir);
     return file_make_dirs(w->data_dir, f);
 }
 
 struct worker *worker_new(const struct oxb_worker_options *o, const struct worker_callbacks *cb,
                           struct fail *f)
 {
-    static const struct links_ops ops = {.on_go = links_go, .on_drained = links_drained};
+    static const struct links_ops ops = {
+        .on_go = links_go, .on_open = links_open, .on_drained = links_drained};
     struct worker *w = mem_alloc(sizeof *w);
     struct agent_options ao = {.slots = o->slots != 0 ? o->slots : SLOTS_DEFAULT,
                                .labels = o->labels,

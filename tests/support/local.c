@@ -96,7 +96,7 @@ static void *thread_main(void *arg)
 
 struct local *local_new(const char *name, unsigned executors)
 {
-    static const struct links_ops ops = {.on_go = on_go, .on_drained = on_tick};
+    static const struct links_ops ops = {.on_go = on_go, .on_open = on_tick, .on_drained = on_tick};
     struct local *l = mem_alloc(sizeof *l);
     struct address any = {.host = "127.0.0.1", .port = 0};
     struct fail f = {0};
@@ -199,8 +199,7 @@ static void call_on_loop(void *arg)
         part_inject(c->part, c->epoch);
         break;
     case CHANGE:
-        c->staged = part_new(&l->env, c->prepare);
-        c->staged->base = c->part;
+        c->staged = part_stage(c->part, c->prepare);
         part_prepare(c->staged);
         break;
     case CHANGE_GO:
@@ -326,6 +325,23 @@ void local_wait_epoch(struct local *l, struct part *d, uint64_t epoch)
 {
     struct epoch_wanted w = {d, epoch};
     wait_until(l, has_epoch, &w);
+}
+
+struct links_wanted {
+    const struct links *links;
+    unsigned count;
+};
+
+static bool has_links(const void *arg)
+{
+    const struct links_wanted *w = arg;
+    return links_count(w->links) == w->count;
+}
+
+void local_wait_links(struct local *l, unsigned count)
+{
+    struct links_wanted w = {l->links, count};
+    wait_until(l, has_links, &w);
 }
 
 void local_change(struct local *l, struct part *d, const struct msg *prepare)

@@ -16,7 +16,7 @@ uint64_t local_incarnation(const struct local *l);
 struct pool *local_pool(struct local *l);
 
 /* ---- a plan, put together step by step; ids are 1, 2, 3 ... in order of the calls ---- */
-enum { PLAN_MAX = 256 };
+enum { PLAN_MAX = 2048 };
 struct plan {
     struct msg msg;
     struct rec_INSTANCE_SPEC instances[PLAN_MAX];
@@ -57,5 +57,7 @@ void local_wait_swept(struct local *l, struct part *d); /* until nothing retired
 /* local_wait_for - until the test's own condition holds; looked at often. */
 void local_wait_for(struct local *l, bool (*is)(const void *arg), const void *arg);
 void local_drop(struct local *l, struct part *d); /* waits until it is freed */
+/* local_wait_links - until it holds `count` ends of links. */
+void local_wait_links(struct local *l, unsigned count);
 
 #endif

@@ -33,7 +33,8 @@ static void a_change_in_place_has_one_member_no_channel_and_no_marker(void **sta
                               "streams: [{from: a, to: b}, {from: b, to: c}]\n",
                               *state,
                               "pes:\n  a: {use: src}\n  b: {use: map, with: {v: 1}}\n"
-                              "  c: {use: sink}\nstreams: [{from: a, to: b}, {from: b, to: c}]\n", 1);
+                              "  c: {use: sink}\nstreams: [{from: a, to: b}, {from: b, to: c}]\n",
+                              1);
     assert_int_equal(p->cover->member_count, 1);
     assert_int_equal(p->cover->channels_inside, 0);
     const struct member *m = member_of(p, "b", 0);
@@ -92,8 +93,9 @@ static void h2_closure_b_takes_in_who_makes_copies(void **state)
 
 static void copies_of_a_broadcast_are_a_fork_and_those_of_two_ports_are_none(void **state)
 {
-    static const char cast[] = "pes:\n  s: {use: src}\n  m: {use: map, parallelism: 2, with: {v: %d}}"
-                               "\nstreams: [{from: s, to: m, to_all: true}]\n";
+    static const char cast[] =
+        "pes:\n  s: {use: src}\n  m: {use: map, parallelism: 2, with: {v: %d}}"
+        "\nstreams: [{from: s, to: m, to_all: true}]\n";
     char *x = mem_printf(cast, 0), *y = mem_printf(cast, 1);
     struct scene s;
     scene_of(&s, *state, x, *state, y, 1);
@@ -140,7 +142,7 @@ static void h1_closure_c_takes_in_consumers_of_what_moves_or_is_scaled(void **st
     struct scene s;
     scene_of(&s, *state, x, *state, y, 1);
     assert_true(covers(&s, COVER_EXACT, "s"));
-    assert_true(covers(&s, COVER_EXACT, "a")); /* routes to p */
+    assert_true(covers(&s, COVER_EXACT, "a"));  /* routes to p */
     assert_false(covers(&s, COVER_EXACT, "t")); /* s is not relocated */
     scene_fini(&s);
     scene_of(&s, *state, x, *state, x, 2); /* the same topology, but w1 is drained */
@@ -168,8 +170,11 @@ static void closure_c_follows_forward_streams_from_what_is_relocated(void **stat
     s.workers[0].labels = json_pack("{s:s}", "any", "");
     s.workers[1].labels = json_pack("{s:s}", "other", "");
     s.running = physical_expand(s.a, s.workers, 2, &placer_default, &s.next_id, &f);
-    s.in = (struct plan_input){.running = s.running, .next = s.b, .workers = s.workers,
-                               .worker_count = 2, .next_id = s.next_id};
+    s.in = (struct plan_input){.running = s.running,
+                               .next = s.b,
+                               .workers = s.workers,
+                               .worker_count = 2,
+                               .next_id = s.next_id};
     struct plan *p = scene_plan(&s);
     assert_true(member_of(p, "p", 0)->relocated);
     assert_true(member_of(p, "q", 0)->relocated); /* fed by forward */
@@ -188,11 +193,12 @@ static void closure_c_follows_forward_streams_from_what_is_relocated(void **stat
 /* A -> B becomes A -> C; both go on to M, whose own channels do not change. */
 static void closure_c_takes_in_where_the_old_and_the_new_way_meet(void **state)
 {
-    static const char text[] = "pes:\n  s: {use: src}\n  a: {use: map}\n  o: {use: src}\n"
-                               "  b: {use: map}\n  c: {use: map}\n  m: {use: map}\n  z: {use: sink}\n"
-                               "streams: [{from: s, to: a}, {from: a, to: %s, name: x}, {from: o, "
-                               "to: b}, {from: o.bad, to: c}, {from: b, to: m}, {from: c, to: m}, "
-                               "{from: m, to: z}]\n";
+    static const char text[] =
+        "pes:\n  s: {use: src}\n  a: {use: map}\n  o: {use: src}\n"
+        "  b: {use: map}\n  c: {use: map}\n  m: {use: map}\n  z: {use: sink}\n"
+        "streams: [{from: s, to: a}, {from: a, to: %s, name: x}, {from: o, "
+        "to: b}, {from: o.bad, to: c}, {from: b, to: m}, {from: c, to: m}, "
+        "{from: m, to: z}]\n";
     char *x = mem_printf(text, "b"), *y = mem_printf(text, "c");
     struct scene s;
     scene_of(&s, *state, x, *state, y, 1);
@@ -209,13 +215,14 @@ static void closure_c_takes_in_where_the_old_and_the_new_way_meet(void **state)
 static void h8_new_inputs_are_listed_and_a_new_instance_is_no_head(void **state)
 {
     struct scene s;
-    struct plan *p =
-        scene_of(&s, *state,
-                 "fusion: off\npes:\n  a: {use: src}\n  b: {use: map}\n  z: {use: sink}\n"
-                 "streams: [{from: a, to: b}, {from: b, to: z}]\n",
-                 *state,
-                 "fusion: off\npes:\n  a: {use: src}\n  b: {use: map}\n  x: {use: src}\n  z: {use: sink}\n"
-                 "streams: [{from: a, to: b}, {from: b, to: z}, {from: x, to: b}]\n", 1);
+    struct plan *p = scene_of(
+        &s, *state,
+        "fusion: off\npes:\n  a: {use: src}\n  b: {use: map}\n  z: {use: sink}\n"
+        "streams: [{from: a, to: b}, {from: b, to: z}]\n",
+        *state,
+        "fusion: off\npes:\n  a: {use: src}\n  b: {use: map}\n  x: {use: src}\n  z: {use: sink}\n"
+        "streams: [{from: a, to: b}, {from: b, to: z}, {from: x, to: b}]\n",
+        1);
     const struct member *b = member_of(p, "b", 0), *x = member_of(p, "x", 0);
     assert_true(b->head);
     assert_int_equal(x->role, ROLE_NEW);
@@ -237,7 +244,8 @@ static void a_chain_that_is_split_has_both_its_ends_in_the_set(void **state)
                  "streams: [{from: a, to: b}, {from: b, to: z}]\n",
                  *state,
                  "pes:\n  a: {use: src}\n  b: {use: map}\n  x: {use: src}\n  z: {use: sink}\n"
-                 "streams: [{from: a, to: b}, {from: b, to: z}, {from: x, to: b}]\n", 1);
+                 "streams: [{from: a, to: b}, {from: b, to: z}, {from: x, to: b}]\n",
+                 1);
     assert_true(s.running->channels[0].fused);
     assert_int_equal(member_of(p, "b", 0)->lists[LIST_NEW_INPUTS].count, 2);
     assert_true(member_of(p, "a", 0)->head);
@@ -303,7 +311,7 @@ static void both_ends_of_a_changed_channel_are_members(void **state)
 
 struct slow {
     uint32_t count, olds;
-    bool edge[NODES_MAX][NODES_MAX]; /* V u V' */
+    bool edge[NODES_MAX][NODES_MAX];  /* V u V' */
     bool reach[NODES_MAX][NODES_MAX]; /* by at least one edge */
     bool in[NODES_MAX];
 };
@@ -425,14 +433,14 @@ static void check_outside(const struct plan *p)
     const struct match *k = p->match;
     for (uint32_t i = 0; i < k->from->channel_count; i++) {
         const struct pchannel *c = &k->from->channels[i];
-        bool both = p->cover->of_old[c->from] != INDEX_NONE &&
-                    p->cover->of_old[c->to] != INDEX_NONE;
+        bool both =
+            p->cover->of_old[c->from] != INDEX_NONE && p->cover->of_old[c->to] != INDEX_NONE;
         assert_true(both || k->channel_new[i] != INDEX_NONE);
     }
     for (uint32_t i = 0; i < p->to->channel_count; i++) {
         const struct pchannel *c = &p->to->channels[i];
-        bool both = p->cover->of_new[c->from] != INDEX_NONE &&
-                    p->cover->of_new[c->to] != INDEX_NONE;
+        bool both =
+            p->cover->of_new[c->from] != INDEX_NONE && p->cover->of_new[c->to] != INDEX_NONE;
         assert_true(both || k->channel_old[i] != INDEX_NONE);
     }
 }

@@ -5,18 +5,17 @@
  * Method: a table of edits of one small topology, each with the kind and the words expected. */
 #include "tests/unit/topology/plan_fixture.h"
 
-static const char base[] =
-    "pes:\n"
-    "  in: {use: src}\n"
-    "  mid: {use: map, with: {v: 1}, parallelism: 2}\n"
-    "  tab: {use: keyed, uid: table, parallelism: 2}\n"
-    "  end: {use: sink}\n"
-    "  end2: {use: sink}\n"
-    "streams:\n"
-    "  - {from: in, to: mid}\n"
-    "  - {from: mid, to: tab, by: key}\n"
-    "  - {from: tab, to: end, name: out}\n"
-    "  - {from: in, to: end2}\n";
+static const char base[] = "pes:\n"
+                           "  in: {use: src}\n"
+                           "  mid: {use: map, with: {v: 1}, parallelism: 2}\n"
+                           "  tab: {use: keyed, uid: table, parallelism: 2}\n"
+                           "  end: {use: sink}\n"
+                           "  end2: {use: sink}\n"
+                           "streams:\n"
+                           "  - {from: in, to: mid}\n"
+                           "  - {from: mid, to: tab, by: key}\n"
+                           "  - {from: tab, to: end, name: out}\n"
+                           "  - {from: in, to: end2}\n";
 
 struct edit {
     const char *from, *to; /* replaced in `base` */
@@ -178,7 +177,7 @@ static void a_schema_change_is_seen_at_every_pe_that_passes_it_on(void **state)
     for (size_t i = 0; i < d->count; i++) {
         schemas += d->items[i].kind == CHANGE_PE_SCHEMA;
     }
-    assert_int_equal(schemas, 3); /* add, m, n */
+    assert_int_equal(schemas, 3);  /* add, m, n */
     assert_int_equal(d->count, 4); /* and the parameters of add */
     diff_free(d);
     topology_free(a);
@@ -197,8 +196,8 @@ int main(void)
         cmocka_unit_test(a_rebuilt_plug_in_is_a_change_and_nothing_else),
         cmocka_unit_test_setup_teardown(a_rename_is_followed_by_its_uid_and_takes_its_streams_along,
                                         plan_set_up, fixture_tear_down),
-        cmocka_unit_test_setup_teardown(without_uid_a_renamed_pe_goes_and_another_comes, plan_set_up,
-                                        fixture_tear_down),
+        cmocka_unit_test_setup_teardown(without_uid_a_renamed_pe_goes_and_another_comes,
+                                        plan_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(a_schema_change_is_seen_at_every_pe_that_passes_it_on,
                                         plan_set_up, fixture_tear_down),
     };

@@ -1,8 +1,9 @@
-/* tests/unit/topology/plan_fixture.h - a catalogue, workers, a running graph and a plan in few words.
+/* tests/unit/topology/plan_fixture.h - a catalogue, workers, a running graph and a plan in few
+ * words.
  *
- * The types: src, live (sources; live is bound to a port and cannot be read again), map, many, keyed
- * (state by key), op (state that cannot be divided), sink (outside effects), file (a sink on its
- * machine), st (./st.so: keyed state whose code, version and `migrate` the tests choose). */
+ * The types: src, live (sources; live is bound to a port and cannot be read again), map, many,
+ * keyed (state by key), op (state that cannot be divided), sink (outside effects), file (a sink on
+ * its machine), st (./st.so: keyed state whose code, version and `migrate` the tests choose). */
 #ifndef OXB_TESTS_PLAN_FIXTURE_H
 #define OXB_TESTS_PLAN_FIXTURE_H
 
@@ -13,8 +14,9 @@
 #include "core/strbuf.h"
 
 #define PF_V "\"params\":[{\"name\":\"v\",\"type\":\"i64\",\"default\":0}]"
-#define PF_BY "\"params\":[{\"name\":\"v\",\"type\":\"i64\",\"default\":0},"                       \
-              "{\"name\":\"by\",\"type\":\"fields\"}]"
+#define PF_BY                                                                                      \
+    "\"params\":[{\"name\":\"v\",\"type\":\"i64\",\"default\":0},"                                 \
+    "{\"name\":\"by\",\"type\":\"fields\"}]"
 #define PF_STATES "\"states\":[{\"name\":\"n\",\"values\":[{\"name\":\"n\",\"type\":\"i64\"}]}]"
 #define PF_A64 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define PF_B64 "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
@@ -30,8 +32,8 @@ static const char *const plan_types[] = {
     "{\"name\":\"keyed\",\"merges\":true," PF_BY "," PF_STATES "," FIXTURE_IN "," FIXTURE_PASS "}",
     "{\"name\":\"op\",\"merges\":true,\"snapshots\":true," PF_V "," FIXTURE_IN "," FIXTURE_PASS "}",
     "{\"name\":\"sink\",\"merges\":true,\"effects\":true," PF_V "," FIXTURE_IN ",\"outputs\":[]}",
-    "{\"name\":\"file\",\"merges\":true,\"effects\":true,\"local\":true,\"snapshots\":true," PF_V ","
-    FIXTURE_IN ",\"outputs\":[]}",
+    "{\"name\":\"file\",\"merges\":true,\"effects\":true,\"local\":true,\"snapshots\":true," PF_V
+    "," FIXTURE_IN ",\"outputs\":[]}",
 };
 
 /* plan_catalog - with st of this digest, version and `migrate`; free with catalog_free. */
@@ -40,9 +42,10 @@ static inline struct catalog *plan_catalog(const char *digest, unsigned version,
     struct catalog *c = fixture_catalog();
     struct fail f;
     fixture_add(c, plan_types, sizeof plan_types / sizeof plan_types[0]);
-    char *st = mem_printf("{\"name\":\"st\",\"merges\":true,\"state_version\":%u,\"migrates\":%s,"
-                          PF_V "," PF_STATES "," FIXTURE_IN "," FIXTURE_PASS "}", version,
-                          migrates ? "true" : "false");
+    char *st =
+        mem_printf("{\"name\":\"st\",\"merges\":true,\"state_version\":%u,\"migrates\":%s," PF_V
+                   "," PF_STATES "," FIXTURE_IN "," FIXTURE_PASS "}",
+                   version, migrates ? "true" : "false");
     if (catalog_add(c, st, "./st.so", digest, &f) != ERR_OK) {
         abort();
     }
@@ -67,7 +70,7 @@ static inline void plan_workers(struct worker_info *w, uint32_t count, uint32_t 
     }
 }
 
-struct scene {              /* V running, V' to come */
+struct scene { /* V running, V' to come */
     struct topology *a, *b;
     struct worker_info workers[PF_WORKERS_MAX];
     uint32_t worker_count;

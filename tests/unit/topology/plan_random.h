@@ -1,6 +1,6 @@
 /* tests/unit/topology/plan_random.h - random topologies and random edits of them, by seed.
  *
- * PEs are kept in a fixed order in which streams go forward only, so that every draft is a DAG.  All
+ * PEs are kept in a fixed order in which streams go forward only, so that every draft is a DAG. All
  * schemas are the same; forks, merges, keyed and broadcast streams and parallelism are frequent. */
 #ifndef OXB_TESTS_PLAN_RANDOM_H
 #define OXB_TESTS_PLAN_RANDOM_H
@@ -17,7 +17,7 @@ enum draft_type { D_SRC, D_MAP, D_MANY, D_KEYED, D_SINK };
 struct draft_pe {
     bool there;
     enum draft_type type;
-    unsigned uid, name;     /* name: pN; uid: uN */
+    unsigned uid, name; /* name: pN; uid: uN */
     unsigned parallelism, v, retries;
 };
 
@@ -31,7 +31,7 @@ struct draft_stream {
 struct random_draft {
     struct draft_pe pes[DRAFT_PES];
     struct draft_stream streams[DRAFT_STREAMS];
-    unsigned next;          /* names and uids */
+    unsigned next; /* names and uids */
     bool per_pe, no_fusion;
 };
 
@@ -58,9 +58,12 @@ static inline void draft_join(struct random_draft *d, struct prng *r, unsigned f
         if (!d->streams[i].there) {
             static const unsigned parts[] = {PART_BALANCED, PART_BALANCED, PART_KEYED, PART_KEYED,
                                              PART_BROADCAST};
-            d->streams[i] = (struct draft_stream){
-                true, from, to, parts[below(r, 5)], below(r, 5) == 0,
-                below(r, 3) == 0 ? ++d->next : 0};
+            d->streams[i] = (struct draft_stream){true,
+                                                  from,
+                                                  to,
+                                                  parts[below(r, 5)],
+                                                  below(r, 5) == 0,
+                                                  below(r, 3) == 0 ? ++d->next : 0};
             return;
         }
     }
@@ -189,9 +192,10 @@ static inline char *draft_yaml(const struct random_draft *d) /* caller frees */
     for (unsigned i = 0; i < DRAFT_PES; i++) {
         const struct draft_pe *p = &d->pes[i];
         if (p->there) {
-            strbuf_printf(&out, "  p%u: {use: %s, uid: u%u, parallelism: %u, with: {v: %u}, "
-                          "on_error: {retries: %u, then: stop}}\n", p->name, types[p->type], p->uid,
-                          p->parallelism, p->v, p->retries);
+            strbuf_printf(&out,
+                          "  p%u: {use: %s, uid: u%u, parallelism: %u, with: {v: %u}, "
+                          "on_error: {retries: %u, then: stop}}\n",
+                          p->name, types[p->type], p->uid, p->parallelism, p->v, p->retries);
         }
     }
     strbuf_printf(&out, "streams:\n");

@@ -1,9 +1,9 @@
 /* tests/unit/topology/plan_test.c - the planner's laws, and what it refuses.
  *
- * Goal:   a plan leads from A to B and nowhere else, keeps what can be kept, and is refused with its
- *         reason where state, order or room would be lost.
- * Method: random topologies and edits whose instructions are carried out on a set of ids; tables of
- *         refusals; the holes of the protocol by number. */
+ * Goal:   a plan leads from A to B and nowhere else, keeps what can be kept, and is refused with
+ *         its reason where state, order or room would be lost.
+ * Method: random topologies and edits whose instructions are carried out on a set of ids; tables
+ *         of refusals; the holes of the protocol by number. */
 #include "tests/unit/topology/plan_random.h"
 
 #include "core/clock.h"
@@ -126,7 +126,7 @@ static void check_owners(const struct plan *p)
             uint32_t to = p->match->first_new[pe] + owner, moved = 0;
             for (size_t i = 0; i < p->move_count; i++) {
                 const struct state_move *m = &p->moves[i];
-                moved += m->pe == pe && m->old == from && m->new == to && state_move_has(m, g);
+                moved += m->pe == pe && m->old == from && m->new == to &&state_move_has(m, g);
             }
             bool stays = from == INDEX_NONE || p->match->instance_new[from] == to;
             assert_int_equal(moved, stays ? 0 : 1);
@@ -184,7 +184,8 @@ static void a_plan_leads_from_a_to_b_and_back_to_a(void **state)
         carry_out(q);
         same_shape(q->to, s.workers, s.worker_count);
         check_owners(q);
-        for (uint32_t i = 0; i < q->to->instance_count; i++) { /* who stayed both times is the same */
+        for (uint32_t i = 0; i < q->to->instance_count;
+             i++) { /* who stayed both times is the same */
             const struct pinstance *x = &q->to->instances[i], *y = &s.running->instances[i];
             uint32_t b = p->match->instance_new[i];
             assert_int_equal(x->id == y->id, b != INDEX_NONE && q->match->instance_old[i] == b);
@@ -235,8 +236,12 @@ static void many_plans_in_a_row_keep_the_graph_sound(void **state)
     for (unsigned round = 0; round < 100; round++) {
         draft_edit(&d, &r);
         struct topology *next = draft_topology(*state, &d);
-        struct plan_input in = {.running = g, .next = next, .workers = workers, .worker_count = 3,
-                                .base_version = round + 1, .next_id = id};
+        struct plan_input in = {.running = g,
+                                .next = next,
+                                .workers = workers,
+                                .worker_count = 3,
+                                .base_version = round + 1,
+                                .next_id = id};
         struct plan *p = plan_make(&in);
         carry_out(p);
         check_owners(p);
@@ -292,9 +297,9 @@ static void rebalancing_moves_no_more_groups_than_it_must(void **state)
 /* ---- refusals */
 
 struct refused {
-    const char *a, *b;      /* PEs and streams */
-    const char *what;       /* part of the reason; NULL: allowed */
-    const char *note;       /* part of a note, or NULL */
+    const char *a, *b; /* PEs and streams */
+    const char *what;  /* part of the reason; NULL: allowed */
+    const char *note;  /* part of a note, or NULL */
 };
 
 #define TAB(pe, stream)                                                                            \
@@ -336,7 +341,8 @@ static const struct refused table[] = {
     {"pes:\n  a: {use: src}\n  k: {use: map, parallelism: 2}\n  l: {use: map, parallelism: 2}\n"
      "streams: [{from: a, to: k, by: key}, {from: k, to: l}]\n",
      "pes:\n  a: {use: src}\n  k: {use: map, parallelism: 2}\n  l: {use: map, parallelism: 3}\n"
-     "streams: [{from: a, to: k, by: key}, {from: k, to: l}]\n", NULL, "order ends here: k->l"},
+     "streams: [{from: a, to: k, by: key}, {from: k, to: l}]\n",
+     NULL, "order ends here: k->l"},
     /* before it is too late */
     {BARE, TAB("use: map", ""), NULL, "there are no checkpoints"},
 };
@@ -362,7 +368,7 @@ static void what_would_lose_state_or_order_is_refused_or_said(void **state)
 }
 
 struct coded {
-    unsigned from, to;      /* state versions */
+    unsigned from, to; /* state versions */
     bool migrates;
     const char *what;
 };
@@ -370,9 +376,10 @@ struct coded {
 static void new_code_must_take_over_the_state(void **state)
 {
     (void)state;
-    static const struct coded codes[] = {
-        {1, 1, false, NULL}, {1, 2, false, "no `migrate`"}, {1, 2, true, NULL},
-        {2, 1, false, "no `migrate`"}};
+    static const struct coded codes[] = {{1, 1, false, NULL},
+                                         {1, 2, false, "no `migrate`"},
+                                         {1, 2, true, NULL},
+                                         {2, 1, false, "no `migrate`"}};
     for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++) {
         struct catalog *x = plan_catalog(PF_A64, codes[i].from, false);
         struct catalog *y = plan_catalog(PF_B64, codes[i].to, codes[i].migrates);
@@ -395,13 +402,15 @@ static void a_rename_without_uid_is_refused_with_the_way_out(void **state)
     struct scene s;
     struct plan *p = scene_of(&s, *state, TAB("use: keyed", ""), *state,
                               "pes:\n  a: {use: src}\n  counts: {use: keyed}\n  z: {use: sink}\n"
-                              "streams: [{from: a, to: counts}, {from: counts, to: z}]\n", 1);
+                              "streams: [{from: a, to: counts}, {from: counts, to: z}]\n",
+                              1);
     assert_int_equal(p->refusal_count, 1);
     assert_non_null(strstr(p->refusals[0].hint, "`uid: k`"));
     scene_fini(&s);
     p = scene_of(&s, *state, TAB("use: keyed", ""), *state,
                  "pes:\n  a: {use: src}\n  counts: {use: keyed, uid: k}\n  z: {use: sink}\n"
-                 "streams: [{from: a, to: counts}, {from: counts, to: z}]\n", 1);
+                 "streams: [{from: a, to: counts}, {from: counts, to: z}]\n",
+                 1);
     assert_int_equal(p->refusal_count, 0);
     assert_int_equal(p->cover->member_count, 0); /* a name is no behaviour */
     assert_int_equal(p->instruction_count, 1);
@@ -445,7 +454,7 @@ static void draining_moves_what_may_move_and_refuses_what_may_not(void **state)
     p = scene_plan(&s);
     assert_int_equal(p->refusal_count, 1); /* H19: its port is on that machine */
     assert_true(is_refused(p, "bound to files or ports"));
-    snprintf(s.workers[1 - at].host, sizeof s.workers[0].host, "%s", s.workers[at].host);
+    memcpy(s.workers[1 - at].host, s.workers[at].host, sizeof s.workers[0].host);
     p = scene_plan(&s); /* the other worker is on the same machine, but what was read is unknown */
     assert_true(is_refused(p, "cannot say how far"));
     scene_fini(&s);
@@ -523,8 +532,7 @@ static void policies_alone_need_no_cut(void **state)
 static void the_digest_covers_base_workers_and_content(void **state)
 {
     struct scene s;
-    struct plan *p =
-        scene_of(&s, *state, BARE, *state, TAB("use: map", ""), 2);
+    struct plan *p = scene_of(&s, *state, BARE, *state, TAB("use: map", ""), 2);
     char first[DIGEST_HEX_BYTES];
     memcpy(first, p->digest, sizeof first);
     s.in.next_id += 1000; /* ids of what is new, sizes and the model are no part of it */
@@ -550,8 +558,12 @@ static void a_plan_is_said_in_text_and_json(void **state)
     struct scene s;
     struct plan *p = scene_of(&s, *state, TAB("use: keyed, parallelism: 2", ", by: key"), *state,
                               TAB("use: keyed, parallelism: 3", ", by: key"), 2);
-    static const char *const parts[] = {"~ pe k  parallelism: 2 => 3", "= 2 PEs, 2 streams unchanged",
-                                        "cut: ", "state of k: ", "predicted pause: ", "digest: "};
+    static const char *const parts[] = {"~ pe k  parallelism: 2 => 3",
+                                        "= 2 PEs, 2 streams unchanged",
+                                        "cut: ",
+                                        "state of k: ",
+                                        "predicted pause: ",
+                                        "digest: "};
     char *text = plan_text(p);
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         if (strstr(text, parts[i]) == NULL) {
@@ -560,8 +572,8 @@ static void a_plan_is_said_in_text_and_json(void **state)
     }
     mem_free(text);
     json_t *doc = plan_json(p);
-    assert_int_equal(json_integer_value(json_object_get(json_object_get(doc, "counts"),
-                                                        "pes_changed")), 1);
+    assert_int_equal(
+        json_integer_value(json_object_get(json_object_get(doc, "counts"), "pes_changed")), 1);
     assert_true(json_array_size(json_object_get(doc, "moves")) >= 2);
     size_t groups = 0;
     for (size_t i = 0; i < p->move_count; i++) {
