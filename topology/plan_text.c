@@ -58,7 +58,7 @@ static const char *noun_of(enum change_kind kind)
 static void add_changes(struct strbuf *out, const struct plan *p)
 {
     for (size_t i = 0; i < p->diff->count; i++) {
-        const struct change *c = &p->diff->items[i];
+        const struct diff_item *c = &p->diff->items[i];
         const char *noun = noun_of(c->kind);
         const char *what = change_is_pe(c->kind)              ? "pe"
                            : c->kind <= CHANGE_STREAM_RENAMED ? "stream"
