@@ -55,7 +55,7 @@ static const char *pe_name_new(const struct plan *p, uint32_t instance)
     return p->diff->to->pes[p->to->instances[instance].pe].name;
 }
 
-static json_t *member_json(const struct plan *p, const struct member *m)
+static json_t *member_json(const struct plan *p, const struct cover_member *m)
 {
     json_t *one = json_object();
     bool is_new = m->new != INDEX_NONE;
