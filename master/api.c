@@ -428,8 +428,14 @@ static void post_rollback(struct master *m, struct exchange *x, const char *name
     struct deployment *d = named(m, x, name);
     char to[24] = "";
     if (d != NULL) {
+        char *end = to;
         bool given = http_query(exchange_head(x)->query, "to", to, sizeof to);
-        running_rollback(m, d, given ? strtoull(to, NULL, 10) : 0, x);
+        uint64_t version = given ? strtoull(to, &end, 10) : 0;
+        if (given && (version == 0 || *end != '\0')) {
+            refuse(x, 400, ERR_INVALID, "\"to\" must be a version", "see .../versions");
+            return;
+        }
+        running_rollback(m, d, version, x);
     }
 }
 
