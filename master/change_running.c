@@ -1,8 +1,8 @@
 /* master/change_running.c - a running topology becomes another one: plan, begin, end, look back.
  *
  * Runs on:    the master loop.
- * Invariants: U1 of upgrade.h.  U4 one change of a topology at a time.  U5 what was replaced or given
- *             up lives on until the next tick: a caller further up may still look at it. */
+ * Invariants: U1 of upgrade.h.  U4 one change of a topology at a time.  U5 what was replaced or
+ *             given up lives on until the next tick: a caller further up may still look at it. */
 #include "master/master.h"
 
 #include "core/clock.h"

@@ -235,7 +235,8 @@ static void expect_workers(struct master *m, struct deployment *d, const struct 
         }
         members_expect(&m->members, d->graph->workers[i].name, p->worker_id, p->incarnation,
                        deadline_us);
-        parts[count++] = (struct change_part){.worker_id = p->worker_id, .incarnation = p->incarnation};
+        parts[count++] = (struct change_part){.worker_id = p->worker_id,
+                                              .incarnation = p->incarnation};
     }
     json_decref(told);
     change_init(&d->change, d->token, parts, count, going ? CHANGE_DECIDED : CHANGE_DONE);

@@ -68,7 +68,8 @@ json_t *status_topology(const struct deployment *d)
                      "digest", d->digest, "created_at", created, "error",
                      d->state == TOPOLOGY_FAILED ? status_error(&d->fail, d->fail_where)
                                                  : json_null(),
-                     "phase", phase(d), "change", change_json(d), "pes", pes_json(d), "streams", streams_json(d),
+                     "phase", phase(d), "change", change_json(d), "pes", pes_json(d), "streams",
+                     streams_json(d),
                      "latency_us", latency_json(&latency));
 }
 

@@ -6,9 +6,10 @@
  *
  * Owns:       struct upgrade.
  * Runs on:    the master loop.
- * Invariants: U1 what runs is not touched before DONE: an abort needs no undoing.  U2 no receipt
- *                says 0 where a ledger was not compared.  U3 times are the master's own clock, taken
- *                by the shell; what another life of the master measured is not made up. */
+ * Invariants: U1 what runs is not touched before DONE: an abort needs no undoing.
+ *             U2 no receipt says 0 where a ledger was not compared.
+ *             U3 times are the master's own clock, taken by the shell; what another life of the
+ *                master measured is not made up. */
 #ifndef OXB_MASTER_UPGRADE_H
 #define OXB_MASTER_UPGRADE_H
 
