@@ -607,12 +607,17 @@ void chain_leave(struct chain *from, struct instance *i)
     task_notify(&from->task);
 }
 
-void chain_arrive(struct chain *to, struct instance *i)
+void chain_follow(struct chain *to, struct instance *i)
 {
     i->chain = to;
     i->next_arrival = atomic_load(&to->arrivals);
     while (!atomic_compare_exchange_weak(&to->arrivals, &i->next_arrival, i)) {
     }
+}
+
+void chain_arrive(struct chain *to, struct instance *i)
+{
+    chain_follow(to, i);
     atomic_fetch_sub(&to->missing, 1);
     task_notify(&to->task);
 }
