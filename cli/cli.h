@@ -64,7 +64,8 @@ struct verb {
     int (*run)(struct cli *cli, const void *options, char **args, unsigned arg_count);
 };
 
-extern const struct verb verb_deploy, verb_graph, verb_new, verb_pe, verb_run, verb_status,
+extern const struct verb verb_deploy, verb_graph, verb_history, verb_plan, verb_receipt,
+    verb_rollback, verb_upgrade, verb_new, verb_pe, verb_run, verb_status,
     verb_stop, verb_validate, verb_workers;
 
 #endif

@@ -41,8 +41,16 @@ static int upload(struct cli *cli, const struct load_file *file)
     return code;
 }
 
-static int post(struct cli *cli, const struct loaded *l, char **name, uint64_t *version)
+int submit_file(struct cli *cli, const struct loaded *l, const char *path,
+                struct client_reply *reply)
 {
+    int code = EXIT_DONE;
+    for (size_t i = 0; i < l->file_count && code == EXIT_DONE; i++) {
+        code = upload(cli, &l->files[i]);
+    }
+    if (code != EXIT_DONE) {
+        return code;
+    }
     json_t *artifacts = json_object();
     for (size_t i = 0; i < l->file_count; i++) {
         json_object_set_new(artifacts, l->files[i].use, json_string(l->files[i].digest));
@@ -58,34 +66,33 @@ static int post(struct cli *cli, const struct loaded *l, char **name, uint64_t *
     char *body = json_dumps(document, JSON_COMPACT);
     json_decref(document);
     struct fail f = {0};
-    struct client_reply reply;
-    enum err e = client_call(cli->master, "POST", "/v1/topologies", "application/json", body,
-                             strlen(body), &reply, &f);
+    enum err e = client_call(cli->master, "POST", path, "application/json", body, strlen(body),
+                             reply, &f);
     mem_free(body);
     if (e != ERR_OK) {
         return cli_fail(cli, &f);
     }
-    int code = EXIT_DONE;
-    if (reply.status >= 200 && reply.status <= 299) {
-        *name = mem_dup(json_text_of(reply.json, "topology"));
-        *version = json_count_of(reply.json, "version");
-    } else {
-        code = cli_refused(cli, &reply, l->file);
+    if (reply->status < 200 || reply->status > 299) {
+        code = cli_refused(cli, reply, l->file);
+        client_reply_fini(reply);
+        *reply = (struct client_reply){0};
     }
-    client_reply_fini(&reply);
     return code;
 }
 
 int submit_topology(struct cli *cli, const struct loaded *l, char **name, uint64_t *version)
 {
-    int code = EXIT_DONE;
-    for (size_t i = 0; i < l->file_count && code == EXIT_DONE; i++) {
-        code = upload(cli, &l->files[i]);
+    struct client_reply reply = {0};
+    int code = submit_file(cli, l, "/v1/topologies", &reply);
+    if (code == EXIT_DONE) {
+        *name = mem_dup(json_text_of(reply.json, "topology"));
+        *version = json_count_of(reply.json, "version");
+        client_reply_fini(&reply);
     }
-    return code == EXIT_DONE ? post(cli, l, name, version) : code;
+    return code;
 }
 
-static void sleep_ms(uint64_t ms)
+void submit_sleep_ms(uint64_t ms)
 {
     struct timespec t = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
     nanosleep(&t, NULL);
@@ -120,7 +127,7 @@ int submit_wait(struct cli *cli, const char *name, const char *states, uint64_t 
             break;
         }
         json_decref(topology);
-        sleep_ms(wait_ms);
+        submit_sleep_ms(wait_ms);
     }
     mem_free(path);
     return code;

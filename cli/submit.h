@@ -3,7 +3,14 @@
 #define OXB_CLI_SUBMIT_H
 
 #include "cli/cli.h"
+#include "cli/client.h"
 #include "cli/load.h"
+
+/* submit_file - upload the plug-ins, then POST the YAML to `path`; errors are printed.
+ * Return: EXIT_DONE with a 2xx reply (client_reply_fini), or the exit code. */
+int submit_file(struct cli *cli, const struct loaded *l, const char *path,
+                struct client_reply *reply);
+void submit_sleep_ms(uint64_t ms);
 
 /* submit_topology - upload the plug-ins, then POST the YAML; errors are printed.
  * @l: after load_read; its files must all be there.

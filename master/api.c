@@ -26,7 +26,8 @@ typedef void handler_fn(struct master *m, struct exchange *x, const char *name);
 static void on_head(void *arg, struct exchange *x);
 static void on_request(void *arg, struct exchange *x);
 static handler_fn get_health, get_workers, get_pes, get_topologies, post_topologies, get_topology,
-    get_graph, post_stop, get_metrics, put_artifact;
+    get_graph, post_stop, get_metrics, put_artifact, post_plan, post_upgrade, post_rollback,
+    get_versions, get_receipts;
 static bool is_foreign(const struct master *m, const struct http_head *h);
 static void start_upload(struct master *m, struct exchange *x);
 
@@ -47,6 +48,11 @@ static const struct route {
     {"GET", "/v1/topologies/*/metrics", get_topology},
     {"GET", "/v1/topologies/*/graph", get_graph},
     {"POST", "/v1/topologies/*/stop", post_stop},
+    {"POST", "/v1/topologies/*/plan", post_plan},
+    {"POST", "/v1/topologies/*/upgrade", post_upgrade},
+    {"POST", "/v1/topologies/*/rollback", post_rollback},
+    {"GET", "/v1/topologies/*/versions", get_versions},
+    {"GET", "/v1/topologies/*/receipts", get_receipts},
     {"PUT", "/v1/artifacts/*", put_artifact},
 };
 
@@ -358,30 +364,93 @@ static bool read_json(struct exchange *x, struct deploy_request *r)
     return true;
 }
 
-static void post_topologies(struct master *m, struct exchange *x, const char *name)
+/* The YAML of a body, with all it names.  false: answered. */
+static bool read_topology(struct exchange *x, struct deploy_request *r)
 {
-    struct deploy_request r = {0};
     size_t bytes;
     const char *body = exchange_body(x, &bytes);
-    (void)name;
     if (is_type(exchange_head(x), "application/json")) {
-        if (!read_json(x, &r)) {
-            return;
+        if (!read_json(x, r)) {
+            return false;
         }
     } else if (is_type(exchange_head(x), "application/yaml")) {
-        r = (struct deploy_request){.yaml = mem_dup_n(body, bytes),
-                                    .yaml_bytes = bytes,
-                                    .artifacts = json_object()};
+        r->yaml = mem_dup_n(body, bytes);
+        r->yaml_bytes = bytes;
+        r->artifacts = json_object();
     } else {
         refuse(x, 415, ERR_INVALID, "the body is neither application/yaml nor application/json",
                "set Content-Type");
+        return false;
+    }
+    if (r->base_dir == NULL) {
+        char here[PATH_BYTES_MAX];
+        r->base_dir = mem_dup(getcwd(here, sizeof here) != NULL ? here : "/");
+    }
+    return true;
+}
+
+static void post_topologies(struct master *m, struct exchange *x, const char *name)
+{
+    struct deploy_request r = {.ask = ASK_DEPLOY};
+    (void)name;
+    if (read_topology(x, &r)) {
+        deploy_start(m, &r, x);
+    }
+}
+
+static void ask_change(struct master *m, struct exchange *x, const char *name,
+                       enum deploy_ask ask)
+{
+    struct deploy_request r = {.ask = ask, .asked_us = clock_now_us()};
+    char digest[80] = "";
+    if (named(m, x, name) == NULL || !read_topology(x, &r)) {
         return;
     }
-    if (r.base_dir == NULL) {
-        char here[PATH_BYTES_MAX];
-        r.base_dir = mem_dup(getcwd(here, sizeof here) != NULL ? here : "/");
+    r.name = mem_dup(name);
+    if (http_query(exchange_head(x)->query, "plan", digest, sizeof digest)) {
+        r.digest = mem_dup(digest);
     }
     deploy_start(m, &r, x);
+}
+
+static void post_plan(struct master *m, struct exchange *x, const char *name)
+{
+    ask_change(m, x, name, ASK_PLAN);
+}
+
+static void post_upgrade(struct master *m, struct exchange *x, const char *name)
+{
+    ask_change(m, x, name, ASK_UPGRADE);
+}
+
+static void post_rollback(struct master *m, struct exchange *x, const char *name)
+{
+    struct deployment *d = named(m, x, name);
+    char to[24] = "";
+    if (d != NULL) {
+        char *end = to;
+        bool given = http_query(exchange_head(x)->query, "to", to, sizeof to);
+        uint64_t version = given ? strtoull(to, &end, 10) : 0;
+        if (given && (version == 0 || *end != '\0')) {
+            refuse(x, 400, ERR_INVALID, "\"to\" must be a version", "see .../versions");
+            return;
+        }
+        running_rollback(m, d, version, x);
+    }
+}
+
+static void get_versions(struct master *m, struct exchange *x, const char *name)
+{
+    if (named(m, x, name) != NULL) {
+        running_history(m, name, false, x);
+    }
+}
+
+static void get_receipts(struct master *m, struct exchange *x, const char *name)
+{
+    if (named(m, x, name) != NULL) {
+        running_history(m, name, true, x);
+    }
 }
 
 /* ---- artifacts: straight to disk; the end (fsync) on a helper thread ---- */

@@ -9,6 +9,7 @@
 #include "core/log.h"
 #include "core/mem.h"
 #include "master/translate.h"
+#include "master/upgrade.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -29,6 +30,7 @@ void conduct_change(struct master *m, struct deployment *d, struct change_event 
 {
     struct change_actions out = {0};
     if (change_step(&d->change, &in, &out)) {
+        upgrade_mark(d);
         bool explains = in.kind == CHANGE_IN_NOT_READY || in.kind == CHANGE_IN_DEADLINE ||
                         in.kind == CHANGE_IN_LOST;
         if (explains && change_is_over(&d->change)) {
@@ -68,39 +70,53 @@ void conduct_life(struct master *m, struct deployment *d, enum life_event on,
     }
 }
 
+/* A change that is not decided gives way to what happens to the version that runs. */
+static void cancel_next(struct master *m, struct deployment *d, const struct fail *why)
+{
+    if (d->next != NULL && !change_is_decided(&d->next->change)) {
+        if (why != NULL) {
+            keep_why(d->next, why, "");
+        }
+        conduct_change(m, d->next, (struct change_event){.kind = CHANGE_IN_CANCEL}, NULL, NULL);
+    }
+}
+
 void conduct_stop(struct master *m, struct deployment *d, bool now)
 {
+    struct fail why = {0};
+    fail_set(&why, ERR_DENIED, "", "the topology was stopped before the change was decided");
+    cancel_next(m, d, &why);
+    if (d->next != NULL) { /* decided: it stops when it has changed over */
+        d->next->stop_asked = now ? STOP_NOW : STOP_DRAIN;
+        return;
+    }
     if (d->stop_asked < (now ? STOP_NOW : STOP_DRAIN)) {
         d->stop_asked = now ? STOP_NOW : STOP_DRAIN;
     }
     conduct_life(m, d, now ? LIFE_STOP_NOW : LIFE_STOP, NULL, NULL);
 }
 
-void conduct_report(struct master *m, struct member *w, const struct msg_REPORT *r)
+/* The change of `d` is decided, and `w` belongs to what it will be. */
+static bool is_changing(struct deployment *d, const struct member *w)
 {
-    struct deployment *d = deployments_find(&m->deployments, r->topology);
-    struct part *p = d != NULL ? deployment_part(d, w->id) : NULL;
-    if (!is_live_part(d, p, w, r)) {
-        if (w->reporting) { /* W3; later it would only be an echo of a STOP on its way */
-            const struct msg stop = {.kind = M_STOP,
-                                     .STOP = {m->term, r->topology, r->gen, true, true}};
-            log_event(LOG_INFO, "worker.cleans", "worker=%s topology=%s gen=%" PRIu64, w->name,
-                      r->topology, r->gen);
-            conn_send(w->conn, &stop);
-        }
-        return;
+    return d != NULL && !deployment_is_over(d) && !change_is_over(&d->change) &&
+           change_is_decided(&d->change) && deployment_involved(d, w->id) != NULL;
+}
+
+static void clean(struct master *m, struct member *w, const struct msg_REPORT *r)
+{
+    if (w->reporting) { /* W3; later it would only be an echo of a STOP on its way */
+        const struct msg stop = {.kind = M_STOP,
+                                 .STOP = {m->term, r->topology, r->gen, true, true}};
+        log_event(LOG_INFO, "worker.cleans", "worker=%s topology=%s gen=%" PRIu64, w->name,
+                  r->topology, r->gen);
+        conn_send(w->conn, &stop);
     }
-    const struct instance_view *failed = NULL;
-    translate_report(d, p, r, &failed);
-    if (r->op == d->token.op && p->state >= DEPLOYMENT_RUNNING) { /* as good as its DONE */
-        conduct_change(m, d,
-                       (struct change_event){.kind = CHANGE_IN_DONE,
-                                             .worker_id = w->id,
-                                             .incarnation = w->incarnation,
-                                             .term = d->token.term,
-                                             .op = r->op},
-                       NULL, NULL);
-    }
+}
+
+static void after_report(struct master *m, struct deployment *d, const struct part *p,
+                         const struct member *w, const struct instance_view *failed)
+{
     if ((failed != NULL || p->state == DEPLOYMENT_FAILED) && change_is_decided(&d->change)) {
         const struct pinstance *n = failed ? &d->graph->instances[failed->number] : NULL;
         const char *pe = n != NULL ? d->topology->pes[n->pe].name : "";
@@ -109,10 +125,47 @@ void conduct_report(struct master *m, struct member *w, const struct msg_REPORT 
                  "%s%s%s failed on worker %s: %s", n != NULL ? "PE " : "a PE", pe,
                  n != NULL ? "" : " instance", w->name,
                  failed != NULL && failed->error != NULL ? failed->error : "no reason was given");
+        cancel_next(m, d, &why);
         conduct_life(m, d, LIFE_FAILED, &why, pe);
     } else if (deployment_all_ended(d)) {
+        struct fail why = {0};
+        fail_set(&why, ERR_DENIED, "", "the topology ended before the change was decided");
+        cancel_next(m, d, &why);
         conduct_life(m, d, LIFE_ENDED, NULL, NULL);
     }
+}
+
+void conduct_report(struct master *m, struct member *w, const struct msg_REPORT *r)
+{
+    struct deployment *d = deployments_find(&m->deployments, r->topology);
+    struct part *p = d != NULL ? deployment_part(d, w->id) : NULL;
+    const struct instance_view *failed = NULL;
+    if (d != NULL && is_changing(d->next, w)) {
+        struct part *q = deployment_part(d->next, w->id);
+        if (q != NULL) {
+            translate_report(d->next, q, r, &failed);
+        }
+    }
+    if (!is_live_part(d, p, w, r)) {
+        if (d == NULL || (!is_changing(d, w) && !is_changing(d->next, w))) {
+            clean(m, w, r);
+        }
+        return;
+    }
+    translate_report(d, p, r, &failed);
+    if (d->upgrade == NULL && r->op == d->token.op && p->state >= DEPLOYMENT_RUNNING) {
+        conduct_change(m, d, /* as good as its DONE */
+                       (struct change_event){.kind = CHANGE_IN_DONE,
+                                             .worker_id = w->id,
+                                             .incarnation = w->incarnation,
+                                             .term = d->token.term,
+                                             .op = r->op},
+                       NULL, NULL);
+    }
+    if (d->next != NULL && change_is_decided(&d->next->change)) {
+        return; /* what ended or failed is told again when the change is over */
+    }
+    after_report(m, d, p, w, failed);
 }
 
 void conduct_joined(struct master *m, struct member *w)
@@ -120,6 +173,15 @@ void conduct_joined(struct master *m, struct member *w)
     for (size_t i = 0; i < m->deployments.count; i++) {
         struct deployment *d = m->deployments.items[i];
         struct part *p = deployment_part(d, w->id);
+        const struct change_event back = {.kind = CHANGE_IN_BACK,
+                                          .worker_id = w->id,
+                                          .incarnation = w->incarnation};
+        if (d->next != NULL) {
+            conduct_change(m, d->next, back, NULL, NULL);
+        }
+        if (p == NULL && is_changing(d, w)) {
+            conduct_change(m, d, back, NULL, NULL);
+        }
         if (p == NULL || p->incarnation != w->incarnation) {
             continue;
         }
@@ -133,11 +195,7 @@ void conduct_joined(struct master *m, struct member *w)
         if (deployment_is_over(d) && change_is_decided(&d->change)) {
             continue;
         }
-        conduct_change(m, d,
-                       (struct change_event){.kind = CHANGE_IN_BACK,
-                                             .worker_id = w->id,
-                                             .incarnation = w->incarnation},
-                       NULL, NULL);
+        conduct_change(m, d, back, NULL, NULL);
         if (d->state == TOPOLOGY_DRAINING) { /* the STOP may have been lost */
             const struct msg stop = {.kind = M_STOP,
                                      .STOP = {m->term, d->name, d->token.gen, false, false}};
@@ -146,12 +204,33 @@ void conduct_joined(struct master *m, struct member *w)
     }
 }
 
+/* The version to come loses a worker: given up, or, when decided, failed. */
+static void lose_next(struct master *m, struct deployment *d, const struct member *w,
+                      uint64_t incarnation)
+{
+    struct part *p = d->next != NULL ? deployment_involved(d->next, w->id) : NULL;
+    struct fail why = {0};
+    if (p == NULL || p->incarnation != incarnation) {
+        return;
+    }
+    fail_set(&why, ERR_CLOSED, "see why the worker died and start it again",
+             "worker %s was lost during the change", w->name);
+    conduct_change(m, d->next,
+                   (struct change_event){.kind = CHANGE_IN_LOST,
+                                         .worker_id = w->id,
+                                         .incarnation = incarnation},
+                   &why, w->name);
+}
+
 void conduct_lost(struct master *m, const struct member *w, uint64_t incarnation)
 {
     for (size_t i = 0; i < m->deployments.count; i++) {
         struct deployment *d = m->deployments.items[i];
-        struct part *p = deployment_part(d, w->id);
-        if (p == NULL || p->incarnation != incarnation || deployment_is_over(d)) {
+        lose_next(m, d, w, incarnation);
+        d = m->deployments.items[i]; /* may be another one now */
+        struct part *p = deployment_involved(d, w->id);
+        if (p == NULL || p->incarnation != incarnation || deployment_is_over(d) ||
+            (!p->used && change_is_over(&d->change))) {
             continue;
         }
         if (p->state == DEPLOYMENT_ENDED && change_is_over(&d->change)) {
@@ -173,27 +252,36 @@ void conduct_lost(struct master *m, const struct member *w, uint64_t incarnation
     }
 }
 
+static void check_deadline(struct master *m, struct deployment *d, uint64_t now_us)
+{
+    if (!d->timing || d->deadline_us > now_us) {
+        return;
+    }
+    d->timing = false;
+    struct fail why = {0};
+    char missing[200] = "";
+    for (size_t k = 0; k < d->change.part_count; k++) {
+        struct member *w = members_by_id(&m->members, d->change.parts[k].worker_id);
+        size_t used = strlen(missing);
+        if (!d->change.parts[k].ready && w != NULL) {
+            snprintf(missing + used, sizeof missing - used, " %s", w->name);
+        }
+    }
+    fail_set(&why, ERR_TIMEOUT, "see the logs of these workers",
+             "not every worker was ready within %u s; missing:%s",
+             (m->options.prepare_ms + 999) / 1000, missing);
+    conduct_change(m, d, (struct change_event){.kind = CHANGE_IN_DEADLINE}, &why, "");
+}
+
 void conduct_tick(struct master *m, uint64_t now_us)
 {
+    running_sweep(m);
     for (size_t i = 0; i < m->deployments.count; i++) {
         struct deployment *d = m->deployments.items[i];
-        if (!d->timing || d->deadline_us > now_us) {
-            continue;
+        check_deadline(m, d, now_us);
+        if (d->next != NULL) {
+            check_deadline(m, d->next, now_us);
         }
-        d->timing = false;
-        struct fail why = {0};
-        char missing[200] = "";
-        for (size_t k = 0; k < d->change.part_count; k++) {
-            struct member *w = members_by_id(&m->members, d->change.parts[k].worker_id);
-            size_t used = strlen(missing);
-            if (!d->change.parts[k].ready && w != NULL) {
-                snprintf(missing + used, sizeof missing - used, " %s", w->name);
-            }
-        }
-        fail_set(&why, ERR_TIMEOUT, "see the logs of these workers",
-                 "not every worker was ready within %u s; missing:%s",
-                 (m->options.prepare_ms + 999) / 1000, missing);
-        conduct_change(m, d, (struct change_event){.kind = CHANGE_IN_DEADLINE}, &why, "");
     }
 }
 
@@ -214,7 +302,7 @@ static void send_prepare(struct master *m, struct deployment *d, const struct pa
 static void perform(struct master *m, struct deployment *d, struct change_action a,
                     struct change_actions *out)
 {
-    struct part *p = deployment_part(d, a.worker_id);
+    struct part *p = deployment_involved(d, a.worker_id);
     struct change_token t = d->token;
     switch (a.what) {
     case CHANGE_DO_PREPARE:
@@ -241,13 +329,19 @@ static void perform(struct master *m, struct deployment *d, struct change_action
         decide(m, d, out);
         break;
     case CHANGE_DO_DONE:
+        running_over(m, d, "done");
         conduct_life(m, d, LIFE_WENT, NULL, NULL);
         after_done(m, d);
         break;
     case CHANGE_DO_ABORTED:
+        if (d->upgrade != NULL) { /* what runs goes on */
+            running_over(m, d, "aborted");
+            break;
+        }
         conduct_life(m, d, d->stop_asked != STOP_NONE ? LIFE_CANCELLED : LIFE_ABORTED, NULL, NULL);
         break;
     case CHANGE_DO_RECOVER:
+        running_over(m, d, "failed");
         conduct_life(m, d, LIFE_FAILED, NULL, NULL);
         break;
     }
@@ -262,6 +356,7 @@ static void decide(struct master *m, struct deployment *d, struct change_actions
     }
     struct change_event in = {.kind = e == ERR_OK ? CHANGE_IN_DECIDED : CHANGE_IN_UNDECIDABLE};
     change_step(&d->change, &in, out);
+    upgrade_mark(d);
 }
 
 /* What was asked, or happened, while the change was under way. */

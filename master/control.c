@@ -6,6 +6,7 @@
 #include "core/log.h"
 #include "core/mem.h"
 #include "master/translate.h"
+#include "master/upgrade.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -62,9 +63,12 @@ static void admit(struct master *m, struct conn *c, const struct member_hello *h
         conduct_lost(m, w, lost);
     }
     for (size_t i = 0; i < m->deployments.count; i++) {
-        struct part *p = deployment_part(m->deployments.items[i], w->id);
-        if (p != NULL) {
-            p->reported = false;
+        struct deployment *d = m->deployments.items[i];
+        for (; d != NULL; d = d->next) {
+            struct part *p = deployment_part(d, w->id);
+            if (p != NULL) {
+                p->reported = false;
+            }
         }
     }
     conn_accepted(c);
@@ -95,7 +99,7 @@ static void on_hello(struct master *m, struct conn *c, const struct msg_HELLO *h
 
 static void on_ready(struct master *m, struct member *w, const struct msg_READY *r)
 {
-    struct deployment *d = deployments_find(&m->deployments, r->topology);
+    struct deployment *d = running_of_op(m, r->topology, r->op);
     if (d == NULL || d->graph == NULL || d->token.op != r->op || d->state != TOPOLOGY_DEPLOYING) {
         const struct msg abort = {.kind = M_ABORT, /* no decision on record: presumed abort */
                                   .ABORT = {m->term, r->topology, r->op}};
@@ -116,8 +120,9 @@ static void on_ready(struct master *m, struct member *w, const struct msg_READY 
 
 static void on_done(struct master *m, struct member *w, const struct msg_DONE *r)
 {
-    struct deployment *d = deployments_find(&m->deployments, r->topology);
+    struct deployment *d = running_of_op(m, r->topology, r->op);
     if (d != NULL && d->graph != NULL) {
+        upgrade_note_done(d, r, w->id);
         conduct_change(m, d,
                        (struct change_event){.kind = CHANGE_IN_DONE,
                                              .worker_id = w->id,

@@ -11,6 +11,7 @@
 #include "core/log.h"
 #include "core/mem.h"
 #include "master/translate.h"
+#include "master/upgrade.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -135,6 +136,8 @@ static void finish(struct deploying *g)
     mem_free(g->plugins);
     mem_free(g->request.yaml);
     mem_free(g->request.base_dir);
+    mem_free(g->request.name);
+    mem_free(g->request.digest);
     json_decref(g->request.artifacts);
     mem_free(g);
 }
@@ -143,8 +146,6 @@ static void finish(struct deploying *g)
 
 static struct deployment *parse(struct deploying *g);
 static enum err place(struct master *m, struct deployment *d, uint64_t *ids, struct fail *f);
-static enum err check_fits(struct master *m, struct deployment *d, struct fail *f);
-static enum err keep(struct master *m, struct deployment *d, uint64_t ids, struct fail *f);
 
 static void plan(struct deploying *g)
 {
@@ -152,6 +153,11 @@ static void plan(struct deploying *g)
     struct fail f = {0};
     struct deployment *d = parse(g); /* answers when it fails */
     if (d == NULL) {
+        finish(g);
+        return;
+    }
+    if (g->request.ask != ASK_DEPLOY) {
+        running_plan(m, d, &g->request, g->x);
         finish(g);
         return;
     }
@@ -164,14 +170,15 @@ static void plan(struct deploying *g)
         e = fail_set(&f, ERR_EXISTS, "use `oxbow upgrade`, or `oxbow stop` first",
                      "topology %s is %s already", d->name, topology_state_name(old->state));
     } else {
-        d->version = old != NULL ? old->version + 1 : 1;
+        d->version = old != NULL ? old->last_version + 1 : 1;
+        d->last_version = d->version;
         d->token.gen = old != NULL ? old->token.gen + 1 : 1;
         e = place(m, d, &ids, &f);
         if (e == ERR_OK) {
-            e = check_fits(m, d, &f);
+            e = deploy_fits(m, d, &f);
         }
         if (e == ERR_OK) {
-            e = keep(m, d, ids, &f);
+            e = deploy_keep(m, d, ids, &f);
         }
     }
     if (e != ERR_OK) {
@@ -222,10 +229,25 @@ failed:
     return NULL;
 }
 
+struct worker_info *deploy_workers(struct master *m, struct deployment *except, uint32_t *count)
+{
+    struct worker_info *workers = mem_array(m->members.count, sizeof *workers);
+    *count = 0;
+    for (size_t i = 0; i < m->members.count; i++) {
+        const struct member *w = m->members.items[i];
+        uint32_t own = except != NULL ? deployment_slots(except, w->id) : 0;
+        if (w->state == MEMBER_UP) {
+            translate_worker(w, status_slots_used(&m->deployments, w->id) - own,
+                             &workers[(*count)++]);
+        }
+    }
+    return workers;
+}
+
 /* @ids: how many ids the graph took. */
 static enum err place(struct master *m, struct deployment *d, uint64_t *ids, struct fail *f)
 {
-    size_t count = 0;
+    uint32_t count = 0;
     uint64_t first = 0;
     if (members_up(&m->members) == 0) {
         return fail_set(f, ERR_AGAIN, "start one: oxbow-worker --master HOST:PORT",
@@ -235,28 +257,28 @@ static enum err place(struct master *m, struct deployment *d, uint64_t *ids, str
     if (e != ERR_OK) {
         return e;
     }
-    struct worker_info *workers = mem_array(m->members.count, sizeof *workers);
-    for (size_t i = 0; i < m->members.count; i++) {
-        const struct member *w = m->members.items[i];
-        if (w->state == MEMBER_UP) {
-            translate_worker(w, status_slots_used(&m->deployments, w->id), &workers[count++]);
-        }
-    }
+    struct worker_info *workers = deploy_workers(m, NULL, &count);
     uint64_t next = first;
-    d->graph = physical_expand(d->topology, workers, (uint32_t)count, &placer_default, &next, f);
+    d->graph = physical_expand(d->topology, workers, count, &placer_default, &next, f);
     mem_free(workers);
     if (d->graph == NULL) {
         return f->code != ERR_OK ? f->code : ERR_LIMIT;
     }
     *ids = next - first;
     deployment_init_views(d);
+    deploy_parts(m, d, next);
+    return ERR_OK;
+}
+
+void deploy_parts(struct master *m, struct deployment *d, uint64_t next)
+{
     struct change_part *parts = mem_array(d->graph->worker_count, sizeof *parts);
     size_t part_count = 0;
     for (uint32_t i = 0; i < d->graph->worker_count; i++) {
         struct part *p = &d->parts[i];
         p->worker_id = d->graph->workers[i].id;
         p->incarnation = members_by_id(&m->members, p->worker_id)->incarnation;
-        if (p->used) {
+        if (p->involved) {
             parts[part_count++] =
                 (struct change_part){.worker_id = p->worker_id, .incarnation = p->incarnation};
         }
@@ -266,26 +288,40 @@ static enum err place(struct master *m, struct deployment *d, uint64_t *ids, str
     d->token.epoch = next + 1;
     change_init(&d->change, d->token, parts, part_count, CHANGE_PLANNED);
     mem_free(parts);
-    return ERR_OK;
 }
 
-static enum err check_fits(struct master *m, struct deployment *d, struct fail *f)
+enum err deploy_fits(struct master *m, struct deployment *d, struct fail *f)
 {
     enum err e = ERR_OK;
     for (uint32_t i = 0; e == ERR_OK && i < d->graph->worker_count; i++) {
         struct msg msg = {0};
-        if (d->parts[i].used) {
+        if (d->parts[i].involved) {
             e = translate_prepare(d, &m->members, i, &msg, f);
         }
-        if (e == ERR_OK && d->parts[i].used) {
+        if (e == ERR_OK && d->parts[i].involved) {
             translate_prepare_fini(&msg);
         }
     }
     return e;
 }
 
+/* Who is told: a restarted master sends them GO again. */
+static char *parts_text(const struct deployment *d)
+{
+    json_t *parts = json_object();
+    for (uint32_t i = 0; i < d->graph->worker_count; i++) {
+        if (d->parts[i].involved) {
+            json_object_set_new(parts, d->graph->workers[i].name,
+                                json_integer((json_int_t)d->parts[i].incarnation));
+        }
+    }
+    char *text = json_dumps(parts, JSON_COMPACT);
+    json_decref(parts);
+    return text;
+}
+
 /* Ids first, then the plan: an id that a crash leaves unused is never met again. */
-static enum err keep(struct master *m, struct deployment *d, uint64_t ids, struct fail *f)
+enum err deploy_keep(struct master *m, struct deployment *d, uint64_t ids, struct fail *f)
 {
     const struct pgraph *g = d->graph;
     uint64_t first = 0;
@@ -304,6 +340,11 @@ static enum err keep(struct master *m, struct deployment *d, uint64_t ids, struc
         .instance_count = g->instance_count,
         .channels = mem_array(g->channel_count, sizeof *v.channels),
         .channel_count = g->channel_count};
+    if (d->upgrade != NULL) {
+        v.base = d->upgrade->base;
+        v.parts = parts_text(d);
+        v.about = json_dumps(d->upgrade->about, JSON_COMPACT);
+    }
     for (uint32_t i = 0; i < g->instance_count; i++) {
         const struct pinstance *n = &g->instances[i];
         v.instances[i] = (struct store_instance){.id = n->id,
@@ -322,6 +363,8 @@ static enum err keep(struct master *m, struct deployment *d, uint64_t ids, struc
                                                .fused = c->fused};
     }
     e = m->store->ops->plan(m->store, &v, f);
+    mem_free(v.parts);
+    mem_free(v.about);
     mem_free(v.instances); /* the texts inside are borrowed */
     mem_free(v.channels);
     return e;

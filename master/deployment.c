@@ -2,6 +2,7 @@
 #include "master/deployment.h"
 
 #include "core/mem.h"
+#include "master/upgrade.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -67,6 +68,7 @@ void deployment_init_views(struct deployment *d)
         d->instances[i].id = g->instances[i].id;
         d->instances[i].number = i;
         d->parts[g->instances[i].worker].used = true;
+        d->parts[g->instances[i].worker].involved = true;
     }
     for (uint32_t i = 0; i < g->channel_count; i++) {
         d->channels[i].id = g->channels[i].id;
@@ -87,6 +89,8 @@ void deployment_free(struct deployment *d)
     if (d == NULL) {
         return;
     }
+    deployment_free(d->next);
+    upgrade_free(d->upgrade, d->graph);
     free_views(d);
     change_fini(&d->change);
     if (d->graph != NULL) {
@@ -116,6 +120,16 @@ struct part *deployment_part(struct deployment *d, uint64_t worker_id)
 {
     for (uint32_t i = 0; d->graph != NULL && i < d->graph->worker_count; i++) {
         if (d->parts[i].used && d->parts[i].worker_id == worker_id) {
+            return &d->parts[i];
+        }
+    }
+    return NULL;
+}
+
+struct part *deployment_involved(struct deployment *d, uint64_t worker_id)
+{
+    for (uint32_t i = 0; d->graph != NULL && i < d->graph->worker_count; i++) {
+        if (d->parts[i].involved && d->parts[i].worker_id == worker_id) {
             return &d->parts[i];
         }
     }

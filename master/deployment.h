@@ -62,6 +62,7 @@ struct part { /* what one worker holds of it */
     uint64_t worker_id;
     uint64_t incarnation;
     bool used;               /* offered workers may hold nothing */
+    bool involved;           /* told of the change: holds something before or after it */
     unsigned state;          /* enum deployment_state; 0: no report yet */
     bool reported;           /* since its worker last joined */
     uint64_t pool_bytes;
@@ -92,6 +93,9 @@ struct deployment {
     bool changing;
     bool timing;                 /* the change asked for its deadline */
     uint64_t deadline_us;
+    struct deployment *next;     /* the version it is changing to; owned; NULL: none */
+    struct upgrade *upgrade;     /* how this version came from another; NULL: deployed */
+    uint64_t last_version;       /* highest number given to a version, taken or not */
     /* why it failed; valid when state is TOPOLOGY_FAILED */
     struct fail fail;
     char fail_where[128];
@@ -126,6 +130,8 @@ void deployment_free(struct deployment *d);
 
 bool deployment_is_over(const struct deployment *d);
 struct part *deployment_part(struct deployment *d, uint64_t worker_id);
+/* deployment_involved - also one that holds nothing of it any more, or not yet. */
+struct part *deployment_involved(struct deployment *d, uint64_t worker_id);
 struct instance_view *deployment_instance(struct deployment *d, uint64_t id);
 struct channel_view *deployment_channel(struct deployment *d, uint64_t id);
 /* deployment_all_ended - has every used part ended? */

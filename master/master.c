@@ -118,6 +118,7 @@ void master_free(struct master *m)
     if (m->listener != NULL) {
         listener_close(m->listener);
     }
+    running_sweep(m);
     deployments_fini(&m->deployments);
     members_fini(&m->members);
     types_fini(&m->types);

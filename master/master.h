@@ -50,6 +50,7 @@ struct master {
     struct members members;
     struct deployments deployments;
     unsigned uploads;        /* in flight */
+    struct deployment *replaced; /* linked by next; freed at the next tick */
 };
 
 /* master_new - takes the lock and the next term, reads back what ran, listens.
@@ -77,14 +78,44 @@ void conduct_lost(struct master *m, const struct member *w, uint64_t incarnation
 void conduct_tick(struct master *m, uint64_t now_us);    /* deadlines */
 
 /* ---- deploy.c: from a request to a change under way ---- */
+enum deploy_ask { ASK_DEPLOY, ASK_PLAN, ASK_UPGRADE };
 struct deploy_request {
     char *yaml;
     size_t yaml_bytes;
     char *base_dir;
     json_t *artifacts; /* object: name in the YAML -> digest */
+    enum deploy_ask ask;
+    char *name;        /* of the running topology, unless ASK_DEPLOY */
+    char *digest;      /* ASK_UPGRADE: of the plan that was agreed to; NULL: any */
+    uint64_t asked_us;
 };
 /* deploy_start - answers `x`, now or when the plug-ins are described. */
 void deploy_start(struct master *m, struct deploy_request *r TAKES, struct exchange *x TAKES);
+
+/* deploy_parts - after d->graph and views: who is told, with which tokens.  @next: id after the
+ * graph's; the change's op.  parts[].involved may have been set for more. */
+void deploy_parts(struct master *m, struct deployment *d, uint64_t next);
+MUST_CHECK enum err deploy_fits(struct master *m, struct deployment *d, struct fail *f);
+/* deploy_keep - reserve `ids` (and two more) and store the plan.  @parts, @about: of a change. */
+MUST_CHECK enum err deploy_keep(struct master *m, struct deployment *d, uint64_t ids,
+                                struct fail *f);
+/* deploy_workers - those that are up, as placement sees them without `except`; caller frees. */
+struct worker_info *deploy_workers(struct master *m, struct deployment *except, uint32_t *count);
+
+/* ---- change_running.c: a running topology becomes another one ---- */
+/* running_plan - `next` is parsed: plan it against what runs; answer, and begin when asked to. */
+void running_plan(struct master *m, struct deployment *next TAKES, const struct deploy_request *r,
+                  struct exchange *x TAKES);
+/* running_rollback - to the YAML of an earlier version.  @version: 0 is the one before. */
+void running_rollback(struct master *m, struct deployment *d, uint64_t version,
+                      struct exchange *x TAKES);
+void running_history(struct master *m, const char *name, bool receipts, struct exchange *x TAKES);
+/* running_over - `next`'s change is over: its receipt is kept; it takes the place of what it
+ * replaces unless it was aborted.  Both stay valid until the next tick. */
+void running_over(struct master *m, struct deployment *next, const char *result);
+/* running_of_op - the deployment of that name whose change has this op; NULL: none. */
+struct deployment *running_of_op(struct master *m, const char *name, uint64_t op);
+void running_sweep(struct master *m); /* free what was replaced */
 
 /* ---- restore.c: after a restart ---- */
 MUST_CHECK enum err restore_all(struct master *m, struct fail *f);

@@ -11,6 +11,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/mem.h"
+#include "master/upgrade.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -81,6 +82,7 @@ static void restore_one(void *arg, const struct store_version *v)
     struct fail f = {0};
     *d = (struct deployment){.name = mem_dup(v->topology),
                              .version = v->version,
+                             .last_version = v->last,
                              .token = {m->term, v->gen, v->op, v->epoch},
                              .yaml = mem_dup(v->yaml),
                              .base_dir = mem_dup(v->base_dir),
@@ -148,12 +150,14 @@ static uint32_t worker_number(struct master *m, struct pgraph *g, const char *na
 static enum err rebuild_instances(struct master *m, struct pgraph *g,
                                   const struct store_version *v, struct fail *f)
 {
-    g->workers = mem_array(v->instance_count, sizeof *g->workers);
+    json_t *told = v->base != 0 ? json_loads(v->parts, 0, NULL) : NULL;
+    g->workers = mem_array(v->instance_count + json_object_size(told), sizeof *g->workers);
     g->instances = mem_array(v->instance_count, sizeof *g->instances);
     for (size_t i = 0; i < v->instance_count; i++) {
         const struct store_instance *s = &v->instances[i];
         const struct pe *pe = topology_pe(g->topology, s->pe);
         if (pe == NULL || s->index >= pe->parallelism) {
+            json_decref(told);
             return fail_set(f, ERR_INVALID, "", "instance of an unknown PE %s", s->pe);
         }
         g->instances[g->instance_count++] =
@@ -163,6 +167,13 @@ static enum err rebuild_instances(struct master *m, struct pgraph *g,
                                .worker = worker_number(m, g, s->worker),
                                .chain = s->chain};
     }
+    const char *name;
+    json_t *incarnation;
+    json_object_foreach(told, name, incarnation)
+    {
+        (void)worker_number(m, g, name); /* it may hold only what goes */
+    }
+    json_decref(told);
     qsort(g->instances, g->instance_count, sizeof *g->instances, by_place);
     return ERR_OK;
 }
@@ -201,6 +212,9 @@ static enum err rebuild_channels(struct pgraph *g, const struct store_version *v
 static void expect_workers(struct master *m, struct deployment *d, const struct store_version *v)
 {
     struct change_part *parts = mem_array(d->graph->worker_count, sizeof *parts);
+    json_t *told = v->base != 0 ? json_loads(v->parts, 0, NULL) : NULL;
+    bool going = d->state == TOPOLOGY_DEPLOYING;
+    size_t count = 0;
     uint64_t deadline_us = clock_now_us() + (uint64_t)m->options.rejoin_ms * 1000u;
     for (uint32_t i = 0; i < d->graph->worker_count; i++) {
         struct part *p = &d->parts[i];
@@ -211,12 +225,21 @@ static void expect_workers(struct master *m, struct deployment *d, const struct 
                 break;
             }
         }
+        json_t *known = json_object_get(told, d->graph->workers[i].name);
+        if (known != NULL && going) {
+            p->incarnation = (uint64_t)json_integer_value(known);
+            p->involved = true;
+        }
+        if (!p->involved) {
+            continue;
+        }
         members_expect(&m->members, d->graph->workers[i].name, p->worker_id, p->incarnation,
                        deadline_us);
-        parts[i] = (struct change_part){.worker_id = p->worker_id, .incarnation = p->incarnation};
+        parts[count++] = (struct change_part){.worker_id = p->worker_id,
+                                              .incarnation = p->incarnation};
     }
-    change_init(&d->change, d->token, parts, d->graph->worker_count,
-                d->state == TOPOLOGY_DEPLOYING ? CHANGE_DECIDED : CHANGE_DONE);
+    json_decref(told);
+    change_init(&d->change, d->token, parts, count, going ? CHANGE_DECIDED : CHANGE_DONE);
     mem_free(parts);
 }
 
@@ -249,6 +272,11 @@ static enum err rebuild(struct master *m, struct deployment *d, const struct sto
     }
     d->graph = g;
     deployment_init_views(d);
+    if (v->base != 0 && d->state == TOPOLOGY_DEPLOYING) {
+        d->upgrade = mem_alloc(sizeof *d->upgrade);
+        d->upgrade->base = v->base;
+        d->upgrade->about = json_loads(v->about, 0, NULL);
+    }
     expect_workers(m, d, v);
     return ERR_OK;
 }

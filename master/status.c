@@ -41,6 +41,14 @@ static json_t *latency_json(const struct hist *h)
                      (json_int_t)hist_quantile(h, 0.99), "max", (json_int_t)h->max);
 }
 
+/* The version it is changing to, and how far that is; null: none. */
+static json_t *change_json(const struct deployment *d)
+{
+    return d->next == NULL ? json_null()
+                           : json_pack("{s:I, s:s}", "version", (json_int_t)d->next->version,
+                                       "state", change_state_name(d->next->change.state));
+}
+
 json_t *status_topology(const struct deployment *d)
 {
     if (d->graph == NULL && d->final != NULL) {
@@ -55,12 +63,13 @@ json_t *status_topology(const struct deployment *d)
     for (uint32_t i = 0; d->graph != NULL && i < d->graph->worker_count; i++) {
         (void)hist_decode(&latency, d->parts[i].latency.data, d->parts[i].latency.bytes);
     }
-    return json_pack("{s:s, s:I, s:s, s:s, s:s, s:o, s:s, s:o, s:o, s:o}", "name", d->name,
+    return json_pack("{s:s, s:I, s:s, s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:o}", "name", d->name,
                      "version", (json_int_t)d->version, "state", topology_state_name(d->state),
                      "digest", d->digest, "created_at", created, "error",
                      d->state == TOPOLOGY_FAILED ? status_error(&d->fail, d->fail_where)
                                                  : json_null(),
-                     "phase", phase(d), "pes", pes_json(d), "streams", streams_json(d),
+                     "phase", phase(d), "change", change_json(d), "pes", pes_json(d), "streams",
+                     streams_json(d),
                      "latency_us", latency_json(&latency));
 }
 

@@ -46,6 +46,11 @@ struct store_version { /* one version of one topology */
     char *types;      /* JSON array of {file, digest, types}: what the YAML was checked against */
     char *error;      /* JSON object, or "" */
     char *final;      /* JSON: the last status once it is over, or "" */
+    uint64_t base;    /* the version it changes while it runs; 0: deployed */
+    char *parts;      /* JSON: workers told of the change, when base != 0 */
+    char *about;      /* JSON: what of the plan the receipt repeats, when base != 0 */
+    char *receipt;    /* JSON, or "": not over */
+    uint64_t last;    /* highest version of this topology, decided or not */
     int64_t created_at_us;
     struct store_instance *instances;
     size_t instance_count;
@@ -69,7 +74,15 @@ struct store_ops {
     /* error, final: NULL leaves what is there */
     enum err (*state)(struct store *s, const char *topology, uint64_t version, const char *state,
                       const char *error, const char *final, struct fail *f);
-    /* the newest version of each topology, in order of name; `v` is borrowed until fn returns */
+    /* how a change of a running topology went */
+    enum err (*receipt)(struct store *s, const char *topology, uint64_t version,
+                        const char *receipt, struct fail *f);
+    /* all versions of a topology, oldest first, without their graphs; borrowed as below */
+    enum err (*history)(struct store *s, const char *topology,
+                        void (*fn)(void *arg, const struct store_version *v), void *arg,
+                        struct fail *f);
+    /* the newest version of each topology, in order of name; `v` is borrowed until fn returns.
+     * Changes of a running topology that were not decided are aborted here and passed over. */
     enum err (*newest)(struct store *s, void (*fn)(void *arg, const struct store_version *v),
                        void *arg, struct fail *f);
     void (*close)(struct store *s);

@@ -38,6 +38,10 @@ static const char schema_sql[] =
     " topology TEXT NOT NULL, version INTEGER NOT NULL, id INTEGER NOT NULL, stream TEXT NOT NULL,"
     " from_id INTEGER NOT NULL, to_id INTEGER NOT NULL, fused INTEGER NOT NULL,"
     " PRIMARY KEY(topology, version, id)) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS changes(" /* of what runs: no row, no base */
+    " topology TEXT NOT NULL, version INTEGER NOT NULL, base INTEGER NOT NULL,"
+    " parts TEXT NOT NULL, about TEXT NOT NULL, receipt TEXT NOT NULL,"
+    " PRIMARY KEY(topology, version)) WITHOUT ROWID;"
     "INSERT OR IGNORE INTO meta VALUES('schema', 1), ('term', 0), ('next_id', 1);";
 
 static const struct store_ops sqlite_ops;
@@ -89,7 +93,8 @@ failed:
 void store_version_fini(struct store_version *v)
 {
     char *texts[] = {v->topology, v->state,     v->yaml,  v->canonical, v->digest,
-                     v->base_dir, v->artifacts, v->types, v->error,     v->final};
+                     v->base_dir, v->artifacts, v->types, v->error,     v->final,
+                     v->parts,    v->about,     v->receipt};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         mem_free(texts[i]);
     }
@@ -272,6 +277,12 @@ static enum err op_plan(struct store *base, const struct store_version *v, struc
                   v->error != NULL ? v->error : "", v->final != NULL ? v->final : "",
                   (uint64_t)v->created_at_us),
             f);
+    if (e == ERR_OK && v->base != 0) {
+        e = run(s,
+                bound(s, "INSERT INTO changes VALUES(?,?,?,?,?,'')", "tiitt", v->topology,
+                      v->version, v->base, v->parts, v->about),
+                f);
+    }
     if (e == ERR_OK) {
         e = insert_graph(s, v, f);
     }
@@ -282,17 +293,39 @@ static enum err op_decide(struct store *base, const char *topology, uint64_t ver
                           struct fail *f)
 {
     struct store_sqlite *s = (struct store_sqlite *)base;
-    enum err e = run(s,
-                     bound(s,
-                           "UPDATE versions SET decided=1"
-                           " WHERE topology=? AND version=? AND op=? AND state='deploying'",
-                           "tii", topology, version, op),
-                     f);
+    enum err e = exec(s, "BEGIN IMMEDIATE", f);
+    if (e != ERR_OK) {
+        return e;
+    }
+    e = run(s,
+            bound(s,
+                  "UPDATE versions SET decided=1"
+                  " WHERE topology=? AND version=? AND op=? AND state='deploying'",
+                  "tii", topology, version, op),
+            f);
     if (e == ERR_OK && sqlite3_changes(s->db) != 1) {
         e = fail_set(f, ERR_STALE, "deploy again", "the plan of %s version %" PRIu64 " is gone",
                      topology, version);
     }
-    return e;
+    if (e == ERR_OK) {
+        e = run(s,
+                bound(s,
+                      "UPDATE versions SET state='replaced'"
+                      " WHERE topology=? AND version<? AND state='running'",
+                      "ti", topology, version),
+                f);
+    }
+    return commit(s, e, f);
+}
+
+static enum err op_receipt(struct store *base, const char *topology, uint64_t version,
+                           const char *receipt, struct fail *f)
+{
+    struct store_sqlite *s = (struct store_sqlite *)base;
+    return run(s,
+               bound(s, "UPDATE changes SET receipt=? WHERE topology=? AND version=?", "tti",
+                     receipt, topology, version),
+               f);
 }
 
 static enum err op_state(struct store *base, const char *topology, uint64_t version,
@@ -342,20 +375,17 @@ static enum err load_graph(struct store_sqlite *s, struct store_version *v, stru
     return rc == SQLITE_DONE ? ERR_OK : fail_db(s, "read", f);
 }
 
-static enum err op_newest(struct store *base,
-                          void (*fn)(void *arg, const struct store_version *v), void *arg,
-                          struct fail *f)
+#define VERSION_COLUMNS                                                                            \
+    " v.topology, v.version, v.gen, v.op, v.epoch, v.decided, v.state, v.yaml, v.canonical,"      \
+    " v.digest, v.base_dir, v.artifacts, v.types, v.error, v.final, v.created_at_us,"             \
+    " coalesce(c.base, 0), coalesce(c.parts, ''), coalesce(c.about, ''),"                         \
+    " coalesce(c.receipt, ''),"                                                                   \
+    " (SELECT max(version) FROM versions w WHERE w.topology=v.topology)"                          \
+    " FROM versions v LEFT JOIN changes c ON c.topology=v.topology AND c.version=v.version"
+
+static struct store_version read_version(sqlite3_stmt *q)
 {
-    struct store_sqlite *s = (struct store_sqlite *)base;
-    sqlite3_stmt *q = bound(s,
-                            "SELECT topology, max(version), gen, op, epoch, decided, state, yaml,"
-                            " canonical, digest, base_dir, artifacts, types, error, final,"
-                            " created_at_us FROM versions GROUP BY topology ORDER BY topology",
-                            "");
-    int rc = SQLITE_ERROR;
-    enum err e = ERR_OK;
-    while (e == ERR_OK && q != NULL && (rc = sqlite3_step(q)) == SQLITE_ROW) {
-        struct store_version v = {.topology = column(q, 0),   .version = number(q, 1),
+    return (struct store_version){.topology = column(q, 0),   .version = number(q, 1),
                                   .gen = number(q, 2),        .op = number(q, 3),
                                   .epoch = number(q, 4),      .decided = number(q, 5) != 0,
                                   .state = column(q, 6),      .yaml = column(q, 7),
@@ -363,8 +393,23 @@ static enum err op_newest(struct store *base,
                                   .base_dir = column(q, 10),  .artifacts = column(q, 11),
                                   .types = column(q, 12),     .error = column(q, 13),
                                   .final = column(q, 14),
-                                  .created_at_us = (int64_t)number(q, 15)};
-        e = load_graph(s, &v, f);
+                                  .created_at_us = (int64_t)number(q, 15),
+                                  .base = number(q, 16),      .parts = column(q, 17),
+                                  .about = column(q, 18),     .receipt = column(q, 19),
+                                  .last = number(q, 20)};
+}
+
+static enum err each_version(struct store_sqlite *s, sqlite3_stmt *q TAKES, bool graphs,
+                             void (*fn)(void *arg, const struct store_version *v), void *arg,
+                             struct fail *f)
+{
+    int rc = SQLITE_ERROR;
+    enum err e = ERR_OK;
+    while (e == ERR_OK && q != NULL && (rc = sqlite3_step(q)) == SQLITE_ROW) {
+        struct store_version v = read_version(q);
+        if (graphs) {
+            e = load_graph(s, &v, f);
+        }
         if (e == ERR_OK) {
             fn(arg, &v);
         }
@@ -375,6 +420,38 @@ static enum err op_newest(struct store *base,
     }
     sqlite3_finalize(q);
     return e;
+}
+
+static enum err op_history(struct store *base, const char *topology,
+                           void (*fn)(void *arg, const struct store_version *v), void *arg,
+                           struct fail *f)
+{
+    struct store_sqlite *s = (struct store_sqlite *)base;
+    sqlite3_stmt *q = bound(
+        s, "SELECT" VERSION_COLUMNS " WHERE v.topology=? ORDER BY v.version", "t", topology);
+    return each_version(s, q, false, fn, arg, f);
+}
+
+static enum err op_newest(struct store *base,
+                          void (*fn)(void *arg, const struct store_version *v), void *arg,
+                          struct fail *f)
+{
+    struct store_sqlite *s = (struct store_sqlite *)base;
+    enum err e = exec(s,
+                      "UPDATE versions SET state='aborted' WHERE decided=0 AND state='deploying'"
+                      " AND EXISTS (SELECT 1 FROM changes c WHERE c.topology=versions.topology"
+                      " AND c.version=versions.version)",
+                      f);
+    if (e != ERR_OK) {
+        return e;
+    }
+    sqlite3_stmt *q = bound(s,
+                            "SELECT" VERSION_COLUMNS " WHERE v.version=(SELECT max(n.version)"
+                            " FROM versions n WHERE n.topology=v.topology AND (n.decided=1 OR"
+                            " NOT EXISTS (SELECT 1 FROM changes d WHERE d.topology=n.topology"
+                            " AND d.version=n.version))) ORDER BY v.topology",
+                            "");
+    return each_version(s, q, true, fn, arg, f);
 }
 
 static void op_close(struct store *base)
@@ -391,6 +468,8 @@ static const struct store_ops sqlite_ops = {
     .plan = op_plan,
     .decide = op_decide,
     .state = op_state,
+    .receipt = op_receipt,
+    .history = op_history,
     .newest = op_newest,
     .close = op_close,
 };

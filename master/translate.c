@@ -4,6 +4,7 @@
 #include "core/hist.h"
 #include "core/limits.h"
 #include "core/mem.h"
+#include "master/upgrade.h"
 #include "net/conn.h"
 #include "net/frame.h"
 
@@ -107,12 +108,16 @@ enum err translate_prepare(const struct deployment *d, const struct members *ms,
     p->gen = d->token.gen;
     p->op = d->token.op;
     p->epoch = d->token.epoch;
-    p->base_version = 0; /* a deploy starts from nothing */
+    p->base_version = d->upgrade != NULL ? d->upgrade->base : 0; /* a deploy: from nothing */
     p->version = d->version;
     p->base_dir = d->base_dir;
     fill_workers(d, ms, p);
-    fill_instances(d, part, p);
-    fill_channels(d, part, p);
+    if (d->upgrade != NULL) {
+        translate_change(d, part, p);
+    } else {
+        fill_instances(d, part, p);
+        fill_channels(d, part, p);
+    }
     fill_streams(d, p);
     enum err e = check_size(out, d->graph->workers[part].name, f);
     if (e != ERR_OK) {
@@ -121,22 +126,35 @@ enum err translate_prepare(const struct deployment *d, const struct members *ms,
     return e;
 }
 
+static void free_instances(struct rec_INSTANCE_SPEC *list, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        mem_free((void *)(uintptr_t)list[i].params);
+        mem_free((void *)(uintptr_t)list[i].artifact);
+        mem_free(list[i].inputs);
+        mem_free(list[i].outputs);
+    }
+    mem_free(list);
+}
+
 void translate_prepare_fini(struct msg *m)
 {
     struct msg_PREPARE *p = &m->PREPARE;
-    for (size_t i = 0; i < p->add_instances_count; i++) {
-        struct rec_INSTANCE_SPEC *n = &p->add_instances[i];
-        mem_free((void *)(uintptr_t)n->params);
-        mem_free((void *)(uintptr_t)n->artifact);
-        mem_free(n->inputs);
-        mem_free(n->outputs);
+    free_instances(p->add_instances, p->add_instances_count);
+    free_instances(p->adopt_instances, p->adopt_instances_count);
+    for (size_t i = 0; i < p->members_count; i++) {
+        mem_free((void *)(uintptr_t)p->members[i].awaited.data);
+        mem_free((void *)(uintptr_t)p->members[i].marks.data);
     }
     for (size_t i = 0; i < p->streams_count; i++) {
         mem_free((void *)(uintptr_t)p->streams[i].keys.data);
         mem_free((void *)(uintptr_t)p->streams[i].owners.data);
     }
     mem_free(p->workers);
-    mem_free(p->add_instances);
+    mem_free(p->members);
+    mem_free(p->remove_instances);
+    mem_free(p->remove_channels);
+    mem_free(p->keep_channels);
     mem_free(p->streams);
     mem_free(p->add_channels);
     *m = (struct msg){0};
@@ -149,7 +167,7 @@ static void fill_workers(const struct deployment *d, const struct members *ms,
     p->workers = mem_array(g->worker_count, sizeof *p->workers);
     for (uint32_t i = 0; i < g->worker_count; i++) {
         const struct member *w = members_by_id(ms, d->parts[i].worker_id);
-        if (!d->parts[i].used) {
+        if (!d->parts[i].involved) {
             continue;
         }
         p->workers[p->workers_count++] = (struct rec_WORKER_ADDR){
@@ -180,34 +198,53 @@ static char *artifact_of(const struct pe *pe)
                : NULL;
 }
 
+void translate_instance(const struct deployment *d, uint32_t number, struct rec_INSTANCE_SPEC *out)
+{
+    const struct pinstance *from = &d->graph->instances[number];
+    const struct pe *pe = &d->topology->pes[from->pe];
+    *out = (struct rec_INSTANCE_SPEC){
+        .id = from->id,
+        .pe = pe->name,
+        .uid = pe->uid,
+        .index = from->index,
+        .parallelism = pe->parallelism,
+        .type = pe->desc->name,
+        .artifact = artifact_of(pe),
+        .params = json_dumps(pe->with, JSON_COMPACT | JSON_SORT_KEYS),
+        .chain = from->chain,
+        .own_thread = pe->own_thread,
+        .digest = pe->digest,
+        .then = pe->then,
+        .retries = pe->retries};
+    out->inputs_count = fill_ports(pe->inputs, pe->input_count, &out->inputs);
+    out->outputs_count = fill_ports(pe->outputs, pe->output_count, &out->outputs);
+}
+
 static void fill_instances(const struct deployment *d, uint32_t part, struct msg_PREPARE *p)
 {
     const struct pgraph *g = d->graph;
     p->add_instances = mem_array(g->instance_count, sizeof *p->add_instances);
     for (uint32_t i = 0; i < g->instance_count; i++) {
-        const struct pinstance *from = &g->instances[i];
-        const struct pe *pe = &d->topology->pes[from->pe];
-        if (from->worker != part) {
-            continue;
+        if (g->instances[i].worker == part) {
+            translate_instance(d, i, &p->add_instances[p->add_instances_count++]);
         }
-        struct rec_INSTANCE_SPEC *n = &p->add_instances[p->add_instances_count++];
-        *n = (struct rec_INSTANCE_SPEC){
-            .id = from->id,
-            .pe = pe->name,
-            .uid = pe->uid,
-            .index = from->index,
-            .parallelism = pe->parallelism,
-            .type = pe->desc->name,
-            .artifact = artifact_of(pe),
-            .params = json_dumps(pe->with, JSON_COMPACT | JSON_SORT_KEYS),
-            .chain = from->chain,
-            .own_thread = pe->own_thread,
-            .digest = pe->digest,
-            .then = pe->then,
-            .retries = pe->retries};
-        n->inputs_count = fill_ports(pe->inputs, pe->input_count, &n->inputs);
-        n->outputs_count = fill_ports(pe->outputs, pe->output_count, &n->outputs);
     }
+}
+
+void translate_channel(const struct deployment *d, uint32_t number, struct rec_CHANNEL_SPEC *out)
+{
+    const struct pgraph *g = d->graph;
+    const struct pchannel *c = &g->channels[number];
+    const struct pinstance *from = &g->instances[c->from], *to = &g->instances[c->to];
+    *out = (struct rec_CHANNEL_SPEC){.id = c->id,
+                                     .stream = c->stream,
+                                     .from = from->id,
+                                     .to = to->id,
+                                     .from_index = from->index,
+                                     .to_index = to->index,
+                                     .from_worker = g->workers[from->worker].name,
+                                     .to_worker = g->workers[to->worker].name,
+                                     .fused = c->fused};
 }
 
 static void fill_channels(const struct deployment *d, uint32_t part, struct msg_PREPARE *p)
@@ -216,20 +253,9 @@ static void fill_channels(const struct deployment *d, uint32_t part, struct msg_
     p->add_channels = mem_array(g->channel_count, sizeof *p->add_channels);
     for (uint32_t i = 0; i < g->channel_count; i++) {
         const struct pchannel *c = &g->channels[i];
-        const struct pinstance *from = &g->instances[c->from], *to = &g->instances[c->to];
-        if (from->worker != part && to->worker != part) {
-            continue;
+        if (g->instances[c->from].worker == part || g->instances[c->to].worker == part) {
+            translate_channel(d, i, &p->add_channels[p->add_channels_count++]);
         }
-        p->add_channels[p->add_channels_count++] = (struct rec_CHANNEL_SPEC){
-            .id = c->id,
-            .stream = c->stream,
-            .from = from->id,
-            .to = to->id,
-            .from_index = from->index,
-            .to_index = to->index,
-            .from_worker = g->workers[from->worker].name,
-            .to_worker = g->workers[to->worker].name,
-            .fused = c->fused};
     }
 }
 
@@ -263,6 +289,9 @@ static void fill_streams(const struct deployment *d, struct msg_PREPARE *p)
     p->streams = mem_array(t->stream_count, sizeof *p->streams);
     for (size_t i = 0; i < p->add_channels_count; i++) {
         seen[p->add_channels[i].stream] = true;
+    }
+    for (size_t i = 0; i < p->keep_channels_count; i++) {
+        seen[p->keep_channels[i].stream] = true;
     }
     for (uint32_t i = 0; i < t->stream_count; i++) {
         const struct stream *s = &t->streams[i];

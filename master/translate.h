@@ -30,6 +30,14 @@ MUST_CHECK enum err translate_prepare(const struct deployment *d, const struct m
                                       uint32_t part, struct msg *out, struct fail *f);
 void translate_prepare_fini(struct msg *m);
 
+/* ---- translate_change.c, and what of translate.c it shares */
+/* translate_change - d->upgrade's plan as parts[part] hears it: everything but tokens, workers and
+ * streams. */
+void translate_change(const struct deployment *d, uint32_t part, struct msg_PREPARE *out);
+void translate_instance(const struct deployment *d, uint32_t number,
+                        struct rec_INSTANCE_SPEC *out); /* freed by translate_prepare_fini */
+void translate_channel(const struct deployment *d, uint32_t number, struct rec_CHANNEL_SPEC *out);
+
 /* translate_report - fold a report into the views.
  * @failed: set to an instance that failed, or NULL. */
 void translate_report(struct deployment *d, struct part *p, const struct msg_REPORT *m,

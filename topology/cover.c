@@ -339,7 +339,7 @@ static void make_members(struct cover *c, const struct work *w)
     for (uint32_t i = 0; i < olds; i++) {
         c->of_old[i] = w->why[i] != 0 ? c->member_count : INDEX_NONE;
         if (w->why[i] != 0) {
-            c->members[c->member_count++] = (struct member){
+            c->members[c->member_count++] = (struct cover_member){
                 .old = i, .new = m->instance_new[i], .role = ROLE_OLD, .why = w->why[i]};
         }
     }
@@ -351,17 +351,17 @@ static void make_members(struct cover *c, const struct work *w)
         }
         if (old == INDEX_NONE) {
             c->members[c->member_count] =
-                (struct member){.old = INDEX_NONE, .new = i, .role = ROLE_NEW, .why = w->why[node]};
+                (struct cover_member){.old = INDEX_NONE, .new = i, .role = ROLE_NEW, .why = w->why[node]};
         }
         c->of_new[i] = old != INDEX_NONE ? c->of_old[old] : c->member_count++;
-        struct member *x = &c->members[c->of_new[i]];
+        struct cover_member *x = &c->members[c->of_new[i]];
         if (old != INDEX_NONE) {
             x->role = is_adopted(m, w->d, i) ? ROLE_ADOPTED : ROLE_STAYING;
         }
         x->relocated = c->relocation.relocated[pe];
     }
     for (uint32_t i = 0; i < c->member_count; i++) {
-        struct member *x = &c->members[i];
+        struct cover_member *x = &c->members[i];
         uint32_t pe = x->new != INDEX_NONE ? m->to->instances[x->new].pe
                                            : w->d->pe_new[m->from->instances[x->old].pe];
         x->relocated = pe != INDEX_NONE && c->relocation.relocated[pe];
@@ -432,7 +432,7 @@ static void make_lists(struct cover *c, const struct match *m)
     put_all(c, m, next);
     mem_free(next);
     for (uint32_t i = 0; i < c->member_count; i++) {
-        struct member *x = &c->members[i];
+        struct cover_member *x = &c->members[i];
         x->head = x->old != INDEX_NONE && x->lists[LIST_OLD_INPUTS].count == 0; /* C2 */
         c->head_count += x->head;
         c->channels_inside += x->lists[LIST_OLD_INPUTS].count;

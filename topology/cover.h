@@ -62,7 +62,7 @@ struct index_list {
     uint32_t count;
 };
 
-struct member {
+struct cover_member {
     uint32_t old, new;      /* instance in V and in V', or INDEX_NONE */
     enum cover_role role;
     bool head;
@@ -73,7 +73,7 @@ struct member {
 };
 
 struct cover {
-    struct member *members; /* those in V by their number there, then the new ones */
+    struct cover_member *members; /* those in V by their number there, then the new ones */
     uint32_t member_count;
     uint32_t head_count;
     uint32_t *of_old;       /* [instances of V]: member number, or INDEX_NONE */

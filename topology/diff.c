@@ -55,7 +55,7 @@ static void add(struct diff *d, enum change_kind kind, uint32_t old, uint32_t ne
         name = new != INDEX_NONE ? d->to->streams[new].name : d->from->streams[old].name;
     }
     d->items = mem_grow(d->items, d->count, &d->capacity, sizeof d->items[0]);
-    d->items[d->count++] = (struct change){kind, old, new, mem_dup(name), before, after};
+    d->items[d->count++] = (struct diff_item){kind, old, new, mem_dup(name), before, after};
 }
 
 struct diff *diff_topologies(const struct topology *from, const struct topology *to)

@@ -32,7 +32,7 @@ enum change_kind {
     CHANGE_KIND_COUNT
 };
 
-struct change {
+struct diff_item {
     enum change_kind kind;
     uint32_t old, new;     /* PE or stream in V and V', or INDEX_NONE */
     char *name;            /* of the PE or stream, in V' if it is there */
@@ -41,7 +41,7 @@ struct change {
 
 struct diff {
     const struct topology *from, *to; /* borrowed */
-    struct change *items;             /* PEs by name, then streams by name, then the whole */
+    struct diff_item *items;             /* PEs by name, then streams by name, then the whole */
     size_t count, capacity;
     uint32_t *pe_old, *pe_new;        /* [PEs of V'] -> V and [PEs of V] -> V', or INDEX_NONE */
     uint32_t *stream_old, *stream_new;

@@ -211,7 +211,7 @@ static void make_moves(struct plan *p, const struct plan_input *in)
         *(m->from_worker == m->to_worker ? &p->local_bytes : &p->remote_bytes) += m->bytes;
     }
     for (uint32_t i = 0; i < p->cover->member_count; i++) { /* in place, through `migrate` */
-        const struct member *x = &p->cover->members[i];
+        const struct cover_member *x = &p->cover->members[i];
         uint32_t pe = x->role == ROLE_ADOPTED ? p->to->instances[x->new].pe : INDEX_NONE;
         if (pe != INDEX_NONE && p->diff->from->pes[p->diff->pe_old[pe]].desc->state_version !=
                                     p->diff->to->pes[pe].desc->state_version) {
@@ -257,7 +257,7 @@ static void fetch(struct plan *p, uint32_t new)
     instruct(p, DO_FETCH, x->worker)->artifact = code;
 }
 
-static bool sends_anew(const struct plan *p, const struct member *x)
+static bool sends_anew(const struct plan *p, const struct cover_member *x)
 {
     if (x->lists[LIST_NEW_OUTPUTS].count > 0 || x->lists[LIST_OLD_OUTPUTS].count > 0) {
         return true;
@@ -272,7 +272,7 @@ static bool sends_anew(const struct plan *p, const struct member *x)
     return false;
 }
 
-static void instruct_member(struct plan *p, const struct member *x)
+static void instruct_member(struct plan *p, const struct cover_member *x)
 {
     uint32_t worker = x->new != INDEX_NONE
                           ? p->to->instances[x->new].worker
@@ -448,7 +448,7 @@ static void digest_instances(const struct plan *p, struct strbuf *text)
     for (uint32_t i = 0; i < p->to->instance_count; i++) {
         const struct pinstance *x = &p->to->instances[i];
         uint32_t old = p->match->instance_old[i], of = p->cover->of_new[i];
-        const struct member *m = of != INDEX_NONE ? &p->cover->members[of] : NULL;
+        const struct cover_member *m = of != INDEX_NONE ? &p->cover->members[of] : NULL;
         strbuf_printf(text, "instance %u %u %u %" PRIu64 " %d %u\n", x->pe, x->index, x->worker,
                       old != INDEX_NONE ? x->id : 0, m != NULL ? (int)m->role : -1,
                       m != NULL ? m->why : 0);

@@ -21,7 +21,7 @@ static json_t *changes_json(const struct diff *d)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < d->count; i++) {
-        const struct change *c = &d->items[i];
+        const struct diff_item *c = &d->items[i];
         json_t *one = json_object();
         set_text(one, "kind", change_kind_name(c->kind));
         set_text(one, "name", c->name);
@@ -55,7 +55,7 @@ static const char *pe_name_new(const struct plan *p, uint32_t instance)
     return p->diff->to->pes[p->to->instances[instance].pe].name;
 }
 
-static json_t *member_json(const struct plan *p, const struct member *m)
+static json_t *member_json(const struct plan *p, const struct cover_member *m)
 {
     json_t *one = json_object();
     bool is_new = m->new != INDEX_NONE;

@@ -58,7 +58,7 @@ static const char *noun_of(enum change_kind kind)
 static void add_changes(struct strbuf *out, const struct plan *p)
 {
     for (size_t i = 0; i < p->diff->count; i++) {
-        const struct change *c = &p->diff->items[i];
+        const struct diff_item *c = &p->diff->items[i];
         const char *noun = noun_of(c->kind);
         const char *what = change_is_pe(c->kind)              ? "pe"
                            : c->kind <= CHANGE_STREAM_RENAMED ? "stream"
@@ -107,7 +107,7 @@ static void add_cover(struct strbuf *out, const struct plan *p)
     uint32_t nodes = d->to->pe_count + d->from->pe_count, pes = 0;
     struct pe_share *shares = mem_array(nodes, sizeof shares[0]);
     for (uint32_t i = 0; i < p->cover->member_count; i++) {
-        const struct member *m = &p->cover->members[i];
+        const struct cover_member *m = &p->cover->members[i];
         uint32_t pe = m->new != INDEX_NONE ? p->to->instances[m->new].pe
                                            : p->match->from->instances[m->old].pe;
         if (m->new == INDEX_NONE) {

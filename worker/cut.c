@@ -138,6 +138,27 @@ static void swap_wiring(struct instance *i, struct cut *k)
     i->align.epoch_floor = floor;
 }
 
+/* Those that `i` calls directly and that have no cut of their own go where it goes: an instance is
+ * run by its caller's thread. */
+static void take_along(struct instance *i, struct chain *from, struct chain *to, uint32_t order)
+{
+    for (uint32_t p = 0; p < i->port_count; p++) {
+        for (uint32_t s = 0; s < i->ports[p].stream_count; s++) {
+            struct out_stream *stream = &i->ports[p].streams[s];
+            for (uint32_t d = 0; d < stream->channel_count; d++) {
+                struct instance *y = stream->channels[d]->to;
+                if (stream->channels[d]->kind == CHANNEL_FUSED && atomic_load(&y->chain) == from &&
+                    atomic_load(&y->cut) == NULL && y->started) {
+                    take_along(y, from, to, order + 1);
+                    chain_leave(from, y);
+                    y->order = order;
+                    chain_follow(to, y);
+                }
+            }
+        }
+    }
+}
+
 static void move_chain(struct instance *i, struct cut *k)
 {
     struct chain *from = i->chain;
@@ -146,6 +167,7 @@ static void move_chain(struct instance *i, struct cut *k)
         return;
     }
     if (k->chain != NULL && k->chain != from) {
+        take_along(i, from, k->chain, k->order + 1);
         chain_leave(from, i);
         i->order = k->order;
         chain_arrive(k->chain, i);

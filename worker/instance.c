@@ -628,12 +628,17 @@ void chain_leave(struct chain *from, struct instance *i)
     task_notify(&from->task);
 }
 
-void chain_arrive(struct chain *to, struct instance *i)
+void chain_follow(struct chain *to, struct instance *i)
 {
     i->chain = to;
     i->next_arrival = atomic_load(&to->arrivals);
     while (!atomic_compare_exchange_weak(&to->arrivals, &i->next_arrival, i)) {
     }
+}
+
+void chain_arrive(struct chain *to, struct instance *i)
+{
+    chain_follow(to, i);
     atomic_fetch_sub(&to->missing, 1);
     task_notify(&to->task);
 }
@@ -657,10 +662,13 @@ static enum task_after chain_run(struct task *t)
     if (!atomic_load(&c->go)) {
         return AFTER_IDLE;
     }
+    /* Asked first: who is no longer missing now is among the arrivals taken next.  The other way
+     * round an instance may arrive in between, and a new chain would take itself for empty. */
+    bool waiting = atomic_load(&c->missing) > 0;
     take_arrivals(c);
     bool spilled = c->spilled > 0 && !drain_spills(c); /* also of old outputs: others wait for it */
     leave_retired(c);
-    if (atomic_load(&c->missing) > 0) {
+    if (waiting) {
         return AFTER_IDLE; /* the last to arrive notifies */
     }
     if (c->member_count == 0) {

@@ -37,7 +37,7 @@ static void a_change_in_place_has_one_member_no_channel_and_no_marker(void **sta
                               1);
     assert_int_equal(p->cover->member_count, 1);
     assert_int_equal(p->cover->channels_inside, 0);
-    const struct member *m = member_of(p, "b", 0);
+    const struct cover_member *m = member_of(p, "b", 0);
     assert_int_equal(m->role, ROLE_ADOPTED);
     assert_true(m->head);
     assert_int_equal(m->lists[LIST_NEW_INPUTS].count, 0);
@@ -59,7 +59,7 @@ static void closure_a_takes_in_who_lies_between_two_members(void **state)
     assert_false(covers(&s, OFF(COVER_PATH), "m"));
     assert_false(covers(&s, COVER_EXACT, "z"));
     struct plan *p = scene_plan(&s);
-    const struct member *m = member_of(p, "m", 0); /* H9: it waits and passes the marker on */
+    const struct cover_member *m = member_of(p, "m", 0); /* H9: it waits and passes the marker on */
     assert_int_equal(m->role, ROLE_STAYING);
     assert_int_equal(m->lists[LIST_OLD_INPUTS].count, 1);
     assert_int_equal(m->lists[LIST_STAYING_OUTPUTS].count, 1);
@@ -223,7 +223,7 @@ static void h8_new_inputs_are_listed_and_a_new_instance_is_no_head(void **state)
         "fusion: off\npes:\n  a: {use: src}\n  b: {use: map}\n  x: {use: src}\n  z: {use: sink}\n"
         "streams: [{from: a, to: b}, {from: b, to: z}, {from: x, to: b}]\n",
         1);
-    const struct member *b = member_of(p, "b", 0), *x = member_of(p, "x", 0);
+    const struct cover_member *b = member_of(p, "b", 0), *x = member_of(p, "x", 0);
     assert_true(b->head);
     assert_int_equal(x->role, ROLE_NEW);
     assert_false(x->head);
@@ -405,7 +405,7 @@ static void slow_close(struct slow *g, const struct plan *p, unsigned closures)
 }
 
 /* check_lists - heads, roles and lists of one member against the graphs. */
-static void check_member(const struct plan *p, const struct member *m)
+static void check_member(const struct plan *p, const struct cover_member *m)
 {
     const struct match *k = p->match;
     uint32_t waits = 0;
@@ -462,7 +462,7 @@ static void a_random_edit_has_the_set_that_the_definitions_give(void **state)
         assert_non_null(p->cover);
         slow_graph(&g, p);
         for (uint32_t i = 0; i < p->cover->member_count; i++) {
-            const struct member *m = &p->cover->members[i];
+            const struct cover_member *m = &p->cover->members[i];
             uint32_t x = m->old != INDEX_NONE ? m->old : slow_node(p, m->new);
             g.in[x] = (m->why & ~(unsigned)(WHY_PATH | WHY_FORK)) != 0;
             check_member(p, m);

@@ -71,7 +71,7 @@ static void every_kind_of_change_is_found_alone_and_said_in_words(void **state)
             fail_msg("%s: %zu changes, first %s", e->to, d->count,
                      d->count > 0 ? change_kind_name(d->items[0].kind) : "none");
         }
-        const struct change *c = &d->items[0];
+        const struct diff_item *c = &d->items[0];
         assert_string_equal(c->name, e->name);
         assert_int_equal(c->before != NULL, e->before != NULL);
         assert_true(e->before == NULL || strstr(c->before, e->before) != NULL);

@@ -1,0 +1,296 @@
+/* cli/upgrade.c - plan, upgrade, rollback: a running topology becomes another one.
+ *
+ * Why:        `upgrade` shows the plan, asks, and sends its digest along: what is carried out is
+ *             what was shown, or nothing. */
+#include "cli/print.h"
+#include "cli/receipt.h"
+#include "cli/submit.h"
+#include "cli/validate.h"
+#include "core/clock.h"
+#include "core/mem.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define UPGRADE_TIMEOUT_US 120000000u
+#define POLL_MS 20
+
+struct upgrade_options {
+    uint64_t timeout_us;
+    const char *plan;
+    bool yes;
+    uint32_t to;
+};
+
+static const struct option upgrade_list[] = {
+    {.name = "--plan",
+     .kind = OPTION_TEXT,
+     .offset = offsetof(struct upgrade_options, plan),
+     .value = "DIGEST",
+     .doc = "refuse if the plan is no longer that one; does not ask"},
+    {.name = "--timeout",
+     .kind = OPTION_SECONDS,
+     .offset = offsetof(struct upgrade_options, timeout_us),
+     .value = "S",
+     .doc = "how long to wait for the receipt (120)"},
+    {.name = "--yes",
+     .kind = OPTION_FLAG,
+     .offset = offsetof(struct upgrade_options, yes),
+     .doc = "do not ask"},
+    {.name = NULL},
+};
+
+static const struct option rollback_list[] = {
+    {.name = "--to",
+     .kind = OPTION_COUNT,
+     .offset = offsetof(struct upgrade_options, to),
+     .value = "VERSION",
+     .doc = "the version to go back to (the one before)",
+     .min = 1,
+     .max = UINT32_MAX},
+    {.name = "--timeout",
+     .kind = OPTION_SECONDS,
+     .offset = offsetof(struct upgrade_options, timeout_us),
+     .value = "S",
+     .doc = "how long to wait for the receipt (120)"},
+    {.name = NULL},
+};
+
+static int run_plan(struct cli *cli, const void *options, char **args, unsigned arg_count);
+static int run_upgrade(struct cli *cli, const void *options, char **args, unsigned arg_count);
+static int run_rollback(struct cli *cli, const void *options, char **args, unsigned arg_count);
+
+const struct verb verb_plan = {
+    .name = "plan",
+    .usage = "plan FILE",
+    .brief = "what `upgrade` would do; changes nothing",
+    .help = "Example: oxbow plan access.yaml\n\n"
+            "Compares the file with the running topology of its name: what changes, which\n"
+            "instances cut over, what each worker does, the pause to expect.  Exit code 3 when\n"
+            "an upgrade would be refused.",
+    .args_min = 1,
+    .args_max = 1,
+    .run = run_plan,
+};
+
+const struct verb verb_upgrade = {
+    .name = "upgrade",
+    .usage = "upgrade FILE [--plan DIGEST] [--timeout S] [--yes]",
+    .brief = "change a running topology while its data flows",
+    .help = "Example: oxbow upgrade access.yaml --yes\n\n"
+            "Plans, asks (on a terminal), prepares what is new beside what runs, cuts over and\n"
+            "prints the receipt.  Exit code 3 when it is refused, 1 when it was given up and\n"
+            "nothing has changed, 5 when there is no receipt in time (not undone).",
+    .args_min = 1,
+    .args_max = 1,
+    .options = upgrade_list,
+    .options_bytes = sizeof(struct upgrade_options),
+    .run = run_upgrade,
+};
+
+const struct verb verb_rollback = {
+    .name = "rollback",
+    .usage = "rollback NAME [--to VERSION] [--timeout S]",
+    .brief = "upgrade to an earlier version",
+    .help = "Example: oxbow rollback access --to 3\n\n"
+            "An upgrade, live as every other, to the file that version was made of.  State and\n"
+            "output stay as they are.  `oxbow history NAME` lists the versions.",
+    .args_min = 1,
+    .args_max = 1,
+    .options = rollback_list,
+    .options_bytes = sizeof(struct upgrade_options),
+    .run = run_rollback,
+};
+
+static void show_phase(struct cli *cli, const char *name, char *last, size_t bytes)
+{
+    char *path = mem_printf("/v1/topologies/%s", name);
+    struct client_reply reply = {0};
+    struct fail f = {0};
+    if (client_call(cli->master, "GET", path, NULL, NULL, 0, &reply, &f) == ERR_OK) {
+        const char *state = json_text_of(json_object_get(reply.json, "change"), "state");
+        if (state[0] != '\0' && strcmp(state, last) != 0) {
+            snprintf(last, bytes, "%s", state);
+            fprintf(cli->err, "%s\n", state);
+        }
+        client_reply_fini(&reply);
+    }
+    mem_free(path);
+}
+
+/* Until there is a receipt for `version`.  Return: EXIT_DONE with *out, or the exit code. */
+static int wait_receipt(struct cli *cli, const char *name, uint64_t version, uint64_t timeout_us,
+                        json_t **out)
+{
+    char last[32] = "";
+    uint64_t until_us = clock_now_us() + (timeout_us != 0 ? timeout_us : UPGRADE_TIMEOUT_US);
+    for (;;) {
+        int code = receipt_find(cli, name, version, out);
+        if (code != EXIT_DONE || *out != NULL) {
+            return code;
+        }
+        if (clock_now_us() > until_us) {
+            cli_error(cli, "there is no receipt yet", "the time given has passed",
+                      "it goes on; look with `oxbow history`");
+            return EXIT_TIMEOUT;
+        }
+        show_phase(cli, name, last, sizeof last);
+        submit_sleep_ms(POLL_MS);
+    }
+}
+
+static int finish(struct cli *cli, const json_t *answer, uint64_t timeout_us)
+{
+    const char *name = json_text_of(answer, "topology");
+    json_t *receipt = NULL;
+    if (strcmp(json_text_of(answer, "result"), "no change") == 0) {
+        if (cli->json) {
+            cli_print_json(cli->out, answer);
+        } else {
+            fprintf(cli->out, "no change: %s stays at version %" PRIu64 "\n", name,
+                    json_count_of(answer, "version"));
+        }
+        return EXIT_DONE;
+    }
+    int code = wait_receipt(cli, name, json_count_of(answer, "version"), timeout_us, &receipt);
+    if (code != EXIT_DONE) {
+        return code;
+    }
+    receipt_print(cli, receipt);
+    if (strcmp(json_text_of(receipt, "result"), "done") != 0) {
+        const json_t *error = json_object_get(receipt, "error");
+        char *what = mem_printf("the upgrade was %s", json_text_of(receipt, "result"));
+        cli_error(cli, what, json_text_of(error, "message"), json_text_of(error, "hint"));
+        mem_free(what);
+        code = EXIT_FAILED;
+    }
+    json_decref(receipt);
+    return code;
+}
+
+/* POST the file to .../NAME/`verb`. */
+static int post_file(struct cli *cli, const struct loaded *l, const char *verb,
+                     const char *digest, struct client_reply *reply)
+{
+    char *path = mem_printf("/v1/topologies/%s/%s%s%s", l->topology->name, verb,
+                            digest != NULL ? "?plan=" : "", digest != NULL ? digest : "");
+    int code = submit_file(cli, l, path, reply);
+    mem_free(path);
+    return code;
+}
+
+static int load(struct cli *cli, const char *file, struct loaded *l)
+{
+    struct fail f = {0};
+    if (load_read(file, l, &f) != ERR_OK) {
+        return cli_fail(cli, &f);
+    }
+    load_check(l, cli->program);
+    return l->topology == NULL || l->diags.errors > 0 ? validate_refuse(cli, l) : EXIT_DONE;
+}
+
+static int print_refused(struct cli *cli, const json_t *plan)
+{
+    const json_t *refused = json_object_get(plan, "refused");
+    if (!json_is_object(refused)) {
+        return EXIT_DONE;
+    }
+    cli_error(cli, "the upgrade is refused", json_text_of(refused, "message"),
+              json_text_of(refused, "hint"));
+    return EXIT_REFUSED;
+}
+
+static int run_plan(struct cli *cli, const void *options, char **args, unsigned arg_count)
+{
+    (void)options;
+    (void)arg_count;
+    struct loaded l = {0};
+    struct client_reply reply = {0};
+    int code = load(cli, args[0], &l);
+    if (code == EXIT_DONE) {
+        code = post_file(cli, &l, "plan", NULL, &reply);
+    }
+    if (code == EXIT_DONE) {
+        if (cli->json) {
+            cli_print_json(cli->out, reply.json);
+        } else {
+            fputs(json_text_of(reply.json, "text"), cli->out);
+        }
+        code = print_refused(cli, reply.json);
+        client_reply_fini(&reply);
+    }
+    load_fini(&l);
+    return code;
+}
+
+/* Show the plan and ask.  Return: EXIT_DONE with the digest (caller frees), or the exit code. */
+static int agree(struct cli *cli, const struct loaded *l, char **digest)
+{
+    struct client_reply reply = {0};
+    char answer[16] = "";
+    int code = post_file(cli, l, "plan", NULL, &reply);
+    if (code != EXIT_DONE) {
+        return code;
+    }
+    fputs(json_text_of(reply.json, "text"), cli->err);
+    code = print_refused(cli, reply.json);
+    if (code == EXIT_DONE && !json_is_true(json_object_get(reply.json, "empty"))) {
+        fprintf(cli->err, "go on? [y/N] ");
+        fflush(cli->err);
+        if (fgets(answer, sizeof answer, stdin) == NULL || answer[0] != 'y') {
+            cli_error(cli, "not agreed", NULL, "nothing has changed");
+            code = EXIT_REFUSED;
+        }
+    }
+    *digest = mem_dup(json_text_of(reply.json, "digest"));
+    client_reply_fini(&reply);
+    return code;
+}
+
+static int run_upgrade(struct cli *cli, const void *options, char **args, unsigned arg_count)
+{
+    (void)arg_count;
+    const struct upgrade_options *o = options;
+    struct loaded l = {0};
+    struct client_reply reply = {0};
+    char *digest = o->plan != NULL ? mem_dup(o->plan) : NULL;
+    int code = load(cli, args[0], &l);
+    if (code == EXIT_DONE && digest == NULL && !o->yes && isatty(STDIN_FILENO) == 1) {
+        code = agree(cli, &l, &digest);
+    }
+    if (code == EXIT_DONE) {
+        code = post_file(cli, &l, "upgrade", digest, &reply);
+    }
+    if (code == EXIT_DONE) {
+        code = finish(cli, reply.json, o->timeout_us);
+        client_reply_fini(&reply);
+    }
+    mem_free(digest);
+    load_fini(&l);
+    return code;
+}
+
+static int run_rollback(struct cli *cli, const void *options, char **args, unsigned arg_count)
+{
+    (void)arg_count;
+    const struct upgrade_options *o = options;
+    struct client_reply reply = {0};
+    struct fail f = {0};
+    if (submit_check_name(cli, args[0]) != EXIT_DONE) {
+        return EXIT_USAGE;
+    }
+    char *path = o->to != 0
+                     ? mem_printf("/v1/topologies/%s/rollback?to=%" PRIu32, args[0], o->to)
+                     : mem_printf("/v1/topologies/%s/rollback", args[0]);
+    enum err e = client_call(cli->master, "POST", path, NULL, NULL, 0, &reply, &f);
+    mem_free(path);
+    if (e != ERR_OK) {
+        return cli_fail(cli, &f);
+    }
+    int code = reply.status < 200 || reply.status > 299 ? cli_refused(cli, &reply, NULL)
+                                                        : finish(cli, reply.json, o->timeout_us);
+    client_reply_fini(&reply);
+    return code;
+}

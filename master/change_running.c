@@ -1,0 +1,359 @@
+/* master/change_running.c - a running topology becomes another one: plan, begin, end, look back.
+ *
+ * Runs on:    the master loop.
+ * Invariants: U1 of upgrade.h.  U4 one change of a topology at a time.  U5 what was replaced or
+ *             given up lives on until the next tick: a caller further up may still look at it. */
+#include "master/master.h"
+
+#include "core/clock.h"
+#include "core/log.h"
+#include "core/mem.h"
+#include "master/upgrade.h"
+#include "topology/plan.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+static enum err begin(struct master *m, struct deployment *d, struct deployment *next,
+                      struct plan *p, uint64_t first_id, struct fail *f);
+
+struct deployment *running_of_op(struct master *m, const char *name, uint64_t op)
+{
+    struct deployment *d = deployments_find(&m->deployments, name);
+    return d != NULL && d->next != NULL && d->next->token.op == op ? d->next : d;
+}
+
+/* ---- plan */
+
+/* What stands in the way of any change of `d`. */
+static enum err check_running(const struct deployment *d, const char *name, struct fail *f)
+{
+    if (d == NULL) {
+        return fail_set(f, ERR_NOTFOUND, "use `oxbow deploy`", "there is no topology %s", name);
+    }
+    if (d->state != TOPOLOGY_RUNNING || d->graph == NULL) {
+        return fail_set(f, ERR_DENIED, "only what runs can be changed while it runs",
+                        "topology %s is %s", d->name, topology_state_name(d->state));
+    }
+    if (d->next != NULL) {
+        return fail_set(f, ERR_AGAIN, "wait until it is over",
+                        "topology %s is changing to version %" PRIu64 " already", d->name,
+                        d->next->version);
+    }
+    return ERR_OK;
+}
+
+static json_t *plan_answer(const struct plan *p)
+{
+    json_t *doc = plan_json(p);
+    char *text = plan_text(p);
+    struct fail f = {0};
+    const char *where;
+    enum err e = upgrade_refusal(p, &f, &where);
+    json_object_set_new(doc, "text", status_text(text));
+    json_object_set_new(doc, "refused", e != ERR_OK ? status_error(&f, where) : json_null());
+    mem_free(text);
+    return doc;
+}
+
+static void answer_refusal(struct exchange *x, const struct plan *p, const struct fail *f,
+                           const char *where)
+{
+    json_t *error = status_error(f, where);
+    json_object_set_new(error, "code", json_string(err_name(f->code)));
+    json_t *body = json_pack("{s:o}", "error", error);
+    json_object_set_new(body, "plan", plan_answer(p));
+    api_json(x, 422, body);
+}
+
+/* Return: true when `next` and `p` are in use from now on. */
+static bool answer_upgrade(struct master *m, struct deployment *d, struct deployment *next,
+                           struct plan *p, uint64_t first_id, const struct deploy_request *r,
+                           struct exchange *x)
+{
+    struct fail f = {0};
+    const char *where;
+    if (r->digest != NULL && strcmp(r->digest, p->digest) != 0) {
+        fail_set(&f, ERR_STALE, "look at the new plan: oxbow plan FILE",
+                 "the plan is another one now: %s", p->digest);
+        api_fail(x, 409, &f, d->name);
+        return false;
+    }
+    if (plan_is_empty(p)) {
+        api_json(x, 200, json_pack("{s:s, s:s, s:I}", "topology", d->name, "result", "no change",
+                                   "version", (json_int_t)d->version));
+        return false;
+    }
+    if (upgrade_refusal(p, &f, &where) != ERR_OK) {
+        answer_refusal(x, p, &f, where);
+        return false;
+    }
+    if (begin(m, d, next, p, first_id, &f) != ERR_OK) {
+        api_fail(x, 503, &f, d->name);
+        (void)plan_take_graph(p);
+        next->upgrade->plan = NULL; /* the graph stays the deployment's, which goes too */
+        return false;
+    }
+    json_t *body = json_pack("{s:s, s:I, s:I, s:I, s:s}", "topology", d->name, "from",
+                             (json_int_t)d->version, "version", (json_int_t)next->version, "op",
+                             (json_int_t)next->token.op, "plan", p->digest);
+    conduct_change(m, next, (struct change_event){.kind = CHANGE_IN_START}, NULL, NULL);
+    api_json(x, 202, body);
+    return true;
+}
+
+void running_plan(struct master *m, struct deployment *next TAKES, const struct deploy_request *r,
+                  struct exchange *x TAKES)
+{
+    struct deployment *d = deployments_find(&m->deployments, r->name);
+    struct fail f = {0};
+    uint64_t first = 0;
+    enum err e = check_running(d, r->name, &f);
+    if (e == ERR_OK && strcmp(next->name, d->name) != 0) {
+        e = fail_set(&f, ERR_INVALID, "name it as the one that runs",
+                     "the topology given is %s, not %s", next->name, d->name);
+    }
+    if (e == ERR_OK) {
+        e = m->store->ops->reserve(m->store, 0, &first, &f);
+    }
+    if (e != ERR_OK) {
+        api_fail(x, e == ERR_NOTFOUND ? 404 : e == ERR_INVALID ? 422 : 409, &f, r->name);
+        deployment_free(next);
+        return;
+    }
+    next->upgrade = mem_alloc(sizeof *next->upgrade);
+    *next->upgrade = (struct upgrade){
+        .base = d->version, .asked_us = r->asked_us, .parsed_us = clock_now_us()};
+    struct plan_input in = {.running = d->graph,
+                            .next = next->topology,
+                            .base_version = d->version,
+                            .gen = d->token.gen,
+                            .next_id = first};
+    struct worker_info *workers = deploy_workers(m, d, &in.worker_count);
+    in.workers = workers;
+    struct plan *p = plan_make(&in);
+    mem_free(workers);
+    next->upgrade->planned_us = clock_now_us();
+    bool used = false;
+    if (r->ask == ASK_PLAN) {
+        api_json(x, 200, plan_answer(p));
+    } else {
+        used = answer_upgrade(m, d, next, p, first, r, x);
+    }
+    if (!used) {
+        plan_free(p);
+        deployment_free(next);
+    }
+}
+
+/* Everything that can be refused is refused before `next` is hung up. */
+static enum err begin(struct master *m, struct deployment *d, struct deployment *next,
+                      struct plan *p, uint64_t first_id, struct fail *f)
+{
+    next->upgrade->plan = p;
+    next->upgrade->about = upgrade_about(p);
+    next->graph = p->to;
+    next->version = d->last_version + 1;
+    next->last_version = next->version;
+    next->token.gen = d->token.gen;
+    deployment_init_views(next);
+    for (uint32_t i = 0; i < d->graph->worker_count; i++) {
+        for (uint32_t k = 0; k < next->graph->worker_count; k++) {
+            if (d->parts[i].used && next->graph->workers[k].id == d->parts[i].worker_id) {
+                next->parts[k].involved = true; /* also when it is not concerned: it counts
+                                                 * versions, and refuses a plan from another */
+            }
+        }
+    }
+    deploy_parts(m, next, p->next_id);
+    enum err e = deploy_fits(m, next, f);
+    if (e == ERR_OK) {
+        e = deploy_keep(m, next, p->next_id - first_id, f);
+    }
+    if (e == ERR_OK) {
+        d->next = next;
+        d->last_version = next->version;
+        log_event(LOG_INFO, "topology.changes",
+                  "topology=%s from=%" PRIu64 " to=%" PRIu64 " op=%" PRIu64, d->name, d->version,
+                  next->version, next->token.op);
+    }
+    return e;
+}
+
+/* ---- over */
+
+static void bury(struct master *m, struct deployment *d)
+{
+    d->next = m->replaced;
+    m->replaced = d;
+}
+
+void running_sweep(struct master *m)
+{
+    while (m->replaced != NULL) {
+        struct deployment *d = m->replaced;
+        m->replaced = d->next;
+        d->next = NULL;
+        deployment_free(d);
+    }
+}
+
+static void keep_receipt(struct master *m, struct deployment *next, const char *result)
+{
+    struct fail f = {0};
+    json_t *receipt = upgrade_receipt(next, result);
+    char *text = json_dumps(receipt, JSON_COMPACT | JSON_REAL_PRECISION(10));
+    if (m->store->ops->receipt(m->store, next->name, next->version, text, &f) != ERR_OK) {
+        log_event(LOG_ERROR, "store.receipt", "topology=%s what=\"%s\"", next->name, f.what);
+    }
+    log_event(LOG_INFO, "topology.receipt", "topology=%s receipt=%s", next->name, text);
+    mem_free(text);
+    json_decref(receipt);
+}
+
+/* Workers that hold nothing of the new version forget the topology. */
+static void retire_elsewhere(struct master *m, const struct deployment *next)
+{
+    for (uint32_t i = 0; i < next->graph->worker_count; i++) {
+        const struct part *p = &next->parts[i];
+        const struct msg stop = {.kind = M_STOP,
+                                 .STOP = {m->term, next->name, next->token.gen, true, true}};
+        if (p->involved && !p->used) {
+            control_send(m, p->worker_id, p->incarnation, &stop);
+        }
+    }
+}
+
+void running_over(struct master *m, struct deployment *next, const char *result)
+{
+    if (next->upgrade == NULL) {
+        return; /* deployed */
+    }
+    struct fail f = {0};
+    struct deployment *d = deployments_find(&m->deployments, next->name);
+    bool aborted = strcmp(result, "aborted") == 0;
+    next->upgrade->silent = strcmp(result, "failed") == 0;
+    next->timing = false;
+    keep_receipt(m, next, result);
+    if (next->upgrade->plan != NULL) { /* it borrows from both versions */
+        (void)plan_take_graph(next->upgrade->plan);
+        plan_free(next->upgrade->plan);
+        next->upgrade->plan = NULL;
+    }
+    if (aborted) {
+        if (m->store->ops->state(m->store, next->name, next->version, "aborted", NULL, NULL, &f) !=
+            ERR_OK) {
+            log_event(LOG_ERROR, "store.state", "topology=%s what=\"%s\"", next->name, f.what);
+        }
+        d->next = NULL;
+        bury(m, next);
+        return;
+    }
+    retire_elsewhere(m, next);
+    for (size_t i = 0; d != next && i < m->deployments.count; i++) {
+        if (m->deployments.items[i] == d) {
+            m->deployments.items[i] = next;
+            bury(m, d);
+            break;
+        }
+    }
+}
+
+/* ---- looking back */
+
+struct looking {
+    json_t *list;
+    bool receipts;
+    uint64_t wanted;       /* rollback: this one; 0: the newest before `before` that ran */
+    uint64_t before;
+    struct deploy_request request;
+};
+
+static void add_row(void *arg, const struct store_version *v)
+{
+    struct looking *l = arg;
+    json_t *receipt = v->receipt[0] != '\0' ? json_loads(v->receipt, 0, NULL) : NULL;
+    if (receipt == NULL && v->base != 0 && strcmp(v->state, "aborted") == 0) {
+        receipt = json_pack("{s:s, s:I, s:I, s:s, s:{s:s, s:s, s:s}}", "topology", v->topology,
+                            "from", (json_int_t)v->base, "to", (json_int_t)v->version, "result",
+                            "aborted", "error", "message",
+                            "the master was restarted before the change was decided", "hint",
+                            "upgrade again", "where", "");
+    }
+    if (l->receipts) {
+        if (receipt != NULL) {
+            json_array_append_new(l->list, receipt);
+        }
+        return;
+    }
+    json_array_append_new(
+        l->list, json_pack("{s:I, s:I, s:s, s:b, s:s, s:I, s:o}", "version",
+                           (json_int_t)v->version, "from", (json_int_t)v->base, "state", v->state,
+                           "taken", (int)v->decided, "digest", v->digest, "created_at_us",
+                           (json_int_t)v->created_at_us, "receipt",
+                           receipt != NULL ? receipt : json_null()));
+}
+
+void running_history(struct master *m, const char *name, bool receipts, struct exchange *x TAKES)
+{
+    struct looking l = {.list = json_array(), .receipts = receipts};
+    struct fail f = {0};
+    if (m->store->ops->history(m->store, name, add_row, &l, &f) != ERR_OK) {
+        json_decref(l.list);
+        api_fail(x, 503, &f, name);
+        return;
+    }
+    api_json(x, 200, l.list);
+}
+
+static void find_row(void *arg, const struct store_version *v)
+{
+    struct looking *l = arg;
+    bool fits = l->wanted != 0 ? v->version == l->wanted : v->version == l->before;
+    if (!fits || !v->decided) {
+        return;
+    }
+    mem_free(l->request.yaml);
+    mem_free(l->request.base_dir);
+    json_decref(l->request.artifacts);
+    l->request.yaml = mem_dup(v->yaml);
+    l->request.yaml_bytes = strlen(v->yaml);
+    l->request.base_dir = mem_dup(v->base_dir);
+    l->request.artifacts = json_loads(v->artifacts, 0, NULL);
+}
+
+/* The version that `of` replaced. */
+static void find_base(void *arg, const struct store_version *v)
+{
+    struct looking *l = arg;
+    if (v->version == l->wanted) {
+        l->before = v->base;
+    }
+}
+
+void running_rollback(struct master *m, struct deployment *d, uint64_t version,
+                      struct exchange *x TAKES)
+{
+    struct looking l = {.wanted = d->version};
+    struct fail f = {0};
+    enum err e = m->store->ops->history(m->store, d->name, find_base, &l, &f);
+    l.wanted = version;
+    if (e == ERR_OK) {
+        e = m->store->ops->history(m->store, d->name, find_row, &l, &f);
+    }
+    if (e != ERR_OK) {
+        api_fail(x, 503, &f, d->name);
+        return;
+    }
+    if (l.request.yaml == NULL) {
+        fail_set(&f, ERR_NOTFOUND, "see `oxbow history`",
+                 version != 0 ? "there is no such version of topology %s"
+                              : "there is no version before the first of topology %s", d->name);
+        api_fail(x, 404, &f, d->name);
+        return;
+    }
+    l.request.ask = ASK_UPGRADE;
+    l.request.name = mem_dup(d->name);
+    l.request.asked_us = clock_now_us();
+    deploy_start(m, &l.request, x);
+}

@@ -1,0 +1,106 @@
+/* master/translate_change.c - the PREPARE of a change of what runs: a plan, as one worker hears it.
+ *
+ * Runs on:    the loop; pure.
+ * Invariants: R1 of translate.h.  R3 channels and instances are named by their ids, which V and V'
+ *             share where they stay; streams by their number in V'. */
+#include "core/mem.h"
+#include "master/translate.h"
+#include "master/upgrade.h"
+#include "net/states.h"
+#include "topology/plan.h"
+
+#include <string.h>
+
+static_assert((int)ROLE_OLD == (int)PLAN_OLD && (int)ROLE_NEW == (int)PLAN_NEW &&
+                  (int)ROLE_STAYING == (int)PLAN_STAYING &&
+                  (int)ROLE_ADOPTED == (int)PLAN_ADOPTED,
+              "the planner's roles go over the wire");
+
+static uint32_t worker_of_old(const struct plan *p, uint32_t instance) /* number in V' */
+{
+    return p->match->worker_new[p->match->from->instances[instance].worker];
+}
+
+static struct msg_bin ids_of(const struct pgraph *v, const struct index_list *list)
+{
+    uint8_t *bytes = mem_array((size_t)list->count * 8, 1);
+    for (uint32_t i = 0; i < list->count; i++) {
+        for (unsigned k = 0; k < 8; k++) {
+            bytes[8 * i + k] = (uint8_t)(v->channels[list->items[i]].id >> (8 * k));
+        }
+    }
+    return (struct msg_bin){bytes, (size_t)list->count * 8};
+}
+
+static void fill_members(const struct deployment *d, const struct plan *p, uint32_t part,
+                         struct msg_PREPARE *out)
+{
+    const struct cover *c = p->cover;
+    const struct pgraph *v = p->match->from;
+    out->add_instances = mem_array(c->member_count, sizeof *out->add_instances);
+    out->adopt_instances = mem_array(c->member_count, sizeof *out->adopt_instances);
+    out->remove_instances = mem_array(c->member_count, sizeof *out->remove_instances);
+    out->members = mem_array(c->member_count, sizeof *out->members);
+    for (uint32_t i = 0; i < c->member_count; i++) {
+        const struct cover_member *x = &c->members[i];
+        uint32_t worker = x->new != INDEX_NONE ? p->to->instances[x->new].worker
+                                               : worker_of_old(p, x->old);
+        if (worker != part) {
+            continue;
+        }
+        if (x->role == ROLE_NEW) {
+            translate_instance(d, x->new, &out->add_instances[out->add_instances_count++]);
+            continue;
+        }
+        if (x->role == ROLE_ADOPTED) {
+            translate_instance(d, x->new, &out->adopt_instances[out->adopt_instances_count++]);
+        } else if (x->role == ROLE_OLD) {
+            out->remove_instances[out->remove_instances_count++].id = v->instances[x->old].id;
+        }
+        out->members[out->members_count++] = (struct rec_MEMBER_SPEC){
+            .id = v->instances[x->old].id,
+            .role = x->role,
+            .head = x->head,
+            .awaited = ids_of(v, &x->lists[LIST_OLD_INPUTS]),
+            .marks = ids_of(v, &x->lists[LIST_STAYING_OUTPUTS])};
+    }
+}
+
+static bool is_member_at(const struct plan *p, uint32_t instance, uint32_t part)
+{
+    return p->to->instances[instance].worker == part && p->cover->of_new[instance] != INDEX_NONE;
+}
+
+static void fill_channels(const struct deployment *d, const struct plan *p, uint32_t part,
+                          struct msg_PREPARE *out)
+{
+    const struct pgraph *v = p->match->from, *to = p->to;
+    out->add_channels = mem_array(to->channel_count, sizeof *out->add_channels);
+    out->keep_channels = mem_array(to->channel_count, sizeof *out->keep_channels);
+    out->remove_channels = mem_array(v->channel_count, sizeof *out->remove_channels);
+    for (uint32_t i = 0; i < to->channel_count; i++) {
+        const struct pchannel *c = &to->channels[i];
+        bool is_new = p->match->channel_old[i] == INDEX_NONE;
+        bool here = to->instances[c->from].worker == part || to->instances[c->to].worker == part;
+        if (is_new && here) {
+            translate_channel(d, i, &out->add_channels[out->add_channels_count++]);
+        } else if (!is_new &&
+                   (is_member_at(p, c->from, part) || is_member_at(p, c->to, part))) {
+            translate_channel(d, i, &out->keep_channels[out->keep_channels_count++]);
+        }
+    }
+    for (uint32_t i = 0; i < v->channel_count; i++) {
+        const struct pchannel *c = &v->channels[i];
+        if (p->match->channel_new[i] == INDEX_NONE &&
+            (worker_of_old(p, c->from) == part || worker_of_old(p, c->to) == part)) {
+            out->remove_channels[out->remove_channels_count++].id = c->id;
+        }
+    }
+}
+
+void translate_change(const struct deployment *d, uint32_t part, struct msg_PREPARE *out)
+{
+    const struct plan *p = d->upgrade->plan;
+    fill_members(d, p, part, out);
+    fill_channels(d, p, part, out);
+}

@@ -1,0 +1,258 @@
+/* master/upgrade.c - what of an upgrade needs no master: refusals, clock, facts, the receipt. */
+#include "master/upgrade.h"
+
+#include "core/clock.h"
+#include "core/mem.h"
+#include "master/deployment.h"
+#include "master/master.h"
+#include "topology/plan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define NOT_YET "not possible in this version: "
+
+void upgrade_free(struct upgrade *u, const struct pgraph *graph)
+{
+    if (u == NULL) {
+        return;
+    }
+    if (u->plan != NULL && u->plan->to == graph) {
+        (void)plan_take_graph(u->plan);
+    }
+    plan_free(u->plan);
+    json_decref(u->about);
+    mem_free(u->pauses_us);
+    mem_free(u);
+}
+
+void upgrade_mark(struct deployment *d)
+{
+    struct upgrade *u = d->upgrade;
+    if (u != NULL && u->at_us[d->change.state] == 0) {
+        u->at_us[d->change.state] = clock_now_us();
+    }
+}
+
+/* ---- refusals */
+
+static enum err refuse_change(const struct plan *p, const struct diff_item *c, struct fail *f)
+{
+    const struct pe *a = c->old != INDEX_NONE ? &p->diff->from->pes[c->old] : NULL;
+    const struct pe *b = c->new != INDEX_NONE ? &p->diff->to->pes[c->new] : NULL;
+    if (!change_is_pe(c->kind) || a == NULL || b == NULL) {
+        return ERR_OK;
+    }
+    bool keeps = a->desc->stateful || a->desc->snapshots;
+    switch (c->kind) {
+    case CHANGE_PE_SCHEMA:
+        return fail_set(f, ERR_DENIED, "add a PE with the new ports beside it, and remove the old",
+                        NOT_YET "the ports of the running PE %s change", b->name);
+    case CHANGE_PE_CODE:
+        if (keeps && a->desc->state_version != b->desc->state_version) {
+            return fail_set(f, ERR_DENIED, "keep the state version, or deploy it anew",
+                            NOT_YET "the state of %s has version %u, its new code has version %u",
+                            b->name, a->desc->state_version, b->desc->state_version);
+        }
+        return ERR_OK;
+    case CHANGE_PE_POLICY:
+        if (a->then != b->then || a->retries != b->retries) {
+            return fail_set(f, ERR_DENIED, "stop it and deploy it anew",
+                            NOT_YET "on_error of the running PE %s changes", b->name);
+        }
+        return ERR_OK;
+    case CHANGE_PE_THREADS:
+        return fail_set(f, ERR_DENIED, "stop it and deploy it anew",
+                        NOT_YET "the threads of the running PE %s change", b->name);
+    default:
+        return ERR_OK;
+    }
+}
+
+static enum err refuse_members(const struct plan *p, struct fail *f, const char **where)
+{
+    for (size_t i = 0; i < p->move_count; i++) {
+        *where = p->diff->to->pes[p->moves[i].pe].name;
+        return fail_set(f, ERR_DENIED, "leave its parallelism and place as they are",
+                        NOT_YET "state of %s would go to another instance or worker", *where);
+    }
+    for (uint32_t i = 0; i < p->cover->member_count; i++) {
+        const struct cover_member *x = &p->cover->members[i];
+        const struct pe *pe = x->new != INDEX_NONE
+                                  ? &p->diff->to->pes[p->to->instances[x->new].pe]
+                                  : &p->diff->from->pes[p->match->from->instances[x->old].pe];
+        *where = pe->name;
+        if (x->token) {
+            return fail_set(f, ERR_DENIED, "leave its parallelism and place as they are",
+                            NOT_YET "%s, which has effects outside, is scaled or moved",
+                            pe->name);
+        }
+        if (x->role == ROLE_NEW && pe->desc->source &&
+            p->match->heir_old[x->new] != INDEX_NONE) {
+            return fail_set(f, ERR_DENIED, "leave its place as it is",
+                            NOT_YET "the source %s goes to another worker", pe->name);
+        }
+    }
+    for (uint32_t i = 0; i < p->diff->to->pe_count; i++) {
+        if (p->drops[i]) {
+            *where = p->diff->to->pes[i].name;
+            return fail_set(f, ERR_DENIED, "stop it and deploy it anew",
+                            NOT_YET "the state of the running PE %s is dropped", *where);
+        }
+    }
+    *where = "";
+    return ERR_OK;
+}
+
+enum err upgrade_refusal(const struct plan *p, struct fail *f, const char **where)
+{
+    *where = "";
+    if (p->refusal_count > 0) {
+        const struct refusal *r = &p->refusals[0];
+        *where = r->where;
+        return fail_set(f, r->code != ERR_OK ? r->code : ERR_DENIED, r->hint, "%s", r->what);
+    }
+    for (size_t i = 0; i < p->diff->count; i++) {
+        enum err e = refuse_change(p, &p->diff->items[i], f);
+        if (e != ERR_OK) {
+            *where = p->diff->items[i].name;
+            return e;
+        }
+    }
+    return p->match != NULL ? refuse_members(p, f, where) : ERR_OK;
+}
+
+/* ---- facts and the receipt */
+
+void upgrade_note_done(struct deployment *d, const struct msg_DONE *r, uint64_t worker_id)
+{
+    struct upgrade *u = d->upgrade;
+    for (size_t i = 0; u != NULL && i < d->change.part_count; i++) {
+        const struct change_part *p = &d->change.parts[i];
+        if (p->worker_id != worker_id || p->incarnation != r->incarnation || p->done ||
+            r->op != d->token.op || r->term != d->token.term ||
+            !change_is_decided(&d->change)) {
+            continue;
+        }
+        u->compared += r->compared;
+        u->uncompared += r->uncompared;
+        u->lost += r->lost;
+        u->duplicated += r->duplicated;
+        u->reordered += r->reordered;
+        for (size_t k = 0; k + 4 <= r->pauses_us.bytes; k += 4) {
+            u->pauses_us = mem_grow(u->pauses_us, u->pause_count, &u->pause_capacity,
+                                    sizeof *u->pauses_us);
+            memcpy(&u->pauses_us[u->pause_count++], r->pauses_us.data + k, 4);
+        }
+    }
+}
+
+json_t *upgrade_about(const struct plan *p)
+{
+    json_t *doc = plan_json(p);
+    json_t *about = json_object();
+    size_t touched = 0;
+    bool *workers = mem_array(p->to->worker_count, sizeof *workers);
+    json_object_set(about, "changes", json_object_get(doc, "counts"));
+    json_object_set(about, "predicted_pause_us", json_object_get(doc, "predicted_pause_us"));
+    json_object_set(about, "plan", json_object_get(doc, "digest"));
+    for (size_t i = 0; i < p->instruction_count; i++) {
+        touched += !workers[p->instructions[i].worker];
+        workers[p->instructions[i].worker] = true;
+    }
+    json_object_set_new(about, "instances_touched",
+                        json_integer((json_int_t)p->cover->member_count));
+    json_object_set_new(about, "workers_touched", json_integer((json_int_t)touched));
+    json_object_set_new(about, "state_bytes_moved", json_integer((json_int_t)p->remote_bytes));
+    mem_free(workers);
+    json_decref(doc);
+    return about;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static json_t *pause_json(const struct upgrade *u)
+{
+    if (u->pause_count > 0) {
+        qsort(u->pauses_us, u->pause_count, sizeof *u->pauses_us, by_value);
+    }
+    size_t at = u->pause_count > 0 ? (u->pause_count * 99 + 99) / 100 - 1 : 0;
+    uint32_t max = u->pause_count > 0 ? u->pauses_us[u->pause_count - 1] : 0;
+    uint32_t p99 = u->pause_count > 0 ? u->pauses_us[at] : 0;
+    return json_pack("{s:I, s:I}", "max", (json_int_t)max, "p99", (json_int_t)p99);
+}
+
+/* NULL when one of the two was not seen by this master (U3). */
+static json_t *span_json(uint64_t from_us, uint64_t to_us)
+{
+    return from_us != 0 && to_us >= from_us ? json_real((double)(to_us - from_us) / 1000.0)
+                                            : json_null();
+}
+
+static json_t *phases_json(const struct upgrade *u)
+{
+    const struct {
+        const char *name;
+        uint64_t from_us, to_us;
+    } phases[] = {
+        {"validate", u->asked_us, u->parsed_us},
+        {"plan", u->parsed_us, u->planned_us},
+        {"prepare", u->at_us[CHANGE_PREPARING], u->at_us[CHANGE_READY]},
+        {"decide", u->at_us[CHANGE_READY], u->at_us[CHANGE_GOING]},
+        {"switch", u->at_us[CHANGE_GOING], u->at_us[CHANGE_DONE]},
+    };
+    json_t *list = json_array();
+    for (size_t i = 0; i < sizeof phases / sizeof phases[0]; i++) {
+        json_t *ms = span_json(phases[i].from_us, phases[i].to_us);
+        if (!json_is_null(ms)) {
+            json_array_append_new(list, json_pack("{s:s, s:O}", "name", phases[i].name, "ms", ms));
+        }
+        json_decref(ms);
+    }
+    return list;
+}
+
+static void set_losses(json_t *r, const struct upgrade *u, bool is_done)
+{
+    const struct {
+        const char *name;
+        uint64_t count;
+    } counts[] = {{"lost", u->lost}, {"duplicated", u->duplicated}, {"reordered", u->reordered}};
+    bool known = !is_done || (u->uncompared == 0 && !u->silent); /* not done: nothing changed */
+    for (size_t i = 0; i < 3; i++) {
+        json_object_set_new(r, counts[i].name,
+                            known ? json_integer((json_int_t)counts[i].count) : json_null());
+    }
+    if (!known) {
+        json_object_set_new(r, "unknown",
+                            json_string(u->silent ? "a worker was lost before it had answered"
+                                                  : "not every old channel could be compared"));
+    }
+    json_object_set_new(r, "replayed", json_integer(0));
+    json_object_set_new(r, "channels_compared", json_integer((json_int_t)u->compared));
+}
+
+json_t *upgrade_receipt(const struct deployment *d, const char *result)
+{
+    const struct upgrade *u = d->upgrade;
+    bool aborted = strcmp(result, "aborted") == 0;
+    json_t *r = json_pack("{s:s, s:I, s:I, s:s}", "topology", d->name, "from",
+                          (json_int_t)u->base, "to", (json_int_t)d->version, "result", result);
+    json_object_update(r, u->about);
+    set_losses(r, u, !aborted);
+    json_object_set_new(r, "pause_us", pause_json(u));
+    json_object_set_new(r, "prepare_ms",
+                        span_json(u->at_us[CHANGE_PREPARING], u->at_us[CHANGE_READY]));
+    json_object_set_new(r, "switch_ms",
+                        span_json(u->at_us[CHANGE_GOING], u->at_us[CHANGE_DONE]));
+    json_object_set_new(r, "total_ms", span_json(u->asked_us, clock_now_us()));
+    json_object_set_new(r, "phases", phases_json(u));
+    if (strcmp(result, "done") != 0) {
+        json_object_set_new(r, "error", status_error(&d->fail, d->fail_where));
+    }
+    return r;
+}
