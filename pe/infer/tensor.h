@@ -86,7 +86,8 @@ const char *shape_text(const struct shape *s, char out[SHAPE_TEXT_BYTES]);
 struct tensor_mem { /* bytes shared by tensors */
     atomic_uint refs;
     size_t bytes;
-    void *data; /* TENSOR_ALIGN-aligned */
+    void *data; /* TENSOR_ALIGN-aligned, inside */
+    void *base; /* what was allocated */
 };
 
 struct tensor { /* a zeroed one is empty and valid */
