@@ -143,6 +143,17 @@ $(B)/tests/fuzz/%_fuzz: $(B)/tests/fuzz/%_fuzz.o $(MASTER) $(CLI) $(TOPOLOGY) $(
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
 
+# ONNX's own tests; CONFORMANCE="--device cpu node" picks a device and suites.
+CONFORMANCE ?= --quiet
+.PHONY: conformance
+conformance: $(B)/tests/conformance/conformance ## run the ONNX project's tests of operators
+	@dpkg -s libonnx-testdata >/dev/null 2>&1 || $(MAKE) --no-print-directory deps \
+	  DEPS=libonnx-testdata
+	@$(B)/tests/conformance/conformance $(CONFORMANCE)
+$(B)/tests/conformance/conformance: $(B)/tests/conformance/conformance.o $(PE) $(CORE)
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
 # ---- measuring: floors get the flags of a program built for this machine alone
 .PHONY: bench
 bench: programs $(BENCH_PROGRAMS) ## measure throughput and latency beside hand-written C

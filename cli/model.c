@@ -37,7 +37,8 @@ static int run_model(struct cli *cli, const void *options, char **args, unsigned
 
 const struct verb verb_model = {
     .name = "model",
-    .usage = "model check FILE | model run FILE --in NAME=FILE.pb ... --out DIR | model test DIR...",
+    .usage = "model check FILE | model run FILE --in NAME=FILE.pb ... --out DIR | "
+             "model test DIR...",
     .brief = "check an ONNX model, run it once, or run ONNX test folders",
     .help = "Example: oxbow model check digits.onnx\n\n"
             "`model check` lists inputs, outputs and what runs each operator.  `model run` makes\n"

@@ -16,7 +16,8 @@ struct call { /* zeroed, then call_init */
 
 void call_init(struct call *c, struct fail *f);
 void call_fini(struct call *c);
-/* call_bind - point the context at `n`.  The tensor of value v lies at `first` + v * `stride` bytes. */
+/* call_bind - point the context at `n`.  The tensor of value v lies `stride` * v bytes behind
+ * `first`. */
 void call_bind(struct call *c, const struct node *n, void *first, size_t stride);
 /* call_err - what an operator's answer means to whoever runs a graph. */
 enum err call_err(enum op_result r);

@@ -7,8 +7,8 @@
 #define RTOL_DEFAULT 1e-3
 #define ATOL_DEFAULT 1e-7
 
-/* tensor_close - same type and shape, and |got - want| <= atol + rtol * |want| for each element; NaN
- * equals NaN.  Otherwise ERR_CORRUPT with the first difference in `f`. */
+/* tensor_close - same type and shape, and |got - want| <= atol + rtol * |want| for each element;
+ * NaN equals NaN.  Otherwise ERR_CORRUPT with the first difference in `f`. */
 MUST_CHECK enum err tensor_close(const struct tensor *got, const struct tensor *want, double rtol,
                                  double atol, struct fail *f);
 

@@ -1,7 +1,7 @@
 /* pe/infer/load.h - an ONNX file's bytes to a graph, refusing what is wrong or hostile.
  *
  * Invariants: L1 a graph that comes out satisfies G1-G3, whatever the bytes were.
- *             L2 memory and time are bounded by the file's size (proto.c, Q2) and the MODEL_ limits.
+ *             L2 memory and time are bounded by the file's size (proto.c, Q2) and MODEL_ limits.
  * Threads:    any; nothing shared. */
 #ifndef OXB_PE_INFER_LOAD_H
 #define OXB_PE_INFER_LOAD_H

@@ -2,8 +2,8 @@
  *
  * Invariants: Q1 protobuf-c sees no bytes whose messages nest deeper than MODEL_DEPTH_MAX.
  *             Q2 unpacking allocates at most UNPACK_BYTES_BASE + UNPACK_RATIO bytes per byte read.
- * Why:        measured with protobuf-c 1.4: 10,000 nested subgraphs in 114 KB overflow the stack; an
- *             empty NodeProto takes 2 bytes in the file and some 200 in memory. */
+ * Why:        measured with protobuf-c 1.4: 10,000 nested subgraphs in 114 KB overflow the stack;
+ *             an empty NodeProto takes 2 bytes in the file and some 200 in memory. */
 #include "pe/infer/proto.h"
 
 #include "core/limits.h"

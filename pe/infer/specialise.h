@@ -12,8 +12,8 @@
  * from constants alone by constants, drops nodes nobody needs.  Nodes whose output shapes depend on
  * data become `dynamic`, and so does what depends on them.
  * @inputs: [g->input_count] dtype and shape of each; with data: the input is made a constant.
- * Errors: ERR_INVALID an input does not fit its declaration, or an operator refused; ERR_NOTFOUND an
- * operator is not supported; ERR_LIMIT. */
+ * Errors: ERR_INVALID an input does not fit its declaration, or an operator refused; ERR_NOTFOUND
+ * an operator is not supported; ERR_LIMIT. */
 MUST_CHECK enum err graph_specialise(struct graph *g, const struct tensor *inputs,
                                      struct fail *f);
 /* graph_check_inputs - do tensors fit the declared types?  Part of the above. */
