@@ -299,9 +299,8 @@ uint32_t graph_find(const struct graph *g, const char *name)
 }
 
 /* ---- order ----
- * Kahn's algorithm with the original position as priority: depth-first by need would change the
- * order of models that are sorted already, and this one keeps it (a ready node is appended when
- * the scan comes by it; each pass over the rest takes all that has become ready). */
+ * Kahn's algorithm (1962): take what waits for nothing, then what that sets free.  Linear; a graph
+ * that is in order already is left as it is. */
 
 struct order {
     uint32_t *waiting;  /* per node: inputs not made yet */
