@@ -61,6 +61,7 @@
 #define FOLD_HEAVY_BYTES_MAX (64u << 10) /* inputs and outputs of a heavy operator that is folded */
 #define TENSOR_RANK_MAX 8
 #define TENSOR_BYTES_MAX (1ull << 30) /* one value while a model runs, and its scratch */
+#define ARENA_BYTES_MAX (4ull << 30)  /* all values of one compiled model */
 
 /* ---- control plane ---- */
 #define FRAME_BYTES_MAX (1u << 20)  /* control frame body */
