@@ -2,6 +2,6 @@
 #include "pe/infer/ops/ops.h"
 
 const struct op *const op_families[] = {
-    ops_identity,
-    NULL,
+    ops_identity, ops_unary, ops_binary, ops_variadic, ops_reduce, ops_shape,
+    ops_move,     ops_make,  ops_gather, NULL,
 };
