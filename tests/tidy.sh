@@ -112,7 +112,7 @@ for d in $(pick '/' | sed -E 's|/[^/]*$||' | sort -u |
 do
     [ -f "$d/README.md" ] || say "$d:1: no README.md"
 done
-built='^((core|topology|pe|pe/builtin|pe/infer|net|worker|master|cli|bench|tests/support|tests/e2e)'
+built='^((core|topology|pe|pe/builtin|pe/infer|pe/infer/cl|net|worker|master|cli|bench|tests/support|tests/e2e)'
 built+='/[^/]+|(tests/(unit|sim|fault)/([^/]+/)?[^/]+_(test|sim))|tests/fuzz/[^/]+_fuzz'
 built+='|examples/.+)\.c$'
 for f in $(pick '\.c$' | grep -vE "$built"); do say "$f:1: no rule of the Makefile builds it"; done
