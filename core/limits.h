@@ -50,6 +50,15 @@
 #define SPIN_NS 4000                /* before sleeping; a wake-up costs about 22 us */
 #define FUSION_DEPTH_MAX 32         /* PEs in one chain; bounds the stack */
 
+/* ---- models ---- */
+#define MODEL_BYTES_MAX (256u << 20) /* an ONNX file; as an artifact it has the same bound */
+#define MODEL_DEPTH_MAX 64           /* protobuf messages in messages; protobuf-c recurses */
+#define MODEL_NODES_MAX 100000       /* per graph, subgraphs counted in */
+#define MODEL_VALUES_MAX 400000
+#define MODEL_ATTRS_MAX 64           /* per node */
+#define TENSOR_RANK_MAX 8
+#define TENSOR_BYTES_MAX (1ull << 30) /* one value while a model runs, and its scratch */
+
 /* ---- control plane ---- */
 #define FRAME_BYTES_MAX (1u << 20)  /* control frame body */
 #define FRAME_PRE_AUTH_BYTES_MAX (64u << 10) /* before HELLO is accepted */
