@@ -86,6 +86,10 @@
 #define HTTP_REQUEST_MS_MAX 10000   /* whole request; evhttp's own does not stop slow loris */
 #define HTTP_CONNS_MAX 64
 
+/* ---- OpenCL ---- */
+#define CL_BINARY_BYTES_MAX (64u << 20) /* compiled kernels of one operator; PoCL: 36 KB each */
+#define CL_TUNE_MS 50               /* spent on trying variants of one operator, off the data path */
+
 #define ARTIFACT_CHUNK_BYTES (256u << 10)
 
 static_assert(HEARTBEAT_MS * 3 <= PEER_DEAD_MS, "three heartbeats may be missed");
