@@ -30,7 +30,7 @@ static enum op_result gather_infer(struct op_ctx *ctx)
 {
     const struct shape *data = &op_in(ctx, 0)->shape, *indices = &op_in(ctx, 1)->shape;
     struct shape out = {0};
-    unsigned axis;
+    unsigned axis = 0;
     TRY(op_want_dtypes(ctx, 0, DTS_ANY));
     TRY(op_want_dtypes(ctx, 1, DTS_INDEX));
     TRY(gather_axis(ctx, &axis));
@@ -52,7 +52,7 @@ static enum op_result gather_infer(struct op_ctx *ctx)
 static enum op_result gather_run(struct op_ctx *ctx)
 {
     const struct tensor *data = op_in(ctx, 0), *indices = op_in(ctx, 1);
-    unsigned axis;
+    unsigned axis = 0;
     TRY(gather_axis(ctx, &axis));
     size_t outer = shape_count_range(&data->shape, 0, axis), picks = tensor_count(indices);
     size_t dim = (size_t)data->shape.dims[axis];
@@ -60,7 +60,7 @@ static enum op_result gather_run(struct op_ctx *ctx)
                    dtype_size(data->dtype);
     uint8_t *to = op_out(ctx, 0)->data;
     for (size_t k = 0; k < picks; k++) {
-        int64_t i;
+        int64_t i = 0;
         TRY(index_at(ctx, indices, k, (int64_t)dim, &i));
         for (size_t o = 0; o < outer && bytes > 0; o++) {
             memcpy(to + (o * picks + k) * bytes,
@@ -76,7 +76,7 @@ static enum op_result gather_run(struct op_ctx *ctx)
 static enum op_result elements_check(struct op_ctx *ctx)
 {
     const struct shape *data = &op_in(ctx, 0)->shape, *indices = &op_in(ctx, 1)->shape;
-    unsigned axis;
+    unsigned axis = 0;
     TRY(op_want_dtypes(ctx, 0, DTS_ANY));
     TRY(op_want_dtypes(ctx, 1, DTS_INDEX));
     if (data->rank != indices->rank || data->rank == 0) {
@@ -119,7 +119,7 @@ static enum op_result gather_elements_run(struct op_ctx *ctx)
 {
     const struct tensor *data = op_in(ctx, 0);
     size_t size = dtype_size(data->dtype), from;
-    unsigned axis;
+    unsigned axis = 0;
     TRY(gather_axis(ctx, &axis));
     for (size_t k = 0; k < tensor_count(op_in(ctx, 1)); k++) {
         TRY(element_at(ctx, axis, k, &from));
@@ -194,7 +194,7 @@ static void put(enum reduction r, struct tensor *y, size_t to, const struct tens
 
 static enum op_result scatter_elements_infer(struct op_ctx *ctx)
 {
-    enum reduction r;
+    enum reduction r = REDUCE_NONE;
     TRY(elements_check(ctx));
     TRY(reduction_of(ctx, &r));
     if (op_in(ctx, 2)->dtype != op_in(ctx, 0)->dtype ||
@@ -206,8 +206,8 @@ static enum op_result scatter_elements_infer(struct op_ctx *ctx)
 
 static enum op_result scatter_elements_run(struct op_ctx *ctx)
 {
-    enum reduction r;
-    unsigned axis;
+    enum reduction r = REDUCE_NONE;
+    unsigned axis = 0;
     size_t to;
     TRY(gather_axis(ctx, &axis));
     TRY(reduction_of(ctx, &r));
@@ -262,7 +262,7 @@ static enum op_result nd_at(struct op_ctx *ctx, const struct nd *nd, size_t k, s
     const struct tensor *data = op_in(ctx, 0), *indices = op_in(ctx, 1);
     int64_t at = (int64_t)(k / nd->per_batch);
     for (unsigned d = 0; d < nd->depth; d++) {
-        int64_t dim = data->shape.dims[nd->batch + d], i;
+        int64_t dim = data->shape.dims[nd->batch + d], i = 0;
         TRY(index_at(ctx, indices, k * nd->depth + d, dim, &i));
         at = at * dim + i;
     }
@@ -315,7 +315,7 @@ static enum op_result gather_nd_run(struct op_ctx *ctx)
 static enum op_result scatter_nd_infer(struct op_ctx *ctx)
 {
     struct shape updates;
-    enum reduction r;
+    enum reduction r = REDUCE_NONE;
     struct nd nd;
     TRY(op_want_dtypes(ctx, 0, DTS_ANY));
     TRY(op_want_dtypes(ctx, 1, DT_BIT(DT_I64)));
@@ -331,7 +331,7 @@ static enum op_result scatter_nd_infer(struct op_ctx *ctx)
 
 static enum op_result scatter_nd_run(struct op_ctx *ctx)
 {
-    enum reduction r;
+    enum reduction r = REDUCE_NONE;
     struct nd nd;
     size_t to;
     TRY(nd_of(ctx, &nd));

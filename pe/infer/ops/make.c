@@ -229,7 +229,7 @@ static enum op_result one_hot_run(struct op_ctx *ctx)
     const struct tensor *indices = op_in(ctx, 0), *values = op_in(ctx, 2);
     struct tensor *y = op_out(ctx, 0);
     size_t size = dtype_size(y->dtype);
-    unsigned axis;
+    unsigned axis = 0;
     TRY(op_axis(ctx, "axis", op_attr_i(ctx, "axis", -1), y->shape.rank, &axis));
     int64_t depth = y->shape.dims[axis];
     size_t inner = shape_count_range(&y->shape, axis + 1, y->shape.rank);
@@ -313,7 +313,7 @@ static enum op_result pad_infer(struct op_ctx *ctx)
     const struct tensor *x = op_in(ctx, 0), *value = op_in(ctx, 2);
     int64_t before[TENSOR_RANK_MAX], after[TENSOR_RANK_MAX];
     struct shape out = x->shape;
-    enum pad_mode mode;
+    enum pad_mode mode = PAD_CONSTANT;
     TRY(op_want_dtypes(ctx, 0, DTS_ANY));
     TRY(pad_mode(ctx, &mode));
     TRY(pad_amounts(ctx, before, after));
@@ -398,7 +398,7 @@ static enum op_result pad_run(struct op_ctx *ctx)
     int64_t before[TENSOR_RANK_MAX], after[TENSOR_RANK_MAX];
     uint8_t fill[16] = {0};
     size_t size = dtype_size(x->dtype);
-    enum pad_mode mode;
+    enum pad_mode mode = PAD_CONSTANT;
     TRY(pad_mode(ctx, &mode));
     TRY(pad_amounts(ctx, before, after));
     if (value != NULL) {

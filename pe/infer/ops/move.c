@@ -94,7 +94,7 @@ static enum op_result concat_infer(struct op_ctx *ctx)
 {
     const struct tensor *first = op_in(ctx, 0);
     struct shape out = first->shape;
-    unsigned axis;
+    unsigned axis = 0;
     TRY(op_want_dtypes(ctx, 0, DTS_ANY));
     TRY(concat_axis(ctx, &axis));
     for (unsigned i = 1; i < ctx->in_count; i++) {
@@ -117,7 +117,7 @@ static enum op_result concat_infer(struct op_ctx *ctx)
 
 static enum op_result concat_run(struct op_ctx *ctx)
 {
-    unsigned axis;
+    unsigned axis = 0;
     int64_t at = 0;
     TRY(concat_axis(ctx, &axis));
     for (unsigned i = 0; i < ctx->in_count; i++) {
@@ -181,7 +181,7 @@ static enum op_result split_sizes(struct op_ctx *ctx, unsigned *axis, int64_t **
 static enum op_result split_infer(struct op_ctx *ctx)
 {
     const struct tensor *x = op_in(ctx, 0);
-    unsigned axis;
+    unsigned axis = 0;
     int64_t *sizes;
     TRY(op_want_dtypes(ctx, 0, DTS_ANY));
     TRY(split_sizes(ctx, &axis, &sizes));
@@ -195,7 +195,7 @@ static enum op_result split_infer(struct op_ctx *ctx)
 
 static enum op_result split_run(struct op_ctx *ctx)
 {
-    unsigned axis;
+    unsigned axis = 0;
     int64_t *sizes, at = 0;
     TRY(split_sizes(ctx, &axis, &sizes));
     for (unsigned k = 0; k < ctx->out_count; k++) {
@@ -279,7 +279,7 @@ static enum op_result slice_of(struct op_ctx *ctx, struct slice *s)
         s->count[d] = in->dims[d];
     }
     for (unsigned k = 0; k < args.counts[0]; k++) {
-        unsigned axis;
+        unsigned axis = 0;
         int64_t step = args.counts[3] > 0 ? args.values[3][k] : 1;
         TRY(op_axis(ctx, "axes", args.counts[2] > 0 ? args.values[2][k] : (int64_t)k, in->rank,
                     &axis));

@@ -303,7 +303,7 @@ EACH_REDUCTION(X)
 static enum op_result arg_infer(struct op_ctx *ctx)
 {
     const struct shape *in = &op_in(ctx, 0)->shape;
-    unsigned axis;
+    unsigned axis = 0;
     TRY(op_want_dtypes(ctx, 0, DTS_NUMBER));
     TRY(op_axis(ctx, "axis", op_attr_i(ctx, "axis", 0), in->rank, &axis));
     if (in->dims[axis] == 0) {
@@ -337,7 +337,7 @@ static enum op_result arg_run(struct op_ctx *ctx, bool most)
     const struct tensor *x = op_in(ctx, 0);
     bool last = op_attr_i(ctx, "select_last_index", 0) != 0;
     struct walk outer, inner;
-    unsigned axis;
+    unsigned axis = 0;
     TRY(op_axis(ctx, "axis", op_attr_i(ctx, "axis", 0), x->shape.rank, &axis));
     split_axes(&x->shape, 1u << axis, &outer, &inner);
     int64_t stride = inner.strides[0][0];
