@@ -3,5 +3,6 @@
 
 const struct op *const op_families[] = {
     ops_identity, ops_unary, ops_binary, ops_variadic, ops_reduce, ops_shape,
-    ops_move,     ops_make,  ops_gather, NULL,
+    ops_move,     ops_make,  ops_gather, ops_fused,
+    NULL,
 };
