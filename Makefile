@@ -23,7 +23,7 @@ WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmis
 HARDEN := -fstack-protector-strong -fstack-clash-protection -fPIC $(if $(SAN),,-D_FORTIFY_SOURCE=2)
 OPT := $(if $(SAN),-O1 -fno-omit-frame-pointer -fsanitize=$(SAN),-O3)
 PACKAGES := libevent_core libevent_extra libevent_pthreads msgpack yaml-0.1 jansson sqlite3 \
-            libzstd libxxhash libcrypto libcurl libprotobuf-c
+            libzstd libxxhash libcrypto libcurl libprotobuf-c OpenCL
 PKG_CFLAGS = $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 PKG_LIBS = $(shell pkg-config --libs $(PACKAGES) 2>/dev/null)
 CFLAGS = -std=c17 -g $(OPT) $(ARCH_FLAGS) $(WARN) $(HARDEN) -D_GNU_SOURCE -I. -I$(B) \
@@ -77,6 +77,13 @@ $(B)/onnx/onnx.pb-c.o: $(B)/onnx/onnx.pb-c.c
 	@$(CC) $(filter-out $(WARN),$(CFLAGS)) -c $< -o $@
 $(patsubst %.c,$(B)/%.o,$(shell grep -lE 'infer/proto.h|onnx.pb-c.h' -r pe/infer tests --include=*.c)): \
   | $(B)/onnx/onnx.pb-c.h
+# Kernels travel inside the library, one array of characters per file.
+$(B)/pe/infer/cl/kernels.inc: $(sort $(wildcard pe/infer/cl/kernels/*.cl)) Makefile
+	@mkdir -p $(@D)
+	@for f in $(filter %.cl,$^); do n=$$(basename $$f .cl); \
+	  echo "static const char cl_$$n[] = {"; od -An -v -tx1 $$f | sed 's/ \(..\)/0x\1,/g'; \
+	  echo "0};"; done >$@
+$(B)/pe/infer/cl/kernels.o: $(B)/pe/infer/cl/kernels.inc
 
 $(B)/liboxbow.a: $(LIB)
 	@rm -f $@

@@ -28,8 +28,8 @@ static const struct option model_option_list[] = {
      .kind = OPTION_CHOICE,
      .offset = offsetof(struct model_options, device),
      .value = "DEVICE",
-     .choices = "reference cpu gpu any",
-     .doc = "run, test: reference (default), cpu, gpu or any"},
+     .choices = "reference fused cpu gpu any",
+     .doc = "run, test: reference (default), fused, cpu, gpu or any"},
     {.name = NULL},
 };
 

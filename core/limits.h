@@ -61,6 +61,7 @@
 #define FOLD_HEAVY_BYTES_MAX (64u << 10) /* inputs and outputs of a heavy operator that is folded */
 #define TENSOR_RANK_MAX 8
 #define TENSOR_BYTES_MAX (1ull << 30) /* one value while a model runs, and its scratch */
+#define ARENA_BYTES_MAX (4ull << 30)  /* all values of one compiled model */
 
 /* ---- control plane ---- */
 #define FRAME_BYTES_MAX (1u << 20)  /* control frame body */
@@ -84,6 +85,10 @@
 #define HTTP_ARTIFACT_BYTES_MAX (256u << 20)
 #define HTTP_REQUEST_MS_MAX 10000   /* whole request; evhttp's own does not stop slow loris */
 #define HTTP_CONNS_MAX 64
+
+/* ---- OpenCL ---- */
+#define CL_BINARY_BYTES_MAX (64u << 20) /* compiled kernels of one operator; PoCL: 36 KB each */
+#define CL_TUNE_MS 50               /* spent on trying variants of one operator, off the data path */
 
 #define ARTIFACT_CHUNK_BYTES (256u << 10)
 

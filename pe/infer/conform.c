@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 struct conform {
-    const struct graph *graph;
+    struct graph *graph;
     const char *device;
     double rtol, atol;
 };
@@ -108,6 +108,10 @@ static void read_tolerance(struct conform *c, const char *dir)
 
 static enum err run_sets(struct conform *c, const char *dir, struct fail *f)
 {
+    /* Some folders' data has other shapes than their models declare: the data decides. */
+    for (uint32_t i = 0; i < c->graph->input_count; i++) {
+        c->graph->values[c->graph->inputs[i]].has_shape = false;
+    }
     for (unsigned set = 0;; set++) {
         char *path = mem_printf("%s/test_data_set_%u", dir, set);
         bool there = access(path, F_OK) == 0;

@@ -32,12 +32,19 @@ static void attr_fini(struct attr *a)
     graph_free(a->graph);
 }
 
-static void node_fini(struct node *n)
+void node_attrs_fini(struct node *n)
 {
     for (uint32_t i = 0; i < n->attr_count; i++) {
         attr_fini(&n->attrs[i]);
     }
     mem_free(n->attrs);
+    n->attrs = NULL;
+    n->attr_count = 0;
+}
+
+static void node_fini(struct node *n)
+{
+    node_attrs_fini(n);
     mem_free(n->name);
     mem_free(n->op);
     mem_free(n->domain);

@@ -6,6 +6,7 @@
 #include "core/mem.h"
 #include "core/strbuf.h"
 #include "core/text.h"
+#include "pe/infer/compiled.h"
 #include "pe/infer/exec.h"
 #include "pe/infer/load.h"
 #include "pe/infer/op.h"
@@ -119,13 +120,76 @@ enum err model_check(const struct graph *g, const struct model_sink *sink, struc
 
 /* ---- one inference ---- */
 
+/* Shapes, axes and the like come as short lists of integers: with those known most graphs have all
+ * their shapes. */
+static bool is_shape_like(const struct tensor *t)
+{
+    return (t->dtype == DT_I64 || t->dtype == DT_I32) && t->shape.rank <= 1;
+}
+
+/* A specialised copy, or NULL in *out where shapes depend on data. */
+static enum err specialise_once(const struct graph *g, const struct tensor *inputs, bool with_lists,
+                                struct graph **out, struct fail *f)
+{
+    struct graph *copy = graph_clone(g);
+    struct tensor *types = mem_array(g->input_count, sizeof *types);
+    for (uint32_t i = 0; i < g->input_count; i++) {
+        types[i] = inputs[i];
+        if (!with_lists || !is_shape_like(&inputs[i])) {
+            types[i] = tensor_borrow(inputs[i].dtype, &inputs[i].shape, NULL);
+        }
+    }
+    enum err e = graph_specialise(copy, types, f);
+    mem_free(types);
+    if (e != ERR_OK || graph_is_dynamic(copy)) {
+        graph_free(copy);
+        copy = NULL;
+    }
+    *out = copy;
+    return e;
+}
+
+static enum err infer_compiled(struct graph *g TAKES, const struct backend *backend,
+                               const struct device_options *o, const struct tensor *inputs,
+                               struct tensor *outputs, struct fail *f)
+{
+    struct compile_target target = {.backend = backend, .fuse = true};
+    struct compiled *c = NULL;
+    enum err e = backend != NULL
+                     ? backend->device_open(o, &target.device, f)
+                     : fail_set(f, ERR_NOTFOUND, "use --device reference",
+                                "this program was built without OpenCL devices");
+    if (e != ERR_OK) {
+        graph_free(g);
+        return e;
+    }
+    e = compiled_new(g, &target, &c, f);
+    if (e == ERR_OK) {
+        e = compiled_run_tensors(c, inputs, outputs, f);
+    }
+    compiled_free(c);
+    backend->device_close(target.device);
+    return e;
+}
+
 enum err model_infer_once(const struct graph *g, const char *device, const struct tensor *inputs,
                           struct tensor *outputs, struct fail *f)
 {
     if (strcmp(device, "reference") == 0) {
         return graph_run(g, inputs, outputs, f);
     }
-    return fail_set(f, ERR_NOTFOUND, "use reference", "there is no device '%s' yet", device);
+    struct device_options o = {.kind = device};
+    const struct backend *backend = strcmp(device, "fused") == 0 ? &backend_host : backend_opencl;
+    struct graph *special = NULL;
+    enum err e = specialise_once(g, inputs, false, &special, f);
+    if (e == ERR_OK && special == NULL) {
+        e = specialise_once(g, inputs, true, &special, f);
+    }
+    if (e != ERR_OK) {
+        return e;
+    }
+    return special != NULL ? infer_compiled(special, backend, &o, inputs, outputs, f)
+                           : graph_run(g, inputs, outputs, f);
 }
 
 static enum err read_args(const struct graph *g, const struct model_arg *args, size_t arg_count,

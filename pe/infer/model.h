@@ -51,7 +51,8 @@ int model_opset(const struct graph *g);
 
 /* ---- one inference ---- */
 
-/* model_infer_once - @device: "reference" (node by node), "cpu", "gpu" or "any" (compiled, fused).
+/* model_infer_once - @device: "reference" (node by node), "fused" (compiled, by references), "cpu",
+ * "gpu" or "any" (compiled, on that OpenCL device).
  * @inputs: in order, with data.  @outputs: zeroed; the caller finis them. */
 MUST_CHECK enum err model_infer_once(const struct graph *g, const char *device,
                                      const struct tensor *inputs, struct tensor *outputs,

@@ -26,6 +26,7 @@ extern const struct op ops_softmax[];   /* Softmax, LogSoftmax, Hardmax */
 extern const struct op ops_recurrent[]; /* RNN, GRU, LSTM */
 extern const struct op ops_quantise[];  /* QuantizeLinear and back */
 extern const struct op ops_loss[];      /* NegativeLogLikelihoodLoss, SoftmaxCrossEntropyLoss */
+extern const struct op ops_fused[];     /* the internal ones that fusion makes: fuse.h */
 extern const struct op ops_resize[];    /* Upsample, Resize */
 
 /* TRY - hand on any answer but OP_OK. */
