@@ -62,6 +62,8 @@
 #define TENSOR_RANK_MAX 8
 #define TENSOR_BYTES_MAX (1ull << 30) /* one value while a model runs, and its scratch */
 #define ARENA_BYTES_MAX (4ull << 30)  /* all values of one compiled model */
+#define INFER_BATCH_MAX 1024          /* rows of one inference; as many as a batch of tuples has */
+#define INFER_BUCKETS_MAX 8           /* programs per model, one per batch size */
 
 /* ---- control plane ---- */
 #define FRAME_BYTES_MAX (1u << 20)  /* control frame body */
