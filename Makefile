@@ -127,6 +127,7 @@ unit: $(UNIT) ## build and run the unit tests
 .PHONY: e2e
 e2e: programs $(E2E_TOOLS) $(B)/bench/gentext ## run the end-to-end tests; T="wordcount ..." picks
 	@tests/e2e/run.sh $(T)
+$(B)/tests/e2e/makemodel: $(B)/tests/support/onnx_build.o
 $(B)/tests/e2e/%: $(B)/tests/e2e/%.o $(CORE)
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
