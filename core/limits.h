@@ -56,8 +56,14 @@
 #define MODEL_NODES_MAX 100000       /* per graph, subgraphs counted in */
 #define MODEL_VALUES_MAX 400000
 #define MODEL_ATTRS_MAX 64           /* per node */
+#define MODEL_DOMAINS_MAX 32         /* of operators */
+#define FOLD_BYTES_BASE (4u << 20)   /* that folding may add to constants, beside their own size */
+#define FOLD_HEAVY_BYTES_MAX (64u << 10) /* inputs and outputs of a heavy operator that is folded */
 #define TENSOR_RANK_MAX 8
 #define TENSOR_BYTES_MAX (1ull << 30) /* one value while a model runs, and its scratch */
+#define ARENA_BYTES_MAX (4ull << 30)  /* all values of one compiled model */
+#define INFER_BATCH_MAX 1024          /* rows of one inference; as many as a batch of tuples has */
+#define INFER_BUCKETS_MAX 8           /* programs per model, one per batch size */
 
 /* ---- control plane ---- */
 #define FRAME_BYTES_MAX (1u << 20)  /* control frame body */

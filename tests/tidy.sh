@@ -27,7 +27,7 @@ allowed() {
     net) echo net core ;;
     worker) echo worker pe net core ;;
     master) echo master topology net core pe/registry.h ;;
-    cli) echo cli topology net core pe/registry.h ;;
+    cli) echo cli topology net core pe/registry.h pe/infer/model.h ;;
     *) echo any ;;
     esac
 }
@@ -113,7 +113,7 @@ do
     [ -f "$d/README.md" ] || say "$d:1: no README.md"
 done
 built='^((core|topology|pe|pe/builtin|pe/infer|pe/infer/ops|pe/infer/cl|net|worker|master'
-built+='|cli|bench|tests/support|tests/e2e)'
+built+='|cli|bench|tests/support|tests/e2e|tests/conformance)'
 built+='/[^/]+|(tests/(unit|sim|fault)/([^/]+/)?[^/]+_(test|sim))|tests/fuzz/[^/]+_fuzz'
 built+='|examples/.+)\.c$'
 for f in $(pick '\.c$' | grep -vE "$built"); do say "$f:1: no rule of the Makefile builds it"; done

@@ -67,7 +67,8 @@ struct backend {
     enum err (*arena_new)(struct device *d, size_t bytes, struct arena **out, struct fail *f);
     void (*arena_free)(struct arena *a);
 
-    /* run - enqueue the step on the arena.  @rows: 1..batch.  ERR_IO: the device is lost. */
+    /* run - enqueue the step on the arena.  @rows: 1..batch; 0 where the model has no batch: all.
+     * ERR_IO: the device is lost. */
     enum err (*run)(struct step *s, struct arena *a, int64_t rows, struct fail *f);
 
     /* host_begin - wait for what is enqueued and give the host bytes [offset, offset+bytes).  On a
@@ -78,6 +79,9 @@ struct backend {
     enum err (*host_end)(struct arena *a, size_t offset, size_t bytes, enum host_access access,
                          void *p, struct fail *f);
 };
+
+/* backend_host - plain memory of this process; declines every node.  Never fails to open. */
+extern const struct backend backend_host;
 
 /* backend_opencl - pe/infer/opencl*.c; NULL in a build without it. */
 extern const struct backend *const backend_opencl;

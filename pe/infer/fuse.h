@@ -42,6 +42,7 @@ struct activation_spec { /* read from `act` and its parameters */
 
 /* activation_of - Return: false when the node's `act` is unknown. */
 bool activation_of(const struct node *n, struct activation_spec *out);
+const char *activation_name(enum activation a); /* what `act` says */
 void activation_apply(const struct activation_spec *a, float *v, size_t count); /* in place */
 
 /* graph_fuse - apply all rewrites until none fits; live nodes stay in order. */

@@ -32,12 +32,19 @@ static void attr_fini(struct attr *a)
     graph_free(a->graph);
 }
 
-static void node_fini(struct node *n)
+void node_attrs_fini(struct node *n)
 {
     for (uint32_t i = 0; i < n->attr_count; i++) {
         attr_fini(&n->attrs[i]);
     }
     mem_free(n->attrs);
+    n->attrs = NULL;
+    n->attr_count = 0;
+}
+
+static void node_fini(struct node *n)
+{
+    node_attrs_fini(n);
     mem_free(n->name);
     mem_free(n->op);
     mem_free(n->domain);
@@ -299,9 +306,8 @@ uint32_t graph_find(const struct graph *g, const char *name)
 }
 
 /* ---- order ----
- * Kahn's algorithm with the original position as priority: depth-first by need would change the
- * order of models that are sorted already, and this one keeps it (a ready node is appended when
- * the scan comes by it; each pass over the rest takes all that has become ready). */
+ * Kahn's algorithm (1962): take what waits for nothing, then what that sets free.  Linear; a graph
+ * that is in order already is left as it is. */
 
 struct order {
     uint32_t *waiting;  /* per node: inputs not made yet */

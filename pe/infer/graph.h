@@ -122,6 +122,7 @@ void node_set_floats(struct node *n, const char *name, const float *v, uint32_t 
 void node_set_tensor(struct node *n, const char *name, const struct tensor *t); /* shares */
 void node_copy_attr(struct node *to, const struct attr *a);
 const struct attr *node_attr(const struct node *n, const char *name); /* NULL: none */
+void node_attrs_fini(struct node *n); /* forget them all */
 
 /* graph_find - the value of that name, or VALUE_NONE. */
 uint32_t graph_find(const struct graph *g, const char *name);

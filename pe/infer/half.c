@@ -58,7 +58,7 @@ uint16_t f16_from_f64(double v)
     uint64_t rest = whole & ((1ull << shift) - 1);
     uint64_t half = 1ull << (shift - 1);
     kept += rest > half || (rest == half && (kept & 1) != 0);
-    /* kept has the implicit bit at 1 << 10 for normals; a carry moves into the exponent by itself */
+    /* of normals, kept has the implicit bit at 1 << 10; a carry moves into the exponent */
     uint64_t base = exponent >= -14 ? (uint64_t)(exponent + 14) << 10 : 0;
     return (uint16_t)(sign | (uint16_t)(base + kept));
 }

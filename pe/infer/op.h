@@ -54,6 +54,7 @@ enum op_flags {
     OP_IN_PLACE = 1u << 4, /* element i of output 0 depends on element i of input 0 (and others that
                             * do not overlap) alone: out[0]->data may be in[0]->data when both have
                             * one type and shape */
+    OP_SHAPE_ONLY = 1u << 5, /* run reads no input's data, only shapes (Shape, Size) */
 };
 
 struct op {
