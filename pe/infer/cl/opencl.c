@@ -69,6 +69,9 @@ static void opencl_arena_free(struct arena *a)
     if (a->mem != NULL) {
         clReleaseMemObject(a->mem);
     }
+    if (a->scratch != NULL) {
+        clReleaseMemObject(a->scratch);
+    }
     if (a->pinned != NULL) {
         clReleaseMemObject(a->pinned);
     } else {
@@ -270,7 +273,9 @@ static cl_int set_arena(const struct launch *l, const struct arena *a)
     cl_int status = CL_SUCCESS;
     for (cl_uint i = 0; i < l->operand_count && status == CL_SUCCESS; i++) {
         const struct operand *o = &l->operands[i];
-        const cl_mem *m = o->in_arena ? &a->mem : &o->constant->mem;
+        const cl_mem *m = o->kind == OPERAND_ARENA     ? &a->mem
+                          : o->kind == OPERAND_SCRATCH ? &a->scratch
+                                                       : &o->constant->mem;
         cl_ulong offset = o->offset;
         status = clSetKernelArg(l->kernel, 2 * i, sizeof(cl_mem), m);
         if (status == CL_SUCCESS) {
@@ -289,13 +294,31 @@ static uint32_t launch_count_of(const struct launch *l, int64_t rows)
     return l->batched ? l->per_row * (uint32_t)rows : l->per_row;
 }
 
+/* Once per arena and need; kernels under way keep the old one alive. */
+static cl_int grow_scratch(struct arena *a, size_t bytes)
+{
+    cl_int status = CL_SUCCESS;
+    cl_mem m = clCreateBuffer(a->device->ocl->context, CL_MEM_READ_WRITE, bytes, NULL, &status);
+    if (status == CL_SUCCESS) {
+        if (a->scratch != NULL) {
+            clReleaseMemObject(a->scratch);
+        }
+        a->scratch = m;
+        a->scratch_bytes = bytes;
+    }
+    return status;
+}
+
 static cl_int set_arguments(struct step *s, struct arena *a, int64_t rows)
 {
     cl_int status = CL_SUCCESS;
+    if (a->scratch_bytes < s->scratch_bytes) {
+        status = grow_scratch(a, s->scratch_bytes);
+    }
     for (uint32_t i = 0; i < s->launch_count && status == CL_SUCCESS; i++) {
         const struct launch *l = &s->launches[i];
         cl_uint count = launch_count_of(l, rows);
-        if (s->arena != a) {
+        if (s->arena != a || s->scratch != a->scratch) {
             status = set_arena(l, a);
         }
         if (status == CL_SUCCESS) {
@@ -304,6 +327,7 @@ static cl_int set_arguments(struct step *s, struct arena *a, int64_t rows)
         }
     }
     s->arena = status == CL_SUCCESS ? a : NULL;
+    s->scratch = a->scratch;
     s->rows = status == CL_SUCCESS ? rows : -1;
     return status;
 }
@@ -327,7 +351,7 @@ static enum err opencl_run(struct step *s, struct arena *a, int64_t rows, struct
 {
     struct ocl_device *d = s->device->ocl;
     cl_int status = CL_SUCCESS;
-    if (s->arena != a || s->rows != rows) {
+    if (s->arena != a || s->rows != rows || (s->scratch_bytes != 0 && s->scratch != a->scratch)) {
         status = set_arguments(s, a, rows);
     }
     for (uint32_t i = 0; i < s->launch_count && status == CL_SUCCESS; i++) {

@@ -103,8 +103,22 @@ void recipe_place(struct builder *b, struct launch *l, const struct place *p)
         return;
     }
     struct operand *o = operand_new(b, l);
-    o->in_arena = true;
+    o->kind = OPERAND_ARENA;
     o->offset = p->offset / dtype_size(p->type->dtype);
+}
+
+void recipe_scratch(struct builder *b, struct launch *l, uint64_t elements)
+{
+    size_t bytes = (size_t)elements * l->groups[0] * sizeof(float);
+    if (bytes > TENSOR_BYTES_MAX) {
+        (void)recipe_decline(b, "an operand of this size");
+    }
+    if (b->err == ERR_OK) {
+        operand_new(b, l)->kind = OPERAND_SCRATCH;
+        if (bytes > b->step->scratch_bytes) {
+            b->step->scratch_bytes = bytes;
+        }
+    }
 }
 
 void recipe_size(struct builder *b, struct launch *l, uint64_t v)

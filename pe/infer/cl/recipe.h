@@ -37,12 +37,14 @@ struct arena { /* with a queue of its own, so that several batches can be under 
     void *host;        /* unified: the memory itself; else a pinned mirror of it */
     cl_mem pinned;     /* not unified: what `host` is a map of */
     bool writing;      /* not unified: a copy from `host` may be under way */
+    cl_mem scratch;    /* of the kernels, one after the other; grows to what the greediest wants */
+    size_t scratch_bytes;
 };
 
 struct operand {
-    bool in_arena;
+    enum { OPERAND_CONST, OPERAND_ARENA, OPERAND_SCRATCH } kind;
     uint64_t offset;              /* elements */
-    struct ocl_shared *constant;  /* when not in the arena; the launch holds it */
+    struct ocl_shared *constant;  /* OPERAND_CONST; the launch holds it */
 };
 
 struct launch {
@@ -64,8 +66,10 @@ struct step {
     struct device *device;
     struct launch launches[LAUNCHES_MAX];
     uint32_t launch_count;
+    size_t scratch_bytes;
     /* what the kernels' arguments were last set to */
     struct arena *arena;
+    cl_mem scratch;
     int64_t rows;
 };
 
@@ -95,6 +99,8 @@ void recipe_float(struct builder *b, const char *name, float v);
 struct launch *recipe_launch(struct builder *b, struct work w);
 void recipe_place(struct builder *b, struct launch *l, const struct place *p);
 void recipe_weights(struct builder *b, struct launch *l, const struct ocl_pack *p);
+/* recipe_scratch - floats for the kernel alone, `elements` for each of its work-groups. */
+void recipe_scratch(struct builder *b, struct launch *l, uint64_t elements);
 void recipe_size(struct builder *b, struct launch *l, uint64_t v);
 /* recipe_build - compile `kernel` of `file` with the macros said since the last one. */
 enum err recipe_build(struct builder *b, struct launch *l, const char *file, const char *kernel);
