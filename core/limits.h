@@ -39,6 +39,8 @@
 /* ---- channels ---- */
 #define RING_BATCHES 8              /* per channel: 8 x 64 KiB in flight covers 1 ms at 500 MB/s */
 #define RING_RESERVED 2             /* slots kept for marker and end/close, which need no credit */
+#define SQUEEZE_BATCHES 1           /* that may wait in a channel inside a covering set */
+#define SQUEEZE_MS 2000             /* a change is READY after that, squeezed or not */
 #define LINGER_US 1000              /* an open batch waits at most this long on a busy instance */
 
 /* ---- executors ---- */

@@ -120,6 +120,7 @@ void chain_leave(struct chain *from, struct instance *i); /* from's own thread *
 
 struct task *instance_task(struct instance *i);
 void instance_spills(struct instance *i, int by);
+void instance_tell(struct instance *i); /* the loop looks at its part again; any thread */
 /* instance_take - an item arrives at input `input`; the batch in it is taken over. */
 void instance_take(struct instance *i, uint32_t input, struct item *it);
 void instance_fail(struct instance *i, const char *text);

@@ -56,7 +56,7 @@ struct part {
     bool failed;              /* preparation failed: `fail`, `fail_where` */
     struct fail fail;
     char fail_where[NAME_BYTES_MAX + 1];
-    uint64_t links_until_us;  /* prepared, but a link is not up: give up then; 0: not waiting */
+    uint64_t waits_since_us;  /* prepared, but not READY: see agent.c; 0: not waiting */
     bool dropping, preparing; /* a helper thread is at work */
     pthread_t helper;
     _Atomic bool change_posted;
