@@ -371,8 +371,8 @@ static void make_members(struct cover *c, const struct work *w)
             continue;
         }
         if (old == INDEX_NONE) {
-            c->members[c->member_count] =
-                (struct cover_member){.old = INDEX_NONE, .new = i, .role = ROLE_NEW, .why = w->why[node]};
+            c->members[c->member_count] = (struct cover_member){
+                .old = INDEX_NONE, .new = i, .role = ROLE_NEW, .why = w->why[node]};
         }
         c->of_new[i] = old != INDEX_NONE ? c->of_old[old] : c->member_count++;
         struct cover_member *x = &c->members[c->of_new[i]];

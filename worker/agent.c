@@ -355,8 +355,8 @@ static void on_prepare(struct agent *a, const struct msg *m)
     send_ready(a, plan, NULL, &why);
 }
 
-/* waits - READY also says that every peer can be reached, for what is not found now would hang after
- * GO; and that little waits between the members of the change, or that it does not get less. */
+/* waits - READY also says that every peer can be reached, for what is not found now would hang
+ * after GO; and that little waits between the members of the change, or that it gets no less. */
 static bool waits(const struct agent *a, struct part *d, uint64_t waited_us)
 {
     const char *peer = part_unlinked(d);

@@ -134,7 +134,8 @@ bool channel_drain(struct channel *c)
 {
     bool moved = false, ended = false, closed = false;
     for (int tries = 0; c->spill_count > 0 && tries < 2; tries++) {
-        while (c->spill_count > 0 && ring_push(&c->ring, &c->spill[c->spill_first], atomic_load(&c->room))) {
+        uint32_t room = atomic_load(&c->room);
+        while (c->spill_count > 0 && ring_push(&c->ring, &c->spill[c->spill_first], room)) {
             ended = ended || c->spill[c->spill_first].kind == ITEM_END;
             closed = closed || c->spill[c->spill_first].kind == ITEM_CLOSE;
             c->spill_first++;

@@ -114,8 +114,8 @@ void channel_taken(struct channel *c);
  * makes its cut wait); RING_BATCHES: as usual again.  What is in it already stays, credit that was
  * given is not taken back. */
 void channel_squeeze(struct channel *c, uint32_t batches);
-/* channel_is_squeezed - is there no more in it than may be?  If not, the instance that takes from it
- * (or sends to a peer) tells the loop once it is: instance_tell. */
+/* channel_is_squeezed - is there no more in it than may be?  If not, the instance that takes from
+ * it (or sends to a peer) tells the loop once it is: instance_tell. */
 bool channel_is_squeezed(struct channel *c);
 
 #endif

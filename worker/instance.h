@@ -114,7 +114,7 @@ void instance_wire(struct instance *i, struct input *inputs TAKES, uint32_t inpu
 
 /* chain_arrive - give an instance that left its chain to `to`.  Thread: the one it left on. */
 void chain_arrive(struct chain *to, struct instance *i);
-/* chain_follow - as chain_arrive for one that was not announced: it goes with its caller, before it. */
+/* chain_follow - as chain_arrive for one that was not announced: it goes before its caller. */
 void chain_follow(struct chain *to, struct instance *i);
 void chain_leave(struct chain *from, struct instance *i); /* from's own thread */
 

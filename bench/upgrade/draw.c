@@ -28,7 +28,8 @@ static double y_of(double ms)
 
 static void draw_axes(FILE *f, const char *title)
 {
-    static const char *const ticks[] = {"10 us", "100 us", "1 ms", "10 ms", "100 ms", "1 s", "10 s"};
+    static const char *const ticks[] = {"10 us",  "100 us", "1 ms", "10 ms",
+                                        "100 ms", "1 s",    "10 s"};
     fprintf(f,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" "
             "font-family=\"sans-serif\" font-size=\"12\">\n"

@@ -80,9 +80,8 @@ static struct spread spread_of(const struct series *s, uint64_t from_ns, uint64_
 {
     struct spread out = {0};
     size_t from = first_at(s, from_ns), to = first_at(s, to_ns);
-    double *ms = malloc((to - from + 1) * sizeof *ms);
-    if (ms == NULL || from == to) {
-        free(ms);
+    double *ms = from < to ? malloc((to - from) * sizeof *ms) : NULL;
+    if (ms == NULL) {
         return out;
     }
     for (size_t i = from; i < to; i++) {
@@ -100,7 +99,7 @@ static struct spread spread_of(const struct series *s, uint64_t from_ns, uint64_
 /* series_count - every number from 0 to the highest, once, and ascending for each key. */
 static void series_count(const struct series *s, struct outcome *o)
 {
-    uint64_t highest = 0, keys = 0;
+    uint64_t highest = 0, keys = 1;
     for (size_t i = 0; i < s->count; i++) {
         highest = s->items[i].seq > highest ? s->items[i].seq : highest;
         keys = s->items[i].key >= keys ? s->items[i].key + 1 : keys;

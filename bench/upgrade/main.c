@@ -1,7 +1,7 @@
 /* bench/upgrade/main.c - the same graph and load changed under four strategies; one table.
  *
- * Rounds interleave the strategies, so that all see the same machine.  Figures are medians.  Nothing
- * here asserts a time; a tuple lost, doubled or out of order under our strategy is an error. */
+ * Rounds interleave the strategies, so that all see the same machine.  Figures are medians.  No
+ * time is asserted; a tuple lost, doubled or out of order under our strategy is an error. */
 #include "bench/upgrade/upgrade.h"
 
 #include <stdio.h>
@@ -36,8 +36,8 @@ struct options {
     bool keep;
 };
 
-static char bin[4000], scratch[4096];
-static unsigned trials;
+static char bin[4000], scratch[4096]; /* tidy: of the one program, set up once */
+static unsigned trials;               /* tidy: names their folders */
 
 static int by_value(const void *a, const void *b)
 {
@@ -113,7 +113,7 @@ static bool wanted(const struct scenario *sc, enum strategy how)
 /* one_scenario - all its strategies, round after round.  Return: false when one failed. */
 static bool one_scenario(const struct scenario *sc, const struct options *opt)
 {
-    static struct outcome outcomes[STRATEGIES][ROUNDS_MAX];
+    static struct outcome outcomes[STRATEGIES][ROUNDS_MAX]; /* tidy: too large for a stack */
     struct series *shown[STRATEGIES] = {NULL};
     unsigned good[STRATEGIES] = {0};
     bool all = true;

@@ -56,7 +56,9 @@ static bool write_yaml(const struct trial *t, bool next)
             t->bin, sc->rate, (unsigned long long)sc->keys, (unsigned long long)t->preload,
             (unsigned long long)t->first, (unsigned long long)t->zero_ns);
     for (unsigned i = 1; i <= sc->steps; i++) {
-        fprintf(f, "  s%u: {use: '%s/bench/upgrade/pes.so:up-step', with: {busy_ns: %u, mark: %d}}\n",
+        fprintf(f,
+                "  s%u: {use: '%s/bench/upgrade/pes.so:up-step',"
+                " with: {busy_ns: %u, mark: %d}}\n",
                 i, t->bin, i == sc->steps ? sc->busy_ns : 0, next && i <= sc->changed);
     }
     fprintf(f, "  keep: {use: '%s/bench/upgrade/pes.so:up-keep', parallelism: %u}\n", t->bin,
