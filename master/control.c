@@ -30,6 +30,7 @@ void control_tick(struct master *m, uint64_t now_us)
     for (struct member *w; (w = members_overdue(&m->members, now_us)) != NULL;) {
         log_event(LOG_WARN, "worker.lost", "worker=%s incarnation=%" PRIx64, w->name,
                   w->incarnation);
+        tell_worker(m, w);
         conduct_lost(m, w, w->incarnation);
     }
 }
@@ -80,6 +81,7 @@ static void admit(struct master *m, struct conn *c, const struct member_hello *h
                                             .heartbeat_ms = HEARTBEAT_MS}};
     conn_send(c, &welcome);
     conn_heartbeat(c);
+    tell_worker(m, w);
     log_event(LOG_INFO, "worker.joined", "worker=%s incarnation=%" PRIx64 " address=%s", w->name,
               w->incarnation, w->address);
 }
@@ -97,6 +99,13 @@ static void on_hello(struct master *m, struct conn *c, const struct msg_HELLO *h
     translate_hello_fini(&h);
 }
 
+static bool is_answer_to(const struct deployment *d, const struct member *w, uint64_t term,
+                         uint64_t op, uint64_t incarnation)
+{
+    return d->token.term == term && d->token.op == op && w->incarnation == incarnation &&
+           !change_is_over(&d->change);
+}
+
 static void on_ready(struct master *m, struct member *w, const struct msg_READY *r)
 {
     struct deployment *d = running_of_op(m, r->topology, r->op);
@@ -109,6 +118,9 @@ static void on_ready(struct master *m, struct member *w, const struct msg_READY 
     struct fail why = {.code = ERR_INVALID};
     snprintf(why.what, sizeof why.what, "%s", r->what);
     snprintf(why.hint, sizeof why.hint, "%s", r->hint);
+    if (is_answer_to(d, w, r->term, r->op, r->incarnation)) {
+        tell_answer(m, d, w->name, r->ok ? "ready" : "not ready", r->ok ? NULL : &why);
+    }
     conduct_change(m, d,
                    (struct change_event){.kind = r->ok ? CHANGE_IN_READY : CHANGE_IN_NOT_READY,
                                          .worker_id = w->id,
@@ -122,6 +134,9 @@ static void on_done(struct master *m, struct member *w, const struct msg_DONE *r
 {
     struct deployment *d = running_of_op(m, r->topology, r->op);
     if (d != NULL && d->graph != NULL) {
+        if (is_answer_to(d, w, r->term, r->op, r->incarnation)) {
+            tell_answer(m, d, w->name, "done", NULL);
+        }
         upgrade_note_done(d, r, w->id);
         conduct_change(m, d,
                        (struct change_event){.kind = CHANGE_IN_DONE,
@@ -198,5 +213,6 @@ static void on_closed(void *arg, struct conn *c, const char *why)
     if (w != NULL) {
         log_event(LOG_WARN, "worker.away", "worker=%s why=\"%s\"", w->name, why);
         members_closed(w, clock_now_us(), (uint64_t)m->options.lost_ms * 1000u);
+        tell_worker(m, w);
     }
 }

@@ -24,6 +24,7 @@ struct store_sqlite {
 static const char schema_sql[] =
     "CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS workers(name TEXT PRIMARY KEY, id INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS drained(worker TEXT PRIMARY KEY) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS versions("
     " topology TEXT NOT NULL, version INTEGER NOT NULL, gen INTEGER NOT NULL,"
     " op INTEGER NOT NULL, epoch INTEGER NOT NULL, decided INTEGER NOT NULL, state TEXT NOT NULL,"
@@ -239,6 +240,29 @@ static enum err op_worker_id(struct store *base, const char *name, uint64_t *id,
     }
     sqlite3_finalize(q);
     return e;
+}
+
+static enum err op_drained(struct store *base, const char *worker, bool drained, struct fail *f)
+{
+    struct store_sqlite *s = (struct store_sqlite *)base;
+    return run(s,
+               bound(s, drained ? "INSERT OR IGNORE INTO drained VALUES(?)"
+                                : "DELETE FROM drained WHERE worker=?",
+                     "t", worker),
+               f);
+}
+
+static enum err op_each_drained(struct store *base, void (*fn)(void *arg, const char *worker),
+                                void *arg, struct fail *f)
+{
+    struct store_sqlite *s = (struct store_sqlite *)base;
+    sqlite3_stmt *q = bound(s, "SELECT worker FROM drained", "");
+    int rc = SQLITE_ERROR;
+    while (q != NULL && (rc = sqlite3_step(q)) == SQLITE_ROW) {
+        fn(arg, (const char *)sqlite3_column_text(q, 0));
+    }
+    sqlite3_finalize(q);
+    return rc == SQLITE_DONE ? ERR_OK : fail_db(s, "read", f);
 }
 
 static enum err insert_graph(struct store_sqlite *s, const struct store_version *v, struct fail *f)
@@ -465,6 +489,8 @@ static const struct store_ops sqlite_ops = {
     .term = op_term,
     .reserve = op_reserve,
     .worker_id = op_worker_id,
+    .drained = op_drained,
+    .each_drained = op_each_drained,
     .plan = op_plan,
     .decide = op_decide,
     .state = op_state,
