@@ -75,7 +75,8 @@
 #define HTTP_CONNS_MAX 64
 #define EVENTS_KEPT 2048            /* for readers that come back */
 #define EVENT_READERS_MAX 24        /* below HTTP_CONNS_MAX: readers do not shut out requests */
-#define EVENT_READER_BYTES_MAX (1u << 20) /* that wait for a reader before it is dropped */
+#define EVENTS_BYTES_MAX (1u << 20) /* of all that are kept */
+#define EVENT_READER_BYTES_MAX (2u << 20) /* that wait for a reader before it is dropped */
 #define EVENT_BEAT_MS 5000          /* a comment on a silent line, so that dead readers show */
 #define CHANGES_WAITING_MAX 16      /* requests that wait for a decided change; each is a conn */
 
@@ -83,6 +84,7 @@
 
 static_assert(HEARTBEAT_MS * 3 <= PEER_DEAD_MS, "three heartbeats may be missed");
 static_assert(PEER_DEAD_MS <= 4000, "a half-open link is found within 4 s");
+static_assert(EVENTS_BYTES_MAX * 2 <= EVENT_READER_BYTES_MAX, "who comes back is not dropped");
 static_assert(EVENT_READERS_MAX + CHANGES_WAITING_MAX < HTTP_CONNS_MAX, "requests get through");
 static_assert(BATCH_ROWS_MAX <= 65535, "selections are uint16_t");
 static_assert(ARTIFACT_CHUNK_BYTES < FRAME_BYTES_MAX, "a chunk fits a control frame");

@@ -41,6 +41,13 @@ static void forget(struct event_line *l)
     *l = (struct event_line){0};
 }
 
+static void forget_oldest(struct events *e)
+{
+    struct event_line *l = line_of(e, e->first++);
+    e->bytes -= l->bytes;
+    forget(l);
+}
+
 void events_fini(struct events *e)
 {
     for (size_t i = 0; e->ring != NULL && i < EVENTS_KEPT; i++) {
@@ -95,8 +102,7 @@ void events_add(struct events *e, const char *kind, const char *topology, json_t
     struct strbuf text = {0};
     char at[28];
     if (e->next - e->first == EVENTS_KEPT) {
-        forget(l);
-        e->first++;
+        forget_oldest(e);
     }
     text_rfc3339_us(clock_wall_us(), at);
     json_object_set_new(body, "id", json_integer((json_int_t)e->next));
@@ -107,9 +113,13 @@ void events_add(struct events *e, const char *kind, const char *topology, json_t
                   data != NULL ? data : "{}");
     mem_free(data);
     json_decref(body);
-    *l = (struct event_line){
-        .id = e->next, .topology = mem_dup(topology), .text = strbuf_take(&text)};
+    *l = (struct event_line){.topology = mem_dup(topology), .bytes = text.bytes};
+    l->text = strbuf_take(&text);
+    e->bytes += l->bytes;
     e->next++;
+    while (e->bytes > EVENTS_BYTES_MAX && e->first + 1 < e->next) { /* V4 */
+        forget_oldest(e);
+    }
     for (struct event_reader *r = e->readers, *next; r != NULL; r = next) {
         next = r->next;
         if (wants(r, l)) {

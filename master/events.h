@@ -1,11 +1,12 @@
 /* master/events.h - what happens, in order, for whoever follows: GET /v1/events.
  *
- * Owns:       struct events: the newest EVENTS_KEPT events, and the readers that follow.
+ * Owns:       struct events: the newest events, and the readers that follow.
  * Runs on:    the master loop.
  * Invariants: V1 ids rise, also from one life of the master to the next: the term is their upper
  *             half.  V2 a reader gets every event after the id it names, or is told (`missed`)
  *             that some are gone.  V3 a reader that lets EVENT_READER_BYTES_MAX pile up is dropped:
- *             nobody is waited for. */
+ *             nobody is waited for.  V4 all that is kept fits what a reader may leave unread, so
+ *             that none is dropped for going on where it was. */
 #ifndef OXB_MASTER_EVENTS_H
 #define OXB_MASTER_EVENTS_H
 
@@ -16,14 +17,15 @@
 struct event_reader;
 
 struct event_line {
-    uint64_t id;
     char *topology; /* or NULL: of none */
+    size_t bytes;   /* of text */
     char *text;     /* as it goes over the wire */
 };
 
 struct events {
     struct event_line *ring; /* [EVENTS_KEPT], by id */
     uint64_t first, next;    /* ids kept: first <= id < next */
+    size_t bytes;            /* of all texts */
     struct event_reader *readers;
     unsigned reader_count;
     uint64_t beat_at_us;

@@ -2,9 +2,12 @@
  *
  * Owns:       struct store_sqlite.
  * Runs on:    the master loop.
- * Invariants: those of master/store.h; every function is one transaction. */
+ * Invariants: those of master/store.h; every function is one transaction.
+ * Failpoints: store.reserve, store.plan, store.decide, store.state, store.receipt, store.drained:
+ *             `.before` (may fail) and `.after`. */
 #include "master/store.h"
 
+#include "core/failpoint.h"
 #include "core/file.h"
 #include "core/mem.h"
 
@@ -478,6 +481,43 @@ static enum err op_newest(struct store *base,
     return each_version(s, q, true, fn, arg, f);
 }
 
+/* ---- the same, with places to die at */
+
+static enum err fail_before(const char *name, struct fail *f)
+{
+    return FAILPOINT_FAILS(name) ? fail_set(f, ERR_IO, "", "the store was made to fail at %s", name)
+                                 : ERR_OK;
+}
+
+#define WITH_FAILPOINTS(op, parameters, arguments)                                                 \
+    static enum err tested_##op parameters                                                         \
+    {                                                                                              \
+        enum err e = fail_before("store." #op ".before", f);                                       \
+        if (e == ERR_OK) {                                                                         \
+            e = op_##op arguments;                                                                 \
+            FAILPOINT("store." #op ".after");                                                      \
+        }                                                                                          \
+        return e;                                                                                  \
+    }
+
+WITH_FAILPOINTS(reserve, (struct store * s, uint64_t count, uint64_t *first, struct fail *f),
+                (s, count, first, f))
+WITH_FAILPOINTS(plan, (struct store * s, const struct store_version *v, struct fail *f), (s, v, f))
+WITH_FAILPOINTS(decide,
+                (struct store * s, const char *topology, uint64_t version, uint64_t op,
+                 struct fail *f),
+                (s, topology, version, op, f))
+WITH_FAILPOINTS(state,
+                (struct store * s, const char *topology, uint64_t version, const char *state,
+                 const char *error, const char *final, struct fail *f),
+                (s, topology, version, state, error, final, f))
+WITH_FAILPOINTS(receipt,
+                (struct store * s, const char *topology, uint64_t version, const char *receipt,
+                 struct fail *f),
+                (s, topology, version, receipt, f))
+WITH_FAILPOINTS(drained, (struct store * s, const char *worker, bool drained, struct fail *f),
+                (s, worker, drained, f))
+
 static void op_close(struct store *base)
 {
     struct store_sqlite *s = (struct store_sqlite *)base;
@@ -487,14 +527,14 @@ static void op_close(struct store *base)
 
 static const struct store_ops sqlite_ops = {
     .term = op_term,
-    .reserve = op_reserve,
+    .reserve = tested_reserve,
     .worker_id = op_worker_id,
-    .drained = op_drained,
+    .drained = tested_drained,
     .each_drained = op_each_drained,
-    .plan = op_plan,
-    .decide = op_decide,
-    .state = op_state,
-    .receipt = op_receipt,
+    .plan = tested_plan,
+    .decide = tested_decide,
+    .state = tested_state,
+    .receipt = tested_receipt,
     .history = op_history,
     .newest = op_newest,
     .close = op_close,

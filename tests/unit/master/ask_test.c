@@ -199,7 +199,8 @@ static void scale_edits_what_runs_and_rollback_finds_other_content(void **state)
         const char *body;
         int status;
     } bad[] = {{"{\"parallelism\": {\"none\": 4}}", 404}, {"{\"parallelism\": {}}", 400},
-               {"{\"parallelism\": {\"work\": 0}}", 400}, {"{\"parallelism\": {\"work\": 2000}}", 400},
+               {"{\"parallelism\": {\"work\": 0}}", 400},
+               {"{\"parallelism\": {\"work\": 2000}}", 400},
                {"{\"parallelism\": {\"work\": \"2\"}}", 400}, {"{", 400}, {"", 400}};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         json_decref(http_json(p.r.http, "POST", path, "application/json", bad[i].body, &status));
