@@ -336,6 +336,10 @@ static void on_prepare(struct agent *a, const struct msg *m)
         (void)fail_set(&why, ERR_EXISTS, "plan it from the version that runs",
                        "version %" PRIu64 " of topology \"%s\" runs here", d->version,
                        plan->topology);
+    } else if (d != NULL && d->pending != NULL && d->pending->dropping &&
+               d->state == DEPLOYMENT_RUNNING) {
+        part_put_after(d, part_new(&a->env, m)); /* the one given up is still at it */
+        return;
     } else if (d != NULL && (d->pending != NULL || d->change != NULL ||
                              d->state != DEPLOYMENT_RUNNING)) {
         (void)fail_set(&why, ERR_AGAIN, "wait for it", "topology \"%s\" is changing or ending",
@@ -433,6 +437,11 @@ static void on_change(void *arg, struct part *d)
     if (part_update(d)) {
         log_event(LOG_INFO, "part.state", "topology=%s state=%d", d->name, (int)d->state);
     }
+    if (d->after != NULL && d->pending == NULL) { /* its turn */
+        d->pending = d->after;
+        d->after = NULL;
+        advance(a);
+    }
     send_report(a, d);
 }
 
@@ -489,6 +498,8 @@ static void on_abort(struct agent *a, const struct msg_ABORT *m)
     }
     if (d->op == m->op) {
         part_drop(d);
+    } else if (d->after != NULL && d->after->op == m->op) {
+        part_put_after(d, NULL);
     } else if (d->pending != NULL && d->pending->op == m->op) {
         part_unstage(d);
     } else if (change_op(d) == m->op && !change_is_going(d)) {
@@ -589,6 +600,11 @@ static void on_welcome(struct agent *a, const struct msg_WELCOME *m)
     conn_limit(a->conn, FRAME_BYTES_MAX);
     conn_heartbeat(a->conn);
     report_all(a);
+    for (struct part *d = a->parts; d != NULL; d = d->next) {
+        if (!d->dropping && d->change != NULL && !change_is_going(d)) {
+            on_prepared(a, change_staged(d)); /* R2: ready, and asks what was decided */
+        }
+    }
     struct msg end = {.kind = M_REPORT_END};
     for (struct part *d = a->parts; d != NULL; d = d->next) {
         end.REPORT_END.count += d->dropping ? 0 : 1;
