@@ -18,6 +18,8 @@ struct change {
     uint32_t member_count;
     struct channel **removed;
     uint32_t removed_count;
+    struct channel **inside;    /* of V, between members: squeezed until the change is over */
+    uint32_t inside_count;
     bool going;
     uint64_t go_us;
 };
@@ -243,6 +245,16 @@ static void list_outputs(struct change *c, const struct rec_MEMBER_SPEC *spec,
     }
 }
 
+/* The sender's halves of channels inside the set. */
+static void list_remote(struct change *c, struct channel *const *list, uint32_t count)
+{
+    for (uint32_t n = 0; n < count; n++) {
+        if (list[n]->kind == CHANNEL_OUT) {
+            add_channel(&c->inside, &c->inside_count, list[n]);
+        }
+    }
+}
+
 static struct oxb_pe *take_adopted(struct part *staged, const struct instance *i)
 {
     for (uint32_t k = 0; k < staged->adopted_count; k++) {
@@ -287,8 +299,13 @@ static enum err make_cut(struct change *c, const struct rec_MEMBER_SPEC *spec)
     k->awaited = mem_array(i->input_count, sizeof *k->awaited);
     for (uint32_t n = 0; n < i->input_count; n++) {
         k->awaited[n] = holds(&spec->awaited, i->inputs[n].channel->id);
+        if (k->awaited[n]) {
+            add_channel(&c->inside, &c->inside_count, i->inputs[n].channel);
+        }
     }
     list_outputs(c, spec, i, k);
+    list_remote(c, k->marks, k->mark_count);
+    list_remote(c, k->closes, k->close_count);
     k->pe = spec->role == PLAN_ADOPTED ? take_adopted(staged, i) : NULL;
     c->members[c->member_count++] = i;
     atomic_store(&i->cut, k);
@@ -306,6 +323,26 @@ static void wire_new_ones(struct change *c, enum err *e)
             w.inputs[n].channel->to_input = n;
         }
         instance_wire(i, w.inputs, w.input_count, w.ports, w.port_count);
+    }
+}
+
+static bool listed(struct channel *const *list, uint32_t count, const struct channel *c)
+{
+    for (uint32_t n = 0; n < count; n++) {
+        if (list[n] == c) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* squeeze - how much may wait between members (H21); what is removed stays as narrow as it is. */
+static void squeeze(struct change *c, uint32_t batches)
+{
+    for (uint32_t n = 0; n < c->inside_count; n++) {
+        if (batches == SQUEEZE_BATCHES || !listed(c->removed, c->removed_count, c->inside[n])) {
+            channel_squeeze(c->inside[n], batches);
+        }
     }
 }
 
@@ -332,8 +369,20 @@ enum err change_prepare(struct part *staged)
     }
     if (e == ERR_OK) {
         plan_chains(c);
+        squeeze(c, SQUEEZE_BATCHES);
     }
     return e;
+}
+
+bool change_squeezed(const struct part *base)
+{
+    const struct change *c = base->change;
+    for (uint32_t n = 0; n < c->inside_count; n++) {
+        if (!channel_is_squeezed(c->inside[n])) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* ---------------------------------------------------------------- going */
@@ -430,16 +479,6 @@ static void collect_result(const struct change *c, struct change_result *out)
 
 /* ---------------------------------------------------------------- merging */
 
-static bool listed(struct channel *const *list, uint32_t count, const struct channel *c)
-{
-    for (uint32_t n = 0; n < count; n++) {
-        if (list[n] == c) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static void merge_instances(struct part *base, struct part *staged, struct grave *g)
 {
     uint32_t kept = 0;
@@ -498,6 +537,7 @@ static void merge(struct part *base)
     struct change *c = base->change;
     struct part *staged = c->staged;
     struct grave *g = mem_alloc(sizeof *g);
+    squeeze(c, RING_BATCHES);
     g->cuts = mem_array(c->member_count, sizeof(struct cut *));
     for (uint32_t k = 0; k < c->member_count; k++) {
         g->cuts[g->cut_count++] = atomic_exchange(&c->members[k]->cut, NULL);
@@ -520,6 +560,7 @@ static void merge(struct part *base)
     base->graves = g;
     mem_free(c->wired);
     mem_free(c->members);
+    mem_free(c->inside);
     mem_free(c);
     base->change = NULL;
 }
@@ -610,6 +651,7 @@ static void change_discard(struct part *base)
     mem_free(c->wired);
     mem_free(c->members);
     mem_free(c->removed);
+    mem_free(c->inside);
     mem_free(c);
     base->change = NULL;
 }
@@ -669,6 +711,8 @@ void change_abort(struct part *base)
     struct part *staged = c->staged;
     assert(!c->going); /* Z2 */
     struct grave *g = mem_alloc(sizeof *g);
+    c->removed_count = 0; /* nothing is */
+    squeeze(c, RING_BATCHES);
     g->cuts = mem_array(c->member_count, sizeof(struct cut *));
     for (uint32_t k = 0; k < c->member_count; k++) {
         g->cuts[g->cut_count++] = atomic_exchange(&c->members[k]->cut, NULL);

@@ -186,12 +186,18 @@ struct pe_host instance_host(struct instance *i)
 
 /* ---------------------------------------------------------------- states */
 
+void instance_tell(struct instance *i)
+{
+    struct chain *c = i->chain;
+    if (c->on_change != NULL) {
+        c->on_change(c->arg, c);
+    }
+}
+
 void instance_set_state(struct instance *i, enum instance_state state)
 {
     atomic_store(&i->state, state);
-    if (i->chain->on_change != NULL) {
-        i->chain->on_change(i->chain->arg, i->chain);
-    }
+    instance_tell(i);
 }
 
 void instance_fail(struct instance *i, const char *text)
@@ -438,6 +444,7 @@ static void flush_all(struct chain *c) /* the head first: its rows pass through 
         if (!i->finished && !i->retiring) {
             instance_flush(i);
             survives(i, pe_flush_sink(i->pe));
+            instance_flush(i); /* what the PE gave out only now */
         }
     }
     c->open_since_us = 0;

@@ -114,12 +114,13 @@ void instance_wire(struct instance *i, struct input *inputs TAKES, uint32_t inpu
 
 /* chain_arrive - give an instance that left its chain to `to`.  Thread: the one it left on. */
 void chain_arrive(struct chain *to, struct instance *i);
-/* chain_follow - as chain_arrive for one that was not announced: it goes with its caller, before it. */
+/* chain_follow - as chain_arrive for one that was not announced: it goes before its caller. */
 void chain_follow(struct chain *to, struct instance *i);
 void chain_leave(struct chain *from, struct instance *i); /* from's own thread */
 
 struct task *instance_task(struct instance *i);
 void instance_spills(struct instance *i, int by);
+void instance_tell(struct instance *i); /* the loop looks at its part again; any thread */
 /* instance_take - an item arrives at input `input`; the batch in it is taken over. */
 void instance_take(struct instance *i, uint32_t input, struct item *it);
 void instance_fail(struct instance *i, const char *text);

@@ -98,6 +98,9 @@ static void prepared_on_loop(void *arg)
     if (d->dropping) { /* a staged change that nobody wants any more */
         struct part *base = d->base;
         part_free(d);
+        if (base->after != NULL && !base->dropping) {
+            base->env->on_change(base->env->arg, base);
+        }
         part_check_dropped(base);
         return;
     }
@@ -224,12 +227,24 @@ struct part *part_stage(struct part *base, const struct msg *prepare)
     return d;
 }
 
+void part_put_after(struct part *base, struct part *after TAKES)
+{
+    if (base->after != NULL) {
+        part_free(base->after);
+    }
+    base->after = after;
+    if (after != NULL) {
+        after->base = base;
+    }
+}
+
 void part_drop(struct part *d)
 {
     if (d->dropping) {
         return;
     }
     d->dropping = true;
+    part_put_after(d, NULL);
     if (d->pending != NULL) {
         part_unstage(d);
     }
@@ -259,6 +274,7 @@ static bool in_a_chain(const struct part *d, const struct instance *i)
 
 void part_free(struct part *d)
 {
+    part_put_after(d, NULL);
     change_free_all(d);
     for (uint32_t k = 0; k < d->channel_count; k++) {
         link_remove(d->channels[k]);

@@ -56,7 +56,7 @@ struct part {
     bool failed;              /* preparation failed: `fail`, `fail_where` */
     struct fail fail;
     char fail_where[NAME_BYTES_MAX + 1];
-    uint64_t links_until_us;  /* prepared, but a link is not up: give up then; 0: not waiting */
+    uint64_t waits_since_us;  /* prepared, but not READY: see agent.c; 0: not waiting */
     bool dropping, preparing; /* a helper thread is at work */
     pthread_t helper;
     _Atomic bool change_posted;
@@ -78,6 +78,7 @@ struct part {
     uint32_t adopted_count;
     struct instance **chain_heads; /* [chain_count], of a staged part */
     struct part *pending;     /* of base: staged and not yet READY, or NULL */
+    struct part *after;       /* of base: its turn comes when `pending`, given up, has gone */
     struct change *change;    /* of base: the one under way, or NULL */
     struct change_result last_change;
     struct grave *graves;     /* of base: retired, not yet freed */
@@ -107,6 +108,9 @@ MUST_CHECK enum err build_instances(struct part *d);
 /* part_stage - a change of `base`, as part_new; part_prepare and on_prepared follow as for any.
  * Requires: no change of base is staged or under way. */
 struct part *part_stage(struct part *base, const struct msg *prepare);
+/* part_put_after - what is to be staged when the pending part, which nobody wants any more, is gone;
+ * on_change says when.  NULL: nothing. */
+void part_put_after(struct part *base, struct part *after TAKES);
 /* part_unstage - give up what is pending; it is freed when its helper is done with it. */
 void part_unstage(struct part *base);
 /* part_unlinked - a peer that channels lead to and whose link is not up; NULL: none. */

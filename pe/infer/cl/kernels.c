@@ -14,6 +14,8 @@ const char *ocl_kernel_text(const char *name)
     } files[] = {
         {"prelude", cl_prelude},
         {"gemm_cpu", cl_gemm_cpu},
+        {"conv_cpu", cl_conv_cpu},
+        {"rnn_cpu", cl_rnn_cpu},
     };
     for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
         if (strcmp(files[i].name, name) == 0) {

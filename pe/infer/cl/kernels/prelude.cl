@@ -110,11 +110,18 @@ static float max_lanes(VF v)
     return fmax(c.x, c.y);
 }
 
+/* Between lo and hi; NaN stays NaN. */
+static VF clamp_nan(VF x, float lo, float hi)
+{
+    x = select(x, (VF)(lo), x < (VF)(lo));
+    return select(x, (VF)(hi), x > (VF)(hi));
+}
+
 /* exp after Cephes' expf: range reduction by log 2 in two parts, a polynomial of degree 5; within
  * 2 ulp, saturating: below -87.3 it is the smallest normal number, above 88 the largest. */
 static VF vexp(VF x)
 {
-    x = fmin(fmax(x, (VF)(-87.3f)), (VF)(88.0f));
+    x = clamp_nan(x, -87.3f, 88.0f);
     VF n = rint(x * 1.44269504088896341f);
     VF r = fma(n, (VF)(-0.693359375f), x);
     r = fma(n, (VF)(2.12194440e-4f), r);
@@ -189,10 +196,11 @@ static VF vgelu_tanh(VF x)
 #define ACT_A 0.0f
 #define ACT_B 0.0f
 #endif
+#define ACT_CHEAP (ACT <= 2 || ACT == 5 || ACT == 7)
 static VF activate(VF v)
 {
 #if ACT == 1
-    return fmax(v, (VF)(0.0f));
+    return select((VF)(0.0f), v, v > (VF)(0.0f));
 #elif ACT == 2
     return select(v, v * ACT_A, v < (VF)(0.0f));
 #elif ACT == 3
@@ -200,11 +208,11 @@ static VF activate(VF v)
 #elif ACT == 4
     return vtanh(v);
 #elif ACT == 5
-    return fmin(fmax(v, (VF)(ACT_A)), (VF)(ACT_B));
+    return clamp_nan(v, ACT_A, ACT_B);
 #elif ACT == 6
     return vgelu(v);
 #elif ACT == 7
-    return v * fmin(fmax(fma(v, (VF)(1.0f / 6.0f), (VF)(0.5f)), (VF)(0.0f)), (VF)(1.0f));
+    return v * clamp_nan(fma(v, (VF)(1.0f / 6.0f), (VF)(0.5f)), 0.0f, 1.0f);
 #elif ACT == 8
     return v * vsigmoid(v);
 #else
