@@ -142,7 +142,7 @@ enum err compiled_new(struct graph *graph TAKES, const struct compile_target *ta
     if (target->fuse) {
         graph_fuse(graph);
     }
-    enum err e = plan_init(&c->plan, graph, f);
+    enum err e = arena_plan_init(&c->plan, graph, f);
     if (e == ERR_OK) {
         e = target->backend->arena_new(target->device, c->plan.arena_bytes + TENSOR_ALIGN,
                                        &c->arena, f);
@@ -175,7 +175,7 @@ void compiled_free(struct compiled *c)
     c->target.backend->arena_free(c->arena);
     mem_free(c->stages);
     mem_free(c->values);
-    plan_fini(&c->plan);
+    arena_plan_fini(&c->plan);
     call_fini(&c->call);
     graph_free(c->graph);
     mem_free(c);

@@ -154,7 +154,7 @@ static void plan_node(struct planner *p, const struct node *n)
     }
 }
 
-enum err plan_init(struct plan *plan, const struct graph *g, struct fail *f)
+enum err arena_plan_init(struct plan *plan, const struct graph *g, struct fail *f)
 {
     *plan = (struct plan){.offsets = mem_array(g->value_count, sizeof(size_t))};
     struct planner p = {
@@ -181,14 +181,14 @@ enum err plan_init(struct plan *plan, const struct graph *g, struct fail *f)
     mem_free(p.pending);
     mem_free(p.live);
     if (plan->arena_bytes > ARENA_BYTES_MAX) {
-        plan_fini(plan);
+        arena_plan_fini(plan);
         return fail_set(f, ERR_LIMIT, "use smaller batches", "the model needs more than %llu MiB",
                         ARENA_BYTES_MAX >> 20);
     }
     return ERR_OK;
 }
 
-void plan_fini(struct plan *p)
+void arena_plan_fini(struct plan *p)
 {
     mem_free(p->offsets);
     *p = (struct plan){0};

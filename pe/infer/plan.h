@@ -18,10 +18,10 @@ struct plan {
     size_t live_bytes_max; /* the floor: most bytes alive at one time */
 };
 
-/* plan_init - of a specialised graph without dynamic nodes.  Errors: ERR_LIMIT beyond
+/* arena_plan_init - of a specialised graph without dynamic nodes.  Errors: ERR_LIMIT beyond
  * ARENA_BYTES_MAX. */
-MUST_CHECK enum err plan_init(struct plan *p, const struct graph *g, struct fail *f);
-void plan_fini(struct plan *p);
+MUST_CHECK enum err arena_plan_init(struct plan *p, const struct graph *g, struct fail *f);
+void arena_plan_fini(struct plan *p);
 /* plan_is_alias - the node's output lies where its input does, so it need not run. */
 bool plan_is_alias(const struct plan *p, const struct graph *g, const struct node *n);
 
