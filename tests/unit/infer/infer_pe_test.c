@@ -1,4 +1,4 @@
-/* tests/unit/infer/infer_pe_test.c - the PE that runs models: fields in, outputs as fields, batches.
+/* tests/unit/infer/infer_pe_test.c - the PE that runs models: fields in, outputs out, in batches.
  *
  * Method: the test harness runs one PE; models are made here and written to files. */
 #include "core/mem.h"
@@ -45,11 +45,16 @@ static struct file affine(float a, float b)
     return write_model(&m);
 }
 
+static char *params_of(const struct file *model, const char *more)
+{
+    return mem_printf("{\"model\": \"%s\", \"device\": \"reference\"%s}", model->path, more);
+}
+
 static struct oxb_harness *start(const struct file *model, const char *more, const char *in,
                                  const char *out)
 {
     char err[512] = "";
-    char *params = mem_printf("{\"model\": \"%s\", \"device\": \"reference\"%s}", model->path, more);
+    char *params = params_of(model, more);
     struct oxb_harness *h = oxb_harness_new(&builtin_infer, params, in, out, err, sizeof err);
     if (h == NULL) {
         fail_msg("%s", err);
@@ -151,7 +156,7 @@ static void refused(const struct file *model, const char *more, const char *in, 
                     const char *why)
 {
     char err[512] = "";
-    char *params = mem_printf("{\"model\": \"%s\", \"device\": \"reference\"%s}", model->path, more);
+    char *params = params_of(model, more);
     assert_null(oxb_harness_new(&builtin_infer, params, in, out, err, sizeof err));
     if (strstr(err, why) == NULL) {
         fail_msg("\"%s\" does not say \"%s\"", err, why);
