@@ -430,7 +430,7 @@ static void mutate_attr(struct op_case *c, struct prng *random)
         a->name[0] = '_'; /* as if it were absent */
         return;
     case 1:
-        a->count = a->count > 0 ? a->count - 1 : 0;
+        a->count -= a->count > 0 && a->type != ATTR_STRINGS; /* those are freed by count */
         return;
     default:
         break;
