@@ -44,19 +44,28 @@ struct part *part_new(const struct part_env *env, const struct msg *prepare)
     return d;
 }
 
+static bool lacks_artifact(const struct part *d, const char *digest)
+{
+    if (digest[0] == '\0') {
+        return false;
+    }
+    char *file = mem_printf("%s/%s.so", d->env->artifact_dir, digest);
+    bool here = access(file, R_OK) == 0;
+    mem_free(file);
+    return !here;
+}
+
 const char *part_artifact(const struct part *d)
 {
     const struct msg_PREPARE *plan = &d->plan.PREPARE;
     for (size_t k = 0; k < plan->add_instances_count; k++) {
-        const char *digest = plan->add_instances[k].artifact;
-        if (digest[0] == '\0') {
-            continue;
+        if (lacks_artifact(d, plan->add_instances[k].artifact)) {
+            return plan->add_instances[k].artifact;
         }
-        char *file = mem_printf("%s/%s.so", d->env->artifact_dir, digest);
-        bool here = access(file, R_OK) == 0;
-        mem_free(file);
-        if (!here) {
-            return digest;
+    }
+    for (size_t k = 0; k < plan->adopt_instances_count; k++) { /* code replaced in place */
+        if (lacks_artifact(d, plan->adopt_instances[k].artifact)) {
+            return plan->adopt_instances[k].artifact;
         }
     }
     return NULL;
