@@ -1,7 +1,7 @@
 /* tests/unit/infer/ops_edge_test.c - what operators give at the edges of their types and shapes.
  *
- * Goal:   wrap-around, rounding, saturation, NaN, empty tensors, negative axes and steps are as ONNX
- *         and NumPy have them; what is wrong is refused by a message that names node and operator.
+ * Goal:   wrap-around, rounding, saturation, NaN, empty tensors, negative axes and steps are as in
+ *         ONNX and NumPy; what is wrong is refused by a message that names node and operator.
  * Method: one line per case: inputs, attributes, and the expected outputs worked out by hand (or by
  *         NumPy where the comment says so), compared exactly. */
 #include "tests/support/op_case.h"

@@ -1,10 +1,10 @@
 /* tests/unit/infer/ops_hostile_test.c - operators against models and inputs that lie.
  *
  * Goal:   whatever attributes, shapes, types and indices a model has, an operator answers: it never
- *         reads or writes out of bounds, overflows, or leaves part of an output unwritten; its flags
- *         (alias, in place) are true.
+ *         reads or writes out of bounds, overflows, or leaves part of an output unwritten; its
+ *         flags (alias, in place) are true.
  * Method: one valid call per operator and form (`seeds`; a row of the table without one fails the
- *         test), first as it is, then thousands of times with one to three things changed at random:
+ *         test), first as it is, then hundreds of times with one to three things changed at random:
  *         dims, types, elements, inputs left out, attributes.  Tensors have exactly their bytes, so
  *         ASan and UBSan (`make SAN=address,undefined`) see every slip.
  * Replay: ROUNDS=n changes the number of rounds; a failure prints seed and round. */
