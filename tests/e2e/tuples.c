@@ -2,8 +2,8 @@
  *
  *   tuples [--total N] [--keys K] [--unordered SINK]... --versions FILE SINK=FILE...
  *
- * The sinks hold JSON lines with `seq` (0, 1, 2 ... each once), `key`, maybe `n` (the how-manieth of
- * its key the tuple is), and stamps: fields by which each PE on the way says which version it has.
+ * The sinks hold JSON lines with `seq` (0, 1, 2 ... each once), `key`, maybe `n` (the how-manieth
+ * of its key the tuple is), and stamps: fields by which each PE on the way tells its version.
  * One sink may have several files.  FILE of --versions has a line per version the topology had, in
  * order, which says what a tuple of that version looks like in every sink that it reaches:
  *
@@ -27,7 +27,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SINKS_MAX = 4, SLOTS_MAX = 16, FILES_MAX = 32, VERSIONS_MAX = 100000, LINE_MAX_ = 1 << 16 };
+enum { SINKS_MAX = 4, SLOTS_MAX = 16, FILES_MAX = 1000, VERSIONS_MAX = 100000 };
+#define LINE_BYTES_MAX (1u << 16)
 enum fault { LOST, DOUBLED, REORDERED, MIXED, MISCOUNTED, MALFORMED, FAULTS };
 static const char *const fault_names[] = {"lost",  "doubled",    "reordered",
                                           "mixed", "miscounted", "malformed"};
@@ -159,7 +160,7 @@ static void parse_version(char *line)
 
 static void read_versions(const char *path)
 {
-    static char line[LINE_MAX_];
+    static char line[LINE_BYTES_MAX];
     FILE *f = fopen(path, "r");
     if (f == NULL) {
         die("cannot read %s", path);
@@ -234,7 +235,7 @@ static void take_line(struct file *f, const char *line)
 
 static void read_file(struct file *f)
 {
-    static char line[LINE_MAX_];
+    static char line[LINE_BYTES_MAX];
     FILE *in = fopen(f->path, "r");
     if (in == NULL) {
         die("cannot read %s", f->path);
