@@ -282,9 +282,6 @@ void part_free(struct part *d)
     for (uint32_t k = 0; k < d->chain_count; k++) {
         chain_free(d->chains[k]);
     }
-    for (uint32_t k = 0; k < d->plugin_count; k++) {
-        plugin_close(d->plugins[k]);
-    }
     for (uint32_t k = 0; k < d->adopted_count; k++) {
         pe_free(d->adopted[k].pe);
     }
@@ -294,7 +291,6 @@ void part_free(struct part *d)
     mem_free(d->channels);
     mem_free(d->instances);
     mem_free(d->chains);
-    mem_free(d->plugins);
     msg_free(&d->plan);
     mem_free(d);
 }

@@ -73,7 +73,7 @@ YAML
     [ -z "$INSERT" ] || { echo "  - {from: $before, to: extra}" && before=extra; }
     [ -n "$BYPASS" ] || { echo "  - {from: $before, to: $NAME, by: $BY}" && before=$NAME; }
     echo "  - {from: $before, to: $TALLY, by: key}" && before=$TALLY
-    [ -z "$INSERT2" ] || { echo "  - {from: $before, to: more}" && before=more; }
+    [ -z "$INSERT2" ] || { echo "  - {from: $before, to: more}" && before="more"; }
     echo "  - {from: $before, to: last}" && before=last
     [ -z "$SLOW" ] || { echo "  - {from: $before, to: slow}" && before=slow; }
     echo "  - {from: $before, to: store}"

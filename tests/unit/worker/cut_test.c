@@ -2,8 +2,9 @@
  *
  * Goal:   an instance that a moving one calls directly goes with it, though it is no member of the
  *         change: else it would belong to one chain and be entered from another (X1 of task.h).
- * Method: a fused chain of five is cut behind its first; who is a member of which chain is looked
- *         at afterwards, and one of those that went along has a timer, which must go along too, and
+ *         And the other way round: a member whose callers are no members stays in their chain.
+ * Method: a fused chain of five is cut at each place; who is a member of which chain is looked at
+ *         afterwards, and one of those that went along has a timer, which must go along too, and
  *         says when two threads are in it. */
 #include "core/mem.h"
 #include "tests/support/local.h"
@@ -103,33 +104,37 @@ static struct part *start_chain(struct local *l)
     return d;
 }
 
-/* The first channel becomes a ring; its two ends are the only members. */
-static void split_behind_the_first(struct local *l, struct part *d)
+/* Channel `k` of the chain becomes a ring; its ends, instances k and k + 1, are the only members.
+ * They are told of the channels that stay on either side. */
+static void split_at(struct local *l, struct part *d, uint64_t k)
 {
     static struct plan p; /* tidy: large, test only */
-    static struct rec_ID removed = {.id = 1}; /* tidy: test only */
-    uint64_t awaited = 1;
+    struct rec_ID removed = {.id = k};
     struct rec_MEMBER_SPEC members[2] = {
-        {.id = 1, .role = PLAN_STAYING, .head = true},
-        {.id = 2, .role = PLAN_STAYING, .awaited = {(const uint8_t *)&awaited, sizeof awaited}}};
-    struct rec_CHANNEL_SPEC keep = {.id = 2, .stream = 2, .from = 2, .to = 3, .from_worker = "w",
-                                    .to_worker = "w", .fused = true};
+        {.id = k, .role = PLAN_STAYING, .head = true},
+        {.id = k + 1, .role = PLAN_STAYING, .awaited = {(const uint8_t *)&k, sizeof k}}};
+    struct rec_CHANNEL_SPEC keep[2];
     plan_init(&p, "t");
     struct msg_PREPARE *m = &p.msg.PREPARE;
     m->op = m->version = m->epoch = 2;
     m->base_version = 1;
-    m->streams_count = 2;
-    p.streams[0] = (struct rec_STREAM_SPEC){.id = 1, .name = "a"};
-    p.streams[1] = (struct rec_STREAM_SPEC){.id = 2, .name = "b"};
-    p.channels[0] = (struct rec_CHANNEL_SPEC){.id = 10, .stream = 1, .from = 1, .to = 2,
-                                              .from_worker = "w", .to_worker = "w"};
-    m->add_channels_count = 1;
+    m->keep_channels = keep;
+    for (uint64_t c = 1; c <= 4; c++) {
+        p.streams[m->streams_count++] = (struct rec_STREAM_SPEC){.id = c, .name = "s"};
+        struct rec_CHANNEL_SPEC spec = {.id = c, .stream = c, .from = c, .to = c + 1,
+                                        .from_worker = "w", .to_worker = "w", .fused = true};
+        if (c + 1 == k || c == k + 1) {
+            keep[m->keep_channels_count++] = spec;
+        } else if (c == k) {
+            spec.id = 10;
+            spec.fused = false;
+            p.channels[m->add_channels_count++] = spec;
+        }
+    }
     m->remove_channels = &removed;
     m->remove_channels_count = 1;
     m->members = members;
     m->members_count = 2;
-    m->keep_channels = &keep;
-    m->keep_channels_count = 1;
     struct change_result r;
     local_change(l, d, &p.msg);
     local_change_go(l, d, &r);
@@ -140,29 +145,30 @@ static void split_behind_the_first(struct local *l, struct part *d)
 static bool more_came(const void *arg)
 {
     const uint64_t *before = arg;
-    return atomic_load(&s.came) > before[0] && atomic_load(&s.ticks) > before[1];
+    return atomic_load(&s.came) > before[0] && atomic_load(&s.ticks) >= before[1];
 }
 
-static void who_is_called_directly_goes_with_its_caller(void **state)
+/* After the split instances 1..k run in one chain and the others in another, in order. */
+static void check_split_at(uint64_t k)
 {
-    (void)state;
+    s.next = 0;
     struct local *l = local_new("w", 3);
     struct part *d = start_chain(l);
-    split_behind_the_first(l, d);
-    uint64_t now[2] = {atomic_load(&s.came) + 100000, atomic_load(&s.ticks) + 1000};
+    split_at(l, d, k);
+    /* The source's own chain fills the ring in every turn, and timers wait meanwhile. */
+    uint64_t now[2] = {atomic_load(&s.came) + 100000, k < 3 ? atomic_load(&s.ticks) + 1000 : 0};
     local_wait_for(l, more_came, now);
     struct chain *first = atomic_load(&d->instances[0]->chain);
-    struct chain *second = atomic_load(&d->instances[1]->chain);
+    struct chain *second = atomic_load(&d->instances[4]->chain);
     assert_ptr_not_equal(first, second);
-    for (int k = 2; k < 5; k++) {
-        assert_ptr_equal(atomic_load(&d->instances[k]->chain), second);
-    }
     local_drain(l, d);
     local_wait(l, d, DEPLOYMENT_ENDED);
-    assert_int_equal(first->member_count, 1);
-    assert_int_equal(second->member_count, 4);
-    for (uint32_t k = 0; k < 4; k++) {
-        assert_ptr_equal(second->members[k], d->instances[k + 1]); /* in order of the calls */
+    assert_int_equal(first->member_count, k);
+    assert_int_equal(second->member_count, 5 - k);
+    for (uint64_t i = 0; i < 5; i++) {
+        struct chain *of = i < k ? first : second;
+        assert_ptr_equal(atomic_load(&d->instances[i]->chain), of);
+        assert_ptr_equal(of->members[i < k ? i : i - k], d->instances[i]);
     }
     assert_int_equal(atomic_load(&s.met), 0);
     assert_int_equal(atomic_load(&s.wrong), 0);
@@ -170,10 +176,25 @@ static void who_is_called_directly_goes_with_its_caller(void **state)
     local_free(l);
 }
 
+static void who_is_called_directly_goes_with_its_caller(void **state)
+{
+    (void)state;
+    check_split_at(1);
+}
+
+static void a_member_stays_with_callers_that_are_none(void **state)
+{
+    (void)state;
+    check_split_at(4);
+    check_split_at(3);
+    check_split_at(2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_is_called_directly_goes_with_its_caller),
+        cmocka_unit_test(a_member_stays_with_callers_that_are_none),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }
