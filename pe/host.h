@@ -31,6 +31,7 @@ struct pe_port_spec {
 
 struct pe_spec {
     const struct oxb_pe_type *type;
+    struct plugin *plugin;  /* its code, TAKES: closed by pe_free, after everything; NULL: ours */
     const char *name;       /* of the PE in its topology */
     const char *params;     /* canonical JSON object, checked against type->params */
     const char *base_dir;   /* relative OXB_P_PATHs are made absolute against it */

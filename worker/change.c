@@ -35,7 +35,7 @@ struct grave {                  /* things of one finished change, waiting for th
     uint32_t chain_count;
     struct cut **cuts;
     uint32_t cut_count;
-    struct part *shell;         /* the staged part, emptied: its plug-ins are base's now */
+    struct part *shell;         /* the staged part, emptied */
 };
 
 static const struct msg_PREPARE *plan_of(const struct part *staged)
@@ -100,16 +100,6 @@ static enum err list_channels(struct change *c)
 
 /* ---------------------------------------------------------------- chains of V' */
 
-static struct instance *caller_of(const struct change *c, const struct instance *i) /* fused */
-{
-    for (size_t n = 0; n < c->wired_count; n++) {
-        if (c->wired[n].to == i && c->wired[n].channel->kind == CHANNEL_FUSED) {
-            return c->wired[n].from;
-        }
-    }
-    return NULL;
-}
-
 static bool is_new(const struct change *c, const struct instance *i)
 {
     for (uint32_t k = 0; k < c->staged->instance_count; k++) {
@@ -118,6 +108,24 @@ static bool is_new(const struct change *c, const struct instance *i)
         }
     }
     return false;
+}
+
+/* Who will call `i` directly.  The plan lists the channels of members only; the others stay. */
+static struct instance *caller_of(const struct change *c, const struct instance *i)
+{
+    for (size_t n = 0; n < c->wired_count; n++) {
+        if (c->wired[n].to == i && c->wired[n].channel->kind == CHANNEL_FUSED) {
+            return c->wired[n].from;
+        }
+    }
+    const struct part *base = c->staged->base;
+    bool member = is_new(c, i) || atomic_load(&i->cut) != NULL;
+    for (uint32_t n = 0; !member && n < base->channel_count; n++) {
+        if (base->channels[n]->to == i && base->channels[n]->kind == CHANNEL_FUSED) {
+            return base->channels[n]->from;
+        }
+    }
+    return NULL;
 }
 
 static struct instance *head_of(const struct change *c, struct instance *i, uint32_t *depth)
@@ -532,6 +540,20 @@ static void merge_chains(struct part *base, struct part *staged)
     staged->chain_count = 0;
 }
 
+/* Every executor that runs something of this part, private ones too, has to begin another turn. */
+static void begin_grace(struct grace *g, const struct part *base)
+{
+    struct executor **own = mem_array(base->chain_count, sizeof(struct executor *));
+    unsigned count = 0;
+    for (uint32_t k = 0; k < base->chain_count; k++) {
+        if (base->chains[k]->private_executor != NULL) {
+            own[count++] = base->chains[k]->private_executor;
+        }
+    }
+    grace_begin(g, base->env->executors, own, count);
+    mem_free(own);
+}
+
 static void merge(struct part *base)
 {
     struct change *c = base->change;
@@ -545,16 +567,10 @@ static void merge(struct part *base)
     merge_instances(base, staged, g);
     merge_channels(base, c, g);
     merge_chains(base, staged);
-    base->plugins = mem_resize(base->plugins, base->plugin_count + staged->plugin_count,
-                               sizeof(struct plugin *));
-    memcpy(base->plugins + base->plugin_count, staged->plugins,
-           staged->plugin_count * sizeof(struct plugin *));
-    base->plugin_count += staged->plugin_count;
-    staged->plugin_count = 0;
     base->version = staged->version;
     base->op = staged->op;
     base->epoch = staged->epoch;
-    grace_begin(&g->grace, base->env->executors, NULL, 0);
+    begin_grace(&g->grace, base);
     g->shell = staged;
     g->next = base->graves;
     base->graves = g;
@@ -727,7 +743,7 @@ void change_abort(struct part *base)
         chain_halt(g->chains[k]);
     }
     g->shell = staged;
-    grace_begin(&g->grace, base->env->executors, NULL, 0);
+    begin_grace(&g->grace, base);
     g->next = base->graves;
     base->graves = g;
 }

@@ -44,11 +44,11 @@ struct part *part_new(const struct part_env *env, const struct msg *prepare)
     return d;
 }
 
-const char *part_artifact(const struct part *d)
+static const char *missing_artifact(const struct part *d, const struct rec_INSTANCE_SPEC *specs,
+                                    size_t count)
 {
-    const struct msg_PREPARE *plan = &d->plan.PREPARE;
-    for (size_t k = 0; k < plan->add_instances_count; k++) {
-        const char *digest = plan->add_instances[k].artifact;
+    for (size_t k = 0; k < count; k++) {
+        const char *digest = specs[k].artifact;
         if (digest[0] == '\0') {
             continue;
         }
@@ -60,6 +60,15 @@ const char *part_artifact(const struct part *d)
         }
     }
     return NULL;
+}
+
+const char *part_artifact(const struct part *d)
+{
+    const struct msg_PREPARE *plan = &d->plan.PREPARE;
+    const char *digest = missing_artifact(d, plan->add_instances, plan->add_instances_count);
+    return digest != NULL
+               ? digest
+               : missing_artifact(d, plan->adopt_instances, plan->adopt_instances_count);
 }
 
 void part_prepare(struct part *d)
@@ -289,9 +298,6 @@ void part_free(struct part *d)
     for (uint32_t k = 0; k < d->chain_count; k++) {
         chain_free(d->chains[k]);
     }
-    for (uint32_t k = 0; k < d->plugin_count; k++) {
-        plugin_close(d->plugins[k]);
-    }
     for (uint32_t k = 0; k < d->adopted_count; k++) {
         pe_free(d->adopted[k].pe);
     }
@@ -301,7 +307,6 @@ void part_free(struct part *d)
     mem_free(d->channels);
     mem_free(d->instances);
     mem_free(d->chains);
-    mem_free(d->plugins);
     msg_free(&d->plan);
     mem_free(d);
 }

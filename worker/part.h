@@ -1,6 +1,6 @@
 /* worker/part.h - one topology's part on this worker: from PREPARE to its last byte.
  *
- * Owns:       struct part: instances, chains, channels, plug-ins of one topology here.
+ * Owns:       struct part: instances, chains, channels of one topology here.
  * Threads:    the loop's; preparation runs on a helper thread that touches only what it builds.
  * States:     PREPARING -(helper done, artifacts here)-> READY -(GO)-> RUNNING -(STOP)-> DRAINING
  *             RUNNING | DRAINING -(all ended, links drained)-> ENDED; any instance fails -> FAILED.
@@ -61,8 +61,6 @@ struct part {
     pthread_t helper;
     _Atomic bool change_posted;
     /* parts */
-    struct plugin **plugins;
-    uint32_t plugin_count;
     struct instance **instances; /* [plan.add_instances]; borrowed: chains own them */
     uint32_t instance_count;
     struct chain **chains;
