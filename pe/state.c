@@ -152,7 +152,7 @@ void oxb_state_each(struct oxb_state *s, bool (*fn)(void *arg, struct oxb_key ke
     s->iterating = outer;
 }
 
-bool same_values(const struct oxb_state *a, const struct oxb_state *b)
+bool state_fits(const struct oxb_state *a, const struct oxb_state *b)
 {
     if (a->cell_count != b->cell_count) {
         return false;
@@ -170,7 +170,7 @@ bool state_swap(struct oxb_state *a, struct oxb_state *b)
 {
     assert(a->readers == NULL && b->readers == NULL && !a->iterating && !b->iterating);
     assert(!a->moving && !b->moving);
-    if (!same_values(a, b)) {
+    if (!state_fits(a, b)) {
         return false;
     }
     struct oxb_state_decl decl_a = a->decl, decl_b = b->decl;

@@ -74,6 +74,7 @@ MUST_CHECK enum err state_take_pieces(struct oxb_state *s, const void *data, siz
 /* state_take_group - the group's entries change tables, by pointer: its cost does not depend on
  * their number, unless one table has only 8-byte keys and the other has not.  What `to` had of the
  * group goes.  Return: false, nothing done, when the values differ. */
+bool state_fits(const struct oxb_state *a, const struct oxb_state *b); /* equal values? */
 bool state_take_group(struct oxb_state *to, struct oxb_state *from, unsigned group);
 
 #endif

@@ -321,7 +321,7 @@ bool state_take_group(struct oxb_state *to, struct oxb_state *from, unsigned gro
 {
     assert(group < KEY_GROUPS && !to->iterating && !from->iterating);
     assert(from->groups[group].mover == NULL && to->groups[group].mover == NULL);
-    if (!same_values(to, from)) {
+    if (!state_fits(to, from)) {
         return false;
     }
     state_drop_group(to, group);

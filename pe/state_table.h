@@ -170,8 +170,6 @@ static inline void slot_stamp(struct oxb_state *s, struct slot *p, uint32_t dead
 size_t wire_head(unsigned group, uint64_t base, uint64_t version, struct strbuf *out);
 void wire_entry(const struct oxb_state *s, struct slot *p, struct strbuf *out);
 void wire_count(struct strbuf *out, size_t count_at, uint32_t count);
-/* same_values - do two tables hold cells of the same names and types? (pe/state.c) */
-bool same_values(const struct oxb_state *a, const struct oxb_state *b);
 /* group_encode - entries of versions above `base`; tombstones only if base > 0. */
 void group_encode(const struct oxb_state *s, unsigned group, uint32_t base, uint32_t version,
                   struct strbuf *out);
