@@ -4,6 +4,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/mem.h"
+#include "worker/moves.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -20,6 +21,7 @@ struct change {
     uint32_t removed_count;
     struct channel **inside;    /* of V, between members: squeezed until the change is over */
     uint32_t inside_count;
+    struct moves *moves;        /* of state; NULL: none */
     bool going;
     uint64_t go_us;
 };
@@ -35,6 +37,7 @@ struct grave {                  /* things of one finished change, waiting for th
     uint32_t chain_count;
     struct cut **cuts;
     uint32_t cut_count;
+    struct moves *moves;        /* given up: freed when no giver knows them any more */
     struct part *shell;         /* the staged part, emptied */
 };
 
@@ -376,6 +379,14 @@ enum err change_prepare(struct part *staged)
         }
     }
     if (e == ERR_OK) {
+        moves_free(base->moved); /* the change before this one is done everywhere (R15) */
+        base->moved = NULL;
+        e = moves_new(staged, &c->moves);
+    }
+    if (e == ERR_OK && c->moves != NULL) {
+        moves_begin(c->moves);
+    }
+    if (e == ERR_OK) {
         plan_chains(c);
         squeeze(c, SQUEEZE_BATCHES);
     }
@@ -398,6 +409,36 @@ bool change_squeezed(const struct part *base)
 bool change_is_going(const struct part *base)
 {
     return base->change != NULL && base->change->going;
+}
+
+bool change_is_ready(const struct part *base)
+{
+    return base->change != NULL && moves_ready(base->change->moves);
+}
+
+const struct fail *change_fail(const struct part *base)
+{
+    return base->change != NULL ? moves_fail(base->change->moves) : NULL;
+}
+
+void change_on_state(struct part *base, const struct msg_LINK_STATE *m)
+{
+    if (base->change != NULL) {
+        (void)moves_on_state(base->change->moves, m);
+    }
+}
+
+void change_on_ack(struct part *base, const struct msg_LINK_STATE_ACK *m)
+{
+    if (base->change != NULL) {
+        (void)moves_on_ack(base->change->moves, m);
+    }
+}
+
+void change_on_peer(struct part *base)
+{
+    moves_on_peer(base->change != NULL ? base->change->moves : NULL);
+    moves_on_peer(base->moved); /* its last answer may not have come through */
 }
 
 uint64_t change_op(const struct part *base)
@@ -450,7 +491,7 @@ static bool all_cut(const struct change *c)
             return false;
         }
     }
-    return true;
+    return moves_done(c->moves);
 }
 
 static uint64_t get(_Atomic uint64_t *v)
@@ -472,6 +513,7 @@ static void collect_result(const struct change *c, struct change_result *out)
         out->pause_count += cut->pause_count;
     }
     out->switch_us = last - c->go_us;
+    moves_facts(c->moves, out);
     for (uint32_t n = 0; n < c->removed_count; n++) {
         struct ledger *l = &c->removed[n]->ledger;
         if (c->removed[n]->to == NULL) {
@@ -567,6 +609,7 @@ static void merge(struct part *base)
     merge_instances(base, staged, g);
     merge_channels(base, c, g);
     merge_chains(base, staged);
+    base->moved = c->moves;
     base->version = staged->version;
     base->op = staged->op;
     base->epoch = staged->epoch;
@@ -596,6 +639,7 @@ bool change_update(struct part *base, struct change_result *out)
 
 static void grave_free(struct grave *g)
 {
+    moves_free(g->moves); /* before the tables they look at */
     for (uint32_t k = 0; k < g->cut_count; k++) {
         cut_free(g->cuts[k]);
     }
@@ -647,7 +691,8 @@ bool change_sweep(struct part *base)
     struct grave **at = &base->graves;
     while (*at != NULL) {
         struct grave *g = *at;
-        if (chains_dead(g) && grace_over(&g->grace)) {
+        bool unknown = g->moves == NULL || moves_over(g->moves);
+        if (chains_dead(g) && grace_over(&g->grace) && unknown) {
             *at = g->next;
             grave_free(g);
         } else {
@@ -697,6 +742,7 @@ void change_drop(struct part *base)
         struct grave *g = mem_alloc(sizeof *g);
         absorb(base);
         g->shell = base->change->staged;
+        g->moves = base->change->moves;
         base->change->member_count = 0; /* cuts go with their instances */
         change_discard(base);
         g->next = base->graves;
@@ -732,8 +778,13 @@ void change_abort(struct part *base)
     g->cuts = mem_array(c->member_count, sizeof(struct cut *));
     for (uint32_t k = 0; k < c->member_count; k++) {
         g->cuts[g->cut_count++] = atomic_exchange(&c->members[k]->cut, NULL);
+        task_notify(instance_task(c->members[k])); /* it may have put off its end */
     }
     c->member_count = 0;
+    g->moves = c->moves;
+    if (g->moves != NULL) {
+        moves_cancel(g->moves);
+    }
     change_discard(base);
     g->chains = staged->chains;
     g->chain_count = staged->chain_count;

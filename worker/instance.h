@@ -24,6 +24,8 @@
 
 struct chain;
 struct cut;
+struct move;
+struct stage;
 
 struct input {
     struct channel *channel;
@@ -62,6 +64,12 @@ struct instance {
     struct task_arm *arms;        /* timers and watches while it moves between chains */
     size_t arm_count;
     bool retiring;                /* its cut was its last act */
+    /* state on the move: worker/moves.h */
+    _Atomic(struct move *) gives; /* until its cut; NULL: none */
+    struct move *takes;           /* its gate is closed until these have come; NULL: open */
+    struct stage *kept;           /* taken over from who had finished; joins the tables at its end */
+    bool final_done;              /* who it takes over from has emitted the final output */
+    bool finish_waits;            /* its end came while a change was prepared: after the cut (R4) */
     uint32_t order;               /* producers before consumers, within one topology */
     /* life */
     _Atomic unsigned state;       /* enum instance_state */
