@@ -222,24 +222,27 @@ static void answer(struct world *w, uint32_t k, enum message_kind kind, const st
                              .incarnation = w->workers[k].incarnation});
 }
 
-/* R3: who has ended can take no new tuples, nor groups that are still counted elsewhere. */
+static bool has_ended(const struct world *w, uint32_t n) /* also in whose place it comes */
+{
+    uint32_t heir = w->im->nodes[n].heir;
+    return w->nodes[n].finished || (heir != NONE && w->nodes[heir].finished);
+}
+
+/* R3: who has ended can take no new tuples, nor groups that are still counted elsewhere.  A moved
+ * instance has ended when the one it follows has. */
 static bool probe(const struct world *w, uint32_t k)
 {
     const struct image *im = w->im;
     for (uint32_t c = 0; c < im->channel_count; c++) {
         const struct ichannel *ch = &im->channels[c];
-        const struct inode *to = &im->nodes[ch->to], *from = &im->nodes[ch->from];
-        if (!ch->new_side || to->worker != k || !w->nodes[ch->to].finished) {
-            continue;
-        }
-        uint32_t who = from->there[SIDE_V] ? ch->from : from->heir;
-        if (who == NONE || !w->nodes[who].finished) {
+        if (ch->new_side && im->nodes[ch->to].worker == k && has_ended(w, ch->to) &&
+            !has_ended(w, ch->from)) {
             return false;
         }
     }
     for (uint32_t m = 0; m < im->move_count; m++) {
         const struct imove *move = &im->moves[m];
-        if (im->nodes[move->to].worker == k && w->nodes[move->to].finished &&
+        if (im->nodes[move->to].worker == k && has_ended(w, move->to) &&
             !w->nodes[move->from].finished) {
             return false;
         }
@@ -427,6 +430,7 @@ static void worker_dies(struct world *w, uint32_t k)
         return; /* what ran there is a recovery's matter */
     }
     TRACE(w, "w%u dies and starts anew", k);
+    w->lost_ready = w->lost_ready || x->held != 0;
     *x = (struct member_worker){.incarnation = x->incarnation + 100, .term = x->term};
     hello(w, k);
 }
@@ -549,6 +553,7 @@ void control_reset(struct world *w)
     kept.count = 0;
     *a = (struct master){.up = true, .term = 1, .actions = kept};
     w->message_count = 0;
+    w->lost_ready = false;
     for (uint32_t k = 0; k < WORKERS; k++) {
         w->workers[k] = (struct member_worker){.incarnation = k + 1, .term = 1};
         a->seen[k] = k + 1;

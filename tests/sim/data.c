@@ -137,10 +137,16 @@ static void pass_end(struct world *w, const uint32_t *list, uint32_t count)
 
 /* ---------------------------------------------------------------- waiting */
 
+static bool awaits_state(const struct world *w, uint32_t n)
+{
+    const struct node *x = &w->nodes[n];
+    return (w->off & OFF_GATE) == 0 && x->cut && (x->await_keys != 0 || x->await_other);
+}
+
 static bool gated(const struct world *w, uint32_t n) /* may take no input at all */
 {
     const struct node *x = &w->nodes[n];
-    if ((w->off & OFF_GATE) == 0 && x->await_other) {
+    if (awaits_state(w, n) && x->await_other) {
         return true;
     }
     if (!info(w, n)->token || (w->off & OFF_TOKEN) != 0) {
@@ -148,7 +154,7 @@ static bool gated(const struct world *w, uint32_t n) /* may take no input at all
     }
     for (uint32_t i = 0; x->cut && i < w->im->node_count; i++) { /* R11 */
         const struct inode *o = info(w, i);
-        if (o->pe == info(w, n)->pe && o->there[SIDE_V] && !w->nodes[i].cut) {
+        if (o->pe == info(w, n)->pe && o->member && o->there[SIDE_V] && !w->nodes[i].cut) {
             return true;
         }
     }
@@ -174,9 +180,7 @@ static bool has_room(const struct world *w, uint32_t n)
             /* a chain runs when all of its members have come; one whose state is on its way cannot
              * be called */
             bool there = !w->im->channels[c].new_side || w->nodes[to].cut;
-            bool ready = there && !gated(w, to) &&
-                         (w->nodes[to].await_keys == 0 || (w->off & OFF_GATE) != 0);
-            if (!ready || !has_room(w, to)) {
+            if (!there || gated(w, to) || awaits_state(w, to) || !has_room(w, to)) {
                 return false;
             }
         }
@@ -212,7 +216,7 @@ static bool may_take(struct world *w, uint32_t n, uint32_t c, uint32_t input)
         return false;
     }
     bool keyed = kind_of(w, n) == KIND_KEYED || kind_of(w, n) == KIND_FINAL;
-    return !keyed || e->kind != ITEM_BATCH || (w->off & OFF_GATE) != 0 ||
+    return !keyed || e->kind != ITEM_BATCH || !awaits_state(w, n) ||
            (w->nodes[n].await_keys >> e->key & 1) == 0; /* R10 */
 }
 
@@ -415,8 +419,7 @@ static bool all_ended(const struct world *w, uint32_t n)
 static bool finish(struct world *w, uint32_t n)
 {
     struct node *x = &w->nodes[n];
-    bool gate = (w->off & OFF_GATE) == 0 && (x->await_keys != 0 || x->await_other);
-    if (x->finished || gate || !all_ended(w, n) || control_defers(w, n)) {
+    if (x->finished || awaits_state(w, n) || !all_ended(w, n) || control_defers(w, n)) {
         return false;
     }
     TRACE(w, "p%u[%u] ends", info(w, n)->pe, info(w, n)->index);
@@ -494,7 +497,8 @@ bool node_step(struct world *w, uint32_t n)
         return false;
     }
     bool stub = x->finished && (w->off & OFF_STUB) != 0;
-    if (i->head && !x->cut && w->workers[i->worker].gone != 0 && !stub && draw(w, 2) == 0) {
+    if (i->head && !x->cut && w->workers[i->worker].gone != 0 && !stub &&
+        (w->hurry || draw(w, 2) == 0)) {
         cut(w, n); /* R8 */
         return true;
     }

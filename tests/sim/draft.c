@@ -37,7 +37,6 @@ static void edit(struct random_draft *d, struct prng *r)
 {
     struct random_draft before = *d;
     draft_edit(d, r);
-    d->no_fusion = below(r, 6) == 0;
     for (unsigned i = 0; i < DRAFT_PES; i++) {
         struct draft_pe *p = &d->pes[i];
         if (p->there && before.pes[i].there && p->uid == before.pes[i].uid &&
@@ -97,8 +96,11 @@ struct draft *draft_new(uint64_t plan_seed, unsigned off)
     d->catalog = shared_catalog();
     d->yaml_a = draft_yaml(&x);
     d->a = must_parse(d->catalog, d->yaml_a);
-    for (unsigned n = below(&r, 4); n < 4; n++) {
+    for (unsigned n = 1 + below(&r, 4), tries = 0; n > 0 && tries < 32; tries++) {
+        struct random_draft before = x;
         edit(&x, &r);
+        x.no_fusion = before.no_fusion && below(&r, 8) != 0;
+        n -= memcmp(&before, &x, sizeof x) != 0;
     }
     x.per_pe = below(&r, 8) == 0;
     d->yaml_b = draft_yaml(&x);

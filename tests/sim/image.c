@@ -1,6 +1,7 @@
 /* tests/sim/image.c - lays a plan out for simulation. */
 #include "tests/sim/image.h"
 
+#include "core/hash.h"
 #include "core/mem.h"
 
 #include <assert.h>
@@ -250,51 +251,63 @@ static void find_reach(struct making *k, int side, uint32_t birth)
     im->amplification = sum > im->amplification ? sum : im->amplification;
 }
 
-/* one_way - how many logical paths lead from a source PE to each PE, and whether the only one keeps
- * keys together: 0 none, 1 one that does, 2 any other. */
-static void one_way(const struct making *k, int side, uint32_t source, uint8_t *ways)
+struct ways {                     /* from one source PE to each PE, on one side */
+    uint8_t *count;               /* 0 none, 1 one that keeps keys together, 2 any other */
+    uint64_t *path;               /* which PEs the one leads over */
+};
+
+static void find_ways(const struct making *k, int side, uint32_t source, struct ways *out)
 {
     const struct topology *t = side == SIDE_NEW ? k->p->diff->to : k->p->diff->from;
-    memset(ways, 0, k->im->pe_count);
-    ways[source] = 1;
+    memset(out->count, 0, k->im->pe_count);
+    if (!k->im->pes[source].there[side]) {
+        return;
+    }
+    out->count[source] = 1;
+    out->path[source] = hash_i64(source);
     for (uint32_t o = 0; o < t->pe_count; o++) {
         uint32_t q = t->order[o], to = pe_of(k, side, q);
         for (uint32_t i = 0; i < t->stream_count; i++) {
             const struct stream *s = &t->streams[i];
             uint32_t from = pe_of(k, side, s->from_pe);
-            if (s->to_pe != q || ways[from] == 0) {
+            if (s->to_pe != q || out->count[from] == 0) {
                 continue;
             }
             bool keeps = (s->partitioning == PART_KEYED && s->keys[0] == 1) ||
                          stream_is_one_to_one(t, s) || t->pes[q].parallelism == 1;
-            ways[to] = ways[to] == 0 && ways[from] == 1 && keeps ? 1 : 2;
+            out->count[to] = out->count[to] == 0 && out->count[from] == 1 && keeps ? 1 : 2;
+            out->path[to] = hash_i64(out->path[from] + to);
         }
     }
 }
 
+/* find_order - where there is one way in each of V and V' (or only one of them).  `per-pe` promises
+ * nothing across two ways: one tuple may take both, or neither. */
 static void find_order(struct making *k)
 {
     struct image *im = k->im;
-    uint8_t *ways[SIDES] = {mem_array(im->pe_count, 1), mem_array(im->pe_count, 1)};
+    struct ways w[SIDES];
+    for (int side = 0; side < SIDES; side++) {
+        w[side].count = mem_array(im->pe_count, 1);
+        w[side].path = mem_array(im->pe_count, sizeof(uint64_t));
+    }
     for (uint32_t q = 0; q < im->pe_count; q++) {
         im->pes[q].ordered = mem_array(im->source_count, sizeof(bool));
     }
     for (uint32_t s = 0; s < im->source_count; s++) {
-        const struct ipe *source = &im->pes[im->source_pe[s]];
-        for (int side = 0; side < SIDES; side++) {
-            memset(ways[side], 0, im->pe_count);
-            if (source->there[side]) {
-                one_way(k, side, im->source_pe[s], ways[side]);
-            }
-        }
+        find_ways(k, SIDE_V, im->source_pe[s], &w[SIDE_V]);
+        find_ways(k, SIDE_NEW, im->source_pe[s], &w[SIDE_NEW]);
         for (uint32_t q = 0; q < im->pe_count; q++) {
-            bool old = ways[SIDE_V][q] == 1, new = ways[SIDE_NEW][q] == 1;
-            bool no_old = ways[SIDE_V][q] == 0, no_new = ways[SIDE_NEW][q] == 0;
-            im->pes[q].ordered[s] = (old && new) || (old && no_new) || (new && no_old);
+            uint8_t old = w[SIDE_V].count[q], new = w[SIDE_NEW].count[q];
+            bool same = w[SIDE_V].path[q] == w[SIDE_NEW].path[q];
+            im->pes[q].ordered[s] = old + new > 0 && old < 2 && new < 2 &&
+                                    (im->exact || (old == 1 && new == 1 && same));
         }
     }
-    mem_free(ways[SIDE_V]);
-    mem_free(ways[SIDE_NEW]);
+    for (int side = 0; side < SIDES; side++) {
+        mem_free(w[side].count);
+        mem_free(w[side].path);
+    }
 }
 
 struct image *image_make(const struct plan *p, uint64_t final_pes)

@@ -147,7 +147,8 @@ struct world {
     FILE *trace;                /* or NULL */
     struct node *nodes;
     struct chan *chans;
-    uint8_t *weight;            /* [actors]: how quick */
+    uint16_t *lots;             /* actors, the quick ones more often */
+    uint32_t lot_count;
     uint32_t *remotes;
     uint32_t remote_count, actor_count;
     struct transfer *transfers;
@@ -168,6 +169,8 @@ struct world {
     uint32_t found_node;
     enum outcome outcome;
     bool cut_any, too_big;
+    bool lost_ready;            /* a worker died with what it had prepared */
+    bool hurry;                 /* heads do not hesitate */
 };
 
 struct world *world_new(const struct image *im);

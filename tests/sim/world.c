@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { STEPS_MAX = 200000, IDLE_MAX = 80 };
+enum { STEPS_MAX = 200000, IDLE_MAX = 80, LOTS_MAX = 16 };
 
 struct world *world_new(const struct image *im)
 {
@@ -29,7 +29,7 @@ struct world *world_new(const struct image *im)
         }
     }
     w->actor_count = im->node_count + w->remote_count + 3;
-    w->weight = mem_array(w->actor_count, 1);
+    w->lots = mem_array((size_t)w->actor_count * LOTS_MAX, sizeof *w->lots);
     for (uint32_t n = 0; n < im->node_count; n++) {
         for (int side = 0; side < SIDES; side++) {
             align_init(&w->nodes[n].align[side], im->nodes[n].side[side].input_count);
@@ -60,7 +60,7 @@ void world_free(struct world *w)
     mem_free(w->owner);
     mem_free(w->final_seen);
     mem_free(w->last);
-    mem_free(w->weight);
+    mem_free(w->lots);
     mem_free(w);
 }
 
@@ -88,11 +88,14 @@ static void draw_knobs(struct world *w)
     for (unsigned key = 0; key < KEYS; key++) {
         w->k.groups[key] = (uint8_t)draw(w, KEY_GROUPS);
     }
-    static const uint8_t paces[] = {1, 4, 16, 16};
+    static const uint8_t paces[] = {1, 4, 16, 16}; /* slow ones let others run far ahead */
+    w->lot_count = 0;
     for (uint32_t a = 0; a < w->actor_count; a++) {
-        w->weight[a] = paces[draw(w, 4)];
+        uint32_t pace = a + 1 < w->actor_count ? paces[draw(w, 4)] : 1;
+        for (uint32_t k = 0; k < pace; k++) {
+            w->lots[w->lot_count++] = (uint16_t)a;
+        }
     }
-    w->weight[w->actor_count - 1] = 4; /* crashes, timers */
 }
 
 static void align_reset(struct align *a, uint64_t floor)
@@ -177,14 +180,13 @@ static bool act(struct world *w, uint32_t a)
 static bool sweep(struct world *w) /* one step of anybody who can make one */
 {
     uint32_t first = draw(w, w->actor_count);
-    for (unsigned round = 0; round < 4; round++) { /* heads may hesitate */
-        for (uint32_t k = 0; k < w->actor_count; k++) {
-            if (act(w, (first + k) % w->actor_count)) {
-                return true;
-            }
-        }
+    bool done = false;
+    w->hurry = true;
+    for (uint32_t k = 0; k < w->actor_count && !done; k++) {
+        done = act(w, (first + k) % w->actor_count);
     }
-    return false;
+    w->hurry = false;
+    return done;
 }
 
 static void play(struct world *w)
@@ -195,15 +197,12 @@ static void play(struct world *w)
             violate(w, V_STUCK, NONE);
             return;
         }
-        uint32_t a = draw(w, w->actor_count);
-        if (draw(w, 16) >= w->weight[a]) {
-            continue;
-        }
+        uint32_t a = w->lots[draw(w, w->lot_count)];
         bool event = a == w->actor_count - 1;
-        bool done = event ? draw(w, 8) == 0 && control_event(w, false) : act(w, a);
+        bool done = event ? control_event(w, false) : act(w, a);
         fails = done ? 0 : fails + 1;
         idle = done && !event ? 0 : idle;
-        if (fails <= 2 * w->actor_count) {
+        if (fails <= w->actor_count) {
             continue;
         }
         fails = 0;
@@ -222,7 +221,12 @@ enum violation world_run(struct world *w, uint64_t seed, unsigned off, FILE *tra
     play(w);
     if (w->found == FINE && !w->too_big && w->outcome != RECOVERING) {
         w->outcome = w->cut_any || w->master.decided != 0 ? CHANGED : ABORTED;
-        oracle_end(w);
+        if (w->outcome == CHANGED && w->lost_ready) {
+            w->outcome = RECOVERING; /* nobody is left who holds that part of V' */
+        }
+        if (w->outcome != RECOVERING) {
+            oracle_end(w);
+        }
     }
     return w->found;
 }
