@@ -48,6 +48,15 @@ static void feed(struct world *w, enum change_input kind, const struct message *
 static void master_down(struct world *w, bool away)
 {
     struct master *a = &w->master;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < w->message_count; i++) { /* what it had not yet sent */
+        const struct message *m = &w->messages[i];
+        bool its = m->kind == SAY_PREPARE || m->kind == SAY_GO || m->kind == SAY_ABORT;
+        if (!its || draw(w, 2) == 0) {
+            w->messages[kept++] = *m;
+        }
+    }
+    w->message_count = kept;
     TRACE(w, "master dies%s", away ? " for good" : "");
     a->up = false;
     a->away = away;
@@ -68,7 +77,7 @@ static void begin(struct world *w, enum change_state at)
     }
     if (at == CHANGE_PLANNED) {
         a->op++;
-        a->tries++;
+        a->plan = ++a->tries;
     }
     struct change_token token = {.term = a->term, .gen = 1, .op = a->op, .epoch = EPOCH_SWITCH};
     change_init(&a->change, token, parts, w->im->worker_count, at);
@@ -95,6 +104,7 @@ static void master_up(struct world *w)
     }
     if (a->decided != 0) {
         a->op = a->decided;
+        a->plan = a->decided_plan;
         begin(w, CHANGE_DECIDED);
     }
 }
@@ -105,6 +115,7 @@ static void decide(struct world *w)
     if (w->k.crashes > 0 && draw(w, 4) == 0) {
         w->k.crashes--;
         a->decided = draw(w, 2) == 0 ? a->op : 0; /* before or after it was written */
+        a->decided_plan = a->plan;
         master_down(w, false);
         return;
     }
@@ -114,15 +125,19 @@ static void decide(struct world *w)
     }
     if ((w->off & OFF_DURABLE) == 0) {
         a->decided = a->op;
+        a->decided_plan = a->plan;
     }
     TRACE(w, "decided");
     feed(w, CHANGE_IN_DECIDED, NULL);
+    if ((w->off & OFF_DURABLE) != 0 && draw(w, 4) == 0) {
+        master_down(w, false);
+    }
 }
 
 static void perform_one(struct world *w, struct change_action x)
 {
     struct master *a = &w->master;
-    struct message m = {.term = a->term, .op = a->change.token.op};
+    struct message m = {.term = a->term, .op = a->change.token.op, .plan = a->plan};
     if (x.worker_id != 0) {
         m.worker = (uint32_t)x.worker_id - 1;
         m.incarnation = a->seen[m.worker];
@@ -191,7 +206,8 @@ static void on_hello(struct world *w, const struct message *m)
                              .worker = m->worker,
                              .term = a->term,
                              .op = m->held,
-                             .incarnation = m->incarnation};
+                             .incarnation = m->incarnation,
+                             .plan = a->decided_plan};
     if (answer.kind == SAY_ABORT || !a->active) {
         send(w, answer);
     }
@@ -267,6 +283,7 @@ static void on_prepare(struct world *w, const struct message *m)
     } else {
         x->held = m->op;
         x->held_term = m->term;
+        x->held_plan = m->plan;
         answer(w, m->worker, SAY_READY, m);
     }
 }
@@ -306,6 +323,10 @@ static void on_go(struct world *w, const struct message *m)
         violate(w, V_BOTH, NONE); /* the process that said it was ready is not */
         return;
     }
+    if (x->held_plan != m->plan) {
+        violate(w, V_BOTH, NONE); /* it prepared another one */
+        return;
+    }
     TRACE(w, "w%u goes", m->worker);
     x->gone = m->op;
     for (uint32_t n = 0; n < w->im->node_count && (w->off & OFF_VOID) == 0; n++) {
@@ -320,7 +341,8 @@ static void on_go(struct world *w, const struct message *m)
                                      .worker = k,
                                      .term = m->term,
                                      .op = m->op,
-                                     .incarnation = w->master.seen[k]});
+                                     .incarnation = w->master.seen[k],
+                                     .plan = m->plan});
         }
     }
 }
@@ -485,6 +507,13 @@ static bool idle_event(struct world *w)
         return true;
     }
     return false;
+}
+
+void control_start(struct world *w)
+{
+    if (w->master.up && w->master.tries == 0) {
+        begin(w, CHANGE_PLANNED);
+    }
 }
 
 bool control_event(struct world *w, bool idle)

@@ -33,10 +33,33 @@ static void thin_out(struct random_draft *d, struct prng *r)
     draft_mend(d, r);
 }
 
+/* Streams that are there: the general edits mostly meet places where none is. */
+static void edit_stream(struct random_draft *d, struct prng *r)
+{
+    for (unsigned i = below(r, DRAFT_STREAMS), tries = 0; tries < DRAFT_STREAMS; tries++) {
+        struct draft_stream *s = &d->streams[(i + tries) % DRAFT_STREAMS];
+        if (s->there) {
+            unsigned to = below(r, DRAFT_PES), what = below(r, 3);
+            if (what > 0 || !may_join(d, s->from, to)) {
+                s->part = below(r, 3);
+                s->key = below(r, 5) == 0;
+            } else {
+                s->to = to;
+            }
+            break;
+        }
+    }
+    draft_mend(d, r);
+}
+
 static void edit(struct random_draft *d, struct prng *r)
 {
     struct random_draft before = *d;
-    draft_edit(d, r);
+    if (below(r, 3) == 0) {
+        edit_stream(d, r);
+    } else {
+        draft_edit(d, r);
+    }
     for (unsigned i = 0; i < DRAFT_PES; i++) {
         struct draft_pe *p = &d->pes[i];
         if (p->there && before.pes[i].there && p->uid == before.pes[i].uid &&

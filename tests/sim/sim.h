@@ -113,12 +113,13 @@ enum message_kind {
 struct message {
     enum message_kind kind;
     uint32_t worker;            /* to or from */
-    uint64_t term, op, incarnation, held, done;
+    uint64_t term, op, incarnation, held;
+    uint64_t plan;              /* which PREPARE it is about: for the oracle only */
 };
 
 struct member_worker {
     uint64_t incarnation, term, held, gone, fence_term, fence_op;
-    uint64_t held_term;
+    uint64_t held_term, held_plan;
     bool done, has_v;
     bool voided;                /* R17: has heard of GO */
 };
@@ -126,6 +127,7 @@ struct member_worker {
 struct master {
     bool up, away;              /* away: it does not come back before all is cut */
     uint64_t term, op, decided; /* op decided, durable; 0: none */
+    uint64_t plan, decided_plan; /* one number per plan ever made */
     uint64_t seen[WORKERS];     /* incarnations it knows */
     struct change change;       /* if `active` */
     bool active, timer;
@@ -135,6 +137,7 @@ struct master {
 
 struct knobs {                  /* of one schedule, drawn from its seed */
     uint32_t capacity, pool, crashes, losses;
+    uint32_t start;             /* step from which the upgrade is asked for */
     bool checkpoint, many_tries, dies_after_go;
     uint8_t groups[KEYS];
 };
@@ -164,12 +167,13 @@ struct world {
     struct master master;
     struct message messages[MESSAGES];
     uint32_t message_count;
-    uint64_t steps;
+    uint64_t steps, moved;      /* moved: those that moved data */
     enum violation found;
     uint32_t found_node;
     enum outcome outcome;
     bool cut_any, too_big;
     bool lost_ready;            /* a worker died with what it had prepared */
+    bool storm;                 /* set by the caller: crashes and losses in every schedule */
     bool hurry;                 /* heads do not hesitate */
 };
 
@@ -203,6 +207,7 @@ enum { EPOCH_CHECKPOINT = 1, EPOCH_SWITCH = 2 };
 
 /* control.c */
 void control_reset(struct world *w);
+void control_start(struct world *w);            /* the upgrade is asked for */
 bool control_step(struct world *w);             /* deliver a message */
 bool control_event(struct world *w, bool idle); /* crash, restart, timer; idle: nothing else left */
 bool control_defers(const struct world *w, uint32_t n);

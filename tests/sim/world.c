@@ -82,16 +82,23 @@ static void draw_knobs(struct world *w)
                           .pool = 24,
                           .crashes = draw(w, 4) == 0 ? 1 + draw(w, 2) : 0,
                           .losses = draw(w, 4) == 0 ? 1 + draw(w, 4) : 0,
+                          .start = draw(w, 8 * w->actor_count),
                           .checkpoint = draw(w, 4) == 0,
                           .many_tries = draw(w, 6) == 0,
                           .dies_after_go = draw(w, 6) == 0};
+    if (w->storm) {
+        w->k.crashes = 1 + draw(w, 4);
+        w->k.losses = draw(w, 8);
+        w->k.many_tries = true;
+    }
     for (unsigned key = 0; key < KEYS; key++) {
         w->k.groups[key] = (uint8_t)draw(w, KEY_GROUPS);
     }
     static const uint8_t paces[] = {1, 4, 16, 16}; /* slow ones let others run far ahead */
     w->lot_count = 0;
     for (uint32_t a = 0; a < w->actor_count; a++) {
-        uint32_t pace = a + 1 < w->actor_count ? paces[draw(w, 4)] : 1;
+        uint32_t pace = paces[draw(w, 4)];
+        pace = a + 1 == w->actor_count ? 1 : a + 2 == w->actor_count ? LOTS_MAX : pace;
         for (uint32_t k = 0; k < pace; k++) {
             w->lots[w->lot_count++] = (uint16_t)a;
         }
@@ -111,8 +118,8 @@ static void align_reset(struct align *a, uint64_t floor)
 static void reset_nodes(struct world *w)
 {
     const struct image *im = w->im;
-    uint32_t most = 300 / (im->amplification + 1);
-    most = most < 1 ? 1 : most > 10 ? 10 : most;
+    uint32_t most = 400 / (im->amplification + 1);
+    most = most < 1 ? 1 : most > 20 ? 20 : most;
     for (uint32_t n = 0; n < im->node_count; n++) {
         const struct inode *i = &im->nodes[n];
         struct node kept = w->nodes[n];
@@ -123,7 +130,7 @@ static void reset_nodes(struct world *w)
         align_reset(&x->align[SIDE_NEW], naive ? 0 : EPOCH_SWITCH + 1);
         x->cut = !i->there[SIDE_V]; /* born cut */
         if (im->pes[i->pe].kind == KIND_SOURCE) {
-            x->total = draw(w, 4) == 0 ? 0 : draw(w, most + 1);
+            x->total = draw(w, 8) == 0 ? 0 : draw(w, most + 1);
         }
     }
     for (uint32_t m = 0; m < im->move_count; m++) {
@@ -144,7 +151,7 @@ static void reset(struct world *w, uint64_t seed, unsigned off, FILE *trace)
     w->r = (struct prng){seed};
     w->off = off;
     w->trace = trace;
-    w->steps = 0;
+    w->steps = w->moved = 0;
     w->found = FINE;
     w->outcome = ABORTED;
     w->cut_any = w->too_big = false;
@@ -166,15 +173,18 @@ static void reset(struct world *w, uint64_t seed, unsigned off, FILE *trace)
 
 static bool act(struct world *w, uint32_t a)
 {
+    bool done;
     if (a < w->im->node_count) {
-        return node_step(w, a);
+        done = node_step(w, a);
+    } else if (a < w->im->node_count + w->remote_count) {
+        done = link_step(w, w->remotes[a - w->im->node_count]);
+    } else if (a == w->im->node_count + w->remote_count) {
+        done = transfer_step(w);
+    } else {
+        return a + 1 < w->actor_count && control_step(w);
     }
-    a -= w->im->node_count;
-    if (a < w->remote_count) {
-        return link_step(w, w->remotes[a]);
-    }
-    a -= w->remote_count;
-    return a == 0 ? transfer_step(w) : a == 1 ? control_step(w) : false;
+    w->moved += done;
+    return done;
 }
 
 static bool sweep(struct world *w) /* one step of anybody who can make one */
@@ -191,22 +201,28 @@ static bool sweep(struct world *w) /* one step of anybody who can make one */
 
 static void play(struct world *w)
 {
-    uint32_t fails = 0, idle = 0;
+    uint32_t fails = 0, idle = 0; /* idle: events in a row that moved no data */
+    uint64_t moved = 0;
     while (w->found == FINE && !w->too_big && w->outcome != RECOVERING) {
         if (++w->steps > STEPS_MAX) {
             violate(w, V_STUCK, NONE);
             return;
         }
+        if (w->steps == w->k.start) {
+            control_start(w);
+        }
         uint32_t a = w->lots[draw(w, w->lot_count)];
         bool event = a == w->actor_count - 1;
         bool done = event ? control_event(w, false) : act(w, a);
         fails = done ? 0 : fails + 1;
-        idle = done && !event ? 0 : idle;
+        idle = w->moved != moved ? 0 : idle;
+        moved = w->moved;
         if (fails <= w->actor_count) {
             continue;
         }
         fails = 0;
         if (sweep(w)) {
+            idle += w->moved == moved;
             continue;
         }
         if (idle++ > IDLE_MAX || !control_event(w, true)) {
