@@ -106,6 +106,8 @@ static void master_up(struct world *w)
         a->op = a->decided;
         a->plan = a->decided_plan;
         begin(w, CHANGE_DECIDED);
+    } else if (w->k.many_tries && draw(w, 2) == 0) {
+        begin(w, CHANGE_PLANNED); /* the next comes before all have reported */
     }
 }
 
@@ -498,7 +500,7 @@ static bool idle_event(struct world *w)
         feed(w, CHANGE_IN_DEADLINE, NULL);
         return true;
     }
-    if (a->up && over && a->decided == 0 && a->tries < (w->k.many_tries ? 3 : 2)) {
+    if (a->up && over && a->decided == 0 && a->tries < (w->k.many_tries ? 6u : 2u)) {
         if (a->active) {
             change_fini(&a->change);
             a->active = false;
@@ -533,9 +535,9 @@ bool control_event(struct world *w, bool idle)
         master_down(w, true);
         return true;
     }
-    switch (draw(w, 8)) {
+    switch (draw(w, 12)) {
     case 0:
-        return !a->away && idle_event(w);
+        return (a->up ? draw(w, 4) == 0 : !a->away) && idle_event(w);
     case 1:
         if (w->k.crashes > 0 && a->up) {
             w->k.crashes--;

@@ -256,10 +256,9 @@ static void take_marker(struct world *w, uint32_t n, uint32_t input, const struc
     struct node *x = &w->nodes[n];
     struct align *a = &x->align[side_of(w, n)];
     enum item_kind kind = e->kind == ITEM_CLOSE ? ITEM_MARKER_SWITCH : (enum item_kind)e->kind;
-    if (kind == ITEM_MARKER_SWITCH && !a->active && info(w, n)->awaited != NULL) {
-        align_expect(a, info(w, n)->awaited);
-    }
-    switch (align_marker(a, input, kind, e->epoch)) {
+    switch (kind == ITEM_MARKER_SWITCH
+                ? align_switch(a, input, e->epoch, x->cut ? NULL : info(w, n)->awaited)
+                : align_marker(a, input, kind, e->epoch)) {
     case ALIGN_COMPLETE:
         if (kind == ITEM_MARKER_SWITCH) {
             cut(w, n);
@@ -508,8 +507,9 @@ bool node_step(struct world *w, uint32_t n)
     if (kind_of(w, n) == KIND_SOURCE && (inject(w, n) || (!x->finished && produce(w, n)))) {
         return true;
     }
-    if (take_from(w, n, side_of(w, n)) || finish(w, n)) {
+    bool early = (w->off & OFF_NEW) != 0 && !x->cut && i->there[SIDE_NEW];
+    if (early && draw(w, 2) == 0 && take_from(w, n, SIDE_NEW)) {
         return true;
     }
-    return (w->off & OFF_NEW) != 0 && !x->cut && i->there[SIDE_NEW] && take_from(w, n, SIDE_NEW);
+    return take_from(w, n, side_of(w, n)) || finish(w, n);
 }

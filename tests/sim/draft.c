@@ -136,7 +136,7 @@ struct draft *draft_new(uint64_t plan_seed, unsigned off)
 }
 
 struct draft *draft_of(const char *a, const char *b, uint32_t workers_a, uint32_t workers_b,
-                       uint64_t finals, unsigned off)
+                       bool drain, uint64_t finals, unsigned off)
 {
     struct draft *d = mem_alloc(sizeof *d);
     d->catalog = shared_catalog();
@@ -144,7 +144,7 @@ struct draft *draft_of(const char *a, const char *b, uint32_t workers_a, uint32_
     d->yaml_b = mem_printf("oxbow: 1\ntopology: t\n%s", b);
     d->a = must_parse(d->catalog, d->yaml_a);
     d->b = must_parse(d->catalog, d->yaml_b);
-    plan_it(d, workers_a, workers_b, false, finals, off);
+    plan_it(d, workers_a, workers_b, drain, finals, off);
     return d;
 }
 

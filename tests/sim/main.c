@@ -23,7 +23,7 @@ enum { JOBS_MAX = 64 };
 struct options {
     uint64_t seed, from, seconds, count;
     unsigned jobs, off;
-    bool one;
+    bool one, storm;
 };
 
 struct tally {
@@ -59,6 +59,8 @@ static struct options take_options(int argc, char **argv)
             o.from = n;
         } else if (strcmp(argv[i], "--count") == 0) {
             o.count = n;
+        } else if (strcmp(argv[i], "--storm") == 0) {
+            o.storm = n != 0;
         } else if (strcmp(argv[i], "--off") == 0) {
             o.off = (unsigned)n;
         } else {
@@ -81,6 +83,7 @@ static int run_one(const struct options *o)
         puts("--- nothing to simulate: no change, a refusal, or too large");
     } else {
         puts("--- schedule");
+        w->storm = o->storm;
         v = world_run(w, o->seed, o->off, stdout);
         static const char *const outcomes[] = {"changed", "aborted", "recovering"};
         printf("--- %s after %" PRIu64 " steps: %s\n", outcomes[w->outcome], w->steps,
@@ -98,6 +101,7 @@ static void run_plan(uint64_t plan, const struct options *o, struct tally *t)
     t->refused += w == NULL;
     for (uint64_t s = 0; w != NULL && s < SCHEDULES_PER_PLAN; s++) {
         uint64_t seed = plan * SCHEDULES_PER_PLAN + s;
+        w->storm = o->storm;
         enum violation v = world_run(w, seed, o->off, NULL);
         t->schedules++;
         t->steps += w->steps;

@@ -98,7 +98,7 @@ static void draw_knobs(struct world *w)
     w->lot_count = 0;
     for (uint32_t a = 0; a < w->actor_count; a++) {
         uint32_t pace = paces[draw(w, 4)];
-        pace = a + 1 == w->actor_count ? 1 : a + 2 == w->actor_count ? LOTS_MAX : pace;
+        pace = a + 1 == w->actor_count ? LOTS_MAX / 2 : a + 2 == w->actor_count ? LOTS_MAX : pace;
         for (uint32_t k = 0; k < pace; k++) {
             w->lots[w->lot_count++] = (uint16_t)a;
         }
