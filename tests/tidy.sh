@@ -113,7 +113,7 @@ do
     [ -f "$d/README.md" ] || say "$d:1: no README.md"
 done
 built='^((core|topology|pe|pe/builtin|pe/infer|net|worker|master|cli|bench|tests/support|tests/e2e)'
-built+='/[^/]+|(tests/(unit|sim|fault)/([^/]+/)?[^/]+_(test|sim))|tests/fuzz/[^/]+_fuzz'
+built+='/[^/]+|(tests/(unit|fault)/([^/]+/)?[^/]+_test)|tests/sim/[^/]+|tests/fuzz/[^/]+_fuzz'
 built+='|examples/.+)\.c$'
 for f in $(pick '\.c$' | grep -vE "$built"); do say "$f:1: no rule of the Makefile builds it"; done
 for f in $(grep -lE 'pthread_(mutex|rwlock|spinlock)_t ' "${sources[@]}" |
