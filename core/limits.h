@@ -37,13 +37,17 @@
 #define BATCH_BYTES_MAX (TUPLE_BYTES_MAX + (1u << 20)) /* any batch, any frame */
 
 /* ---- channels ---- */
+#ifndef RING_BATCHES                /* the simulator takes smaller ones */
 #define RING_BATCHES 8              /* per channel: 8 x 64 KiB in flight covers 1 ms at 500 MB/s */
+#endif
 #define RING_RESERVED 2             /* slots kept for marker and end/close, which need no credit */
 #define LINGER_US 1000              /* an open batch waits at most this long on a busy instance */
 
 /* ---- executors ---- */
 #define EXECUTORS_MAX 256           /* shared and private together, per worker */
+#ifndef RUN_BATCHES_MAX
 #define RUN_BATCHES_MAX 16          /* batches one instance takes before the next one runs */
+#endif
 #define REST_TURNS 64               /* of a source without a row, before it is asked less often, */
 #define REST_TURN_NS 200000         /* each shorter than this; */
 #define REST_US 1000                /* and then so often */

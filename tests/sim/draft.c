@@ -169,6 +169,11 @@ struct world *draft_world(struct draft *d)
     return d->world;
 }
 
+const struct image *draft_image(const struct draft *d)
+{
+    return d->image;
+}
+
 char *draft_text(const struct draft *d)
 {
     char *plan = d->plan != NULL ? plan_text(d->plan) : mem_dup("no plan\n");

@@ -15,6 +15,7 @@ struct draft *draft_of(const char *a, const char *b, uint32_t workers_a, uint32_
 void draft_free(struct draft *d);
 /* draft_world - NULL: the planner refuses it, or it is no change, or too large to simulate. */
 struct world *draft_world(struct draft *d);
+const struct image *draft_image(const struct draft *d); /* NULL: as draft_world */
 char *draft_text(const struct draft *d); /* both topologies and the plan; caller frees */
 
 #endif
