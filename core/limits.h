@@ -37,7 +37,9 @@
 #define BATCH_BYTES_MAX (TUPLE_BYTES_MAX + (1u << 20)) /* any batch, any frame */
 
 /* ---- channels ---- */
+#ifndef RING_BATCHES                /* the simulator takes smaller ones */
 #define RING_BATCHES 8              /* per channel: 8 x 64 KiB in flight covers 1 ms at 500 MB/s */
+#endif
 #define RING_RESERVED 2             /* slots kept for marker and end/close, which need no credit */
 #define SQUEEZE_BATCHES 1           /* that may wait in a channel inside a covering set */
 #define SQUEEZE_MS 2000             /* a change is READY after that, squeezed or not */
@@ -53,7 +55,9 @@
 
 /* ---- executors ---- */
 #define EXECUTORS_MAX 256           /* shared and private together, per worker */
+#ifndef RUN_BATCHES_MAX
 #define RUN_BATCHES_MAX 16          /* batches one instance takes before the next one runs */
+#endif
 #define REST_TURNS 64               /* of a source without a row, before it is asked less often, */
 #define REST_TURN_NS 200000         /* each shorter than this; */
 #define REST_US 1000                /* and then so often */

@@ -304,11 +304,10 @@ static void pass_marker(struct instance *i, enum item_kind kind, uint64_t epoch)
 static void take_marker(struct instance *i, uint32_t input, const struct item *it)
 {
     struct cut *cut = atomic_load(&i->cut);
-    if (cut != NULL && it->epoch == cut->epoch && !i->align.active) {
-        align_expect(&i->align, cut->awaited);
-    }
+    const bool *awaited = cut != NULL && it->epoch == cut->epoch ? cut->awaited : NULL;
     enum item_kind kind = it->kind == ITEM_CLOSE ? ITEM_MARKER_SWITCH : it->kind;
-    switch (align_marker(&i->align, input, kind, it->epoch)) {
+    switch (kind == ITEM_MARKER_SWITCH ? align_switch(&i->align, input, it->epoch, awaited)
+                                       : align_marker(&i->align, input, kind, it->epoch)) {
     case ALIGN_COMPLETE:
         if (kind == ITEM_MARKER_SWITCH && atomic_load(&i->cut) != NULL) {
             cut_now(i);
