@@ -24,7 +24,7 @@ WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmis
 HARDEN := -fstack-protector-strong -fstack-clash-protection -fPIC $(if $(SAN),,-D_FORTIFY_SOURCE=2)
 OPT := $(if $(SAN),-O1 -fno-omit-frame-pointer -fsanitize=$(SAN),-O3)
 PACKAGES := libevent_core libevent_extra libevent_pthreads msgpack yaml-0.1 jansson sqlite3 \
-            libzstd libxxhash libcrypto libcurl
+            libzstd libxxhash libcrypto libcurl libprotobuf-c OpenCL
 PKG_CFLAGS = $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 PKG_LIBS = $(shell pkg-config --libs $(PACKAGES) 2>/dev/null)
 CFLAGS = -std=c17 -g $(OPT) $(ARCH_FLAGS) $(WARN) $(HARDEN) -D_GNU_SOURCE -I. -I$(B) \
@@ -34,12 +34,13 @@ LIBS = $(PKG_LIBS) -ldl -lm
 
 DEPS := gcc make git pkg-config libevent-dev libmsgpack-dev libyaml-dev libcmocka-dev \
         libjansson-dev libsqlite3-dev libzstd-dev libxxhash-dev libssl-dev libprotobuf-c-dev \
-        protobuf-c-compiler ocl-icd-opencl-dev pocl-opencl-icd libcurl4-openssl-dev curl
+        protobuf-c-compiler libonnx-dev ocl-icd-opencl-dev pocl-opencl-icd libcurl4-openssl-dev curl
 
 src = $(patsubst %.c,$(B)/%.o,$(wildcard $(1)))
 CORE := $(call src,core/*.c)
 TOPOLOGY := $(call src,topology/*.c)
-PE := $(call src,pe/*.c pe/builtin/*.c)
+PE := $(call src,pe/*.c pe/builtin/*.c pe/infer/*.c pe/infer/ops/*.c pe/infer/cl/*.c) \
+      $(B)/onnx/onnx.pb-c.o
 NET := $(call src,net/*.c)
 WORKER := $(call src,$(filter-out worker/main.c,$(wildcard worker/*.c)))
 MASTER := $(call src,$(filter-out master/main.c,$(wildcard master/*.c)))
@@ -68,6 +69,25 @@ $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	@echo "  CC $<"
 	@$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
+
+# ONNX's messages in C, from the packaged description.
+ONNX_PROTO ?= /usr/include/onnx/onnx.proto
+$(B)/onnx/onnx.pb-c.c $(B)/onnx/onnx.pb-c.h &: $(ONNX_PROTO)
+	@mkdir -p $(B)/onnx
+	@echo "  PROTOC $<"
+	@protoc-c --c_out=$(B)/onnx -I$(dir $<) $(notdir $<)
+$(B)/onnx/onnx.pb-c.o: $(B)/onnx/onnx.pb-c.c
+	@echo "  CC $<"
+	@$(CC) $(filter-out $(WARN),$(CFLAGS)) -c $< -o $@
+$(patsubst %.c,$(B)/%.o,$(shell grep -lE 'infer/proto.h|onnx.pb-c.h' -r pe/infer tests --include=*.c)): \
+  | $(B)/onnx/onnx.pb-c.h
+# Kernels travel inside the library, one array of characters per file.
+$(B)/pe/infer/cl/kernels.inc: $(sort $(wildcard pe/infer/cl/kernels/*.cl)) Makefile
+	@mkdir -p $(@D)
+	@for f in $(filter %.cl,$^); do n=$$(basename $$f .cl); \
+	  echo "static const char cl_$$n[] = {"; od -An -v -tx1 $$f | sed 's/ \(..\)/0x\1,/g'; \
+	  echo "0};"; done >$@
+$(B)/pe/infer/cl/kernels.o: $(B)/pe/infer/cl/kernels.inc
 
 $(B)/liboxbow.a: $(LIB)
 	@rm -f $@
@@ -111,6 +131,7 @@ unit: $(UNIT) ## build and run the unit tests
 .PHONY: e2e
 e2e: programs $(E2E_TOOLS) $(B)/bench/gentext ## run the end-to-end tests; T="wordcount ..." picks
 	@tests/e2e/run.sh $(T)
+$(B)/tests/e2e/makemodel: $(B)/tests/support/onnx_build.o
 $(B)/tests/e2e/%: $(B)/tests/e2e/%.o $(CORE)
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
@@ -160,6 +181,17 @@ fuzz-build: $(FUZZ)
 $(B)/tests/fuzz/%_fuzz: $(B)/tests/fuzz/%_fuzz.o $(MASTER) $(CLI) $(TOPOLOGY) $(LIB)
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
+
+# ONNX's own tests; CONFORMANCE="--device cpu node" picks a device and suites.
+CONFORMANCE ?= --quiet
+.PHONY: conformance
+conformance: $(B)/tests/conformance/conformance ## run the ONNX project's tests of operators
+	@dpkg -s libonnx-testdata >/dev/null 2>&1 || $(MAKE) --no-print-directory deps \
+	  DEPS=libonnx-testdata
+	@$(B)/tests/conformance/conformance $(CONFORMANCE)
+$(B)/tests/conformance/conformance: $(B)/tests/conformance/conformance.o $(PE) $(CORE)
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 # ---- measuring: floors get the flags of a program built for this machine alone
 .PHONY: bench

@@ -64,6 +64,21 @@
 #define SPIN_NS 4000                /* before sleeping; a wake-up costs about 22 us */
 #define FUSION_DEPTH_MAX 32         /* PEs in one chain; bounds the stack */
 
+/* ---- models ---- */
+#define MODEL_BYTES_MAX (256u << 20) /* an ONNX file; as an artifact it has the same bound */
+#define MODEL_DEPTH_MAX 64           /* protobuf messages in messages; protobuf-c recurses */
+#define MODEL_NODES_MAX 100000       /* per graph, subgraphs counted in */
+#define MODEL_VALUES_MAX 400000
+#define MODEL_ATTRS_MAX 64           /* per node */
+#define MODEL_DOMAINS_MAX 32         /* of operators */
+#define FOLD_BYTES_BASE (4u << 20)   /* that folding may add to constants, beside their own size */
+#define FOLD_HEAVY_BYTES_MAX (64u << 10) /* inputs and outputs of a heavy operator that is folded */
+#define TENSOR_RANK_MAX 8
+#define TENSOR_BYTES_MAX (1ull << 30) /* one value while a model runs, and its scratch */
+#define ARENA_BYTES_MAX (4ull << 30)  /* all values of one compiled model */
+#define INFER_BATCH_MAX 1024          /* rows of one inference; as many as a batch of tuples has */
+#define INFER_BUCKETS_MAX 8           /* programs per model, one per batch size */
+
 /* ---- control plane ---- */
 #define FRAME_BYTES_MAX (1u << 20)  /* control frame body */
 #define FRAME_PRE_AUTH_BYTES_MAX (64u << 10) /* before HELLO is accepted */
@@ -93,6 +108,10 @@
 #define EVENT_READER_BYTES_MAX (2u << 20) /* that wait for a reader before it is dropped */
 #define EVENT_BEAT_MS 5000          /* a comment on a silent line, so that dead readers show */
 #define CHANGES_WAITING_MAX 16      /* requests that wait for a decided change; each is a conn */
+
+/* ---- OpenCL ---- */
+#define CL_BINARY_BYTES_MAX (64u << 20) /* compiled kernels of one operator; PoCL: 36 KB each */
+#define CL_TUNE_MS 50               /* spent on trying variants of one operator, off the data path */
 
 #define ARTIFACT_CHUNK_BYTES (256u << 10)
 

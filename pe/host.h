@@ -35,6 +35,8 @@ struct pe_spec {
     const char *name;       /* of the PE in its topology */
     const char *params;     /* canonical JSON object, checked against type->params */
     const char *base_dir;   /* relative OXB_P_PATHs are made absolute against it */
+    const char *artifact;   /* the model file that is its code: what parameter `model` then
+                             * names; NULL: none */
     unsigned index, parallelism;
     const struct pe_port_spec *inputs;
     unsigned input_count;

@@ -473,6 +473,7 @@ static void flush_all(struct chain *c) /* the head first: its rows pass through 
         if (!i->finished && !i->retiring) {
             instance_flush(i);
             survives(i, pe_flush_sink(i->pe));
+            instance_flush(i); /* what the PE gave out only now */
         }
     }
     c->open_since_us = 0;
