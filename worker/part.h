@@ -107,6 +107,8 @@ MUST_CHECK enum err build_instances(struct part *d);
 struct part *part_stage(struct part *base, const struct msg *prepare);
 /* part_unstage - give up what is pending; it is freed when its helper is done with it. */
 void part_unstage(struct part *base);
+/* part_settle - loop, at GO: names and policies of instances that stay, as the plan has them. */
+void part_settle(struct part *d);
 /* part_unlinked - a peer that channels lead to and whose link is not up; NULL: none. */
 const char *part_unlinked(const struct part *d);
 /* part_check_dropped - calls on_dropped once nothing of a dropping part runs any more. */
