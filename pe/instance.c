@@ -34,7 +34,7 @@ struct oxb_pe *pe_new(const struct pe_spec *spec, const struct pe_host *host, st
     pe->self = mem_alloc(spec->type->self_bytes);
     pe->params = NULL;
     struct fail f = {0};
-    if (params_load(pe, spec->params, &f) != ERR_OK) {
+    if (params_load(pe, spec->params, spec->artifact, &f) != ERR_OK) {
         snprintf(pe->error, sizeof pe->error, "%s", f.what); /* pe_prepare reports it */
     }
     ports_init(pe, spec);

@@ -73,7 +73,8 @@ struct oxb_pe {
 };
 
 /* params.c */
-enum err params_load(struct oxb_pe *pe, const char *json, struct fail *f);
+enum err params_load(struct oxb_pe *pe, const char *json, const char *artifact,
+                     struct fail *f);
 void params_free(struct oxb_pe *pe);
 /* params_fallback - the default as JSON, or NULL; the caller drops the reference. */
 json_t *params_fallback(const struct oxb_param *p);

@@ -3,6 +3,7 @@
 #include "worker/part.h"
 
 #include "core/mem.h"
+#include "pe/infer/describe.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -35,6 +36,11 @@ static enum err find_type(struct part *d, const struct rec_INSTANCE_SPEC *spec,
         return ERR_OK;
     }
     char *file = mem_printf("%s/%s.so", d->env->artifact_dir, spec->artifact);
+    *out = model_is_file(file) ? registry_find(spec->type) : NULL;
+    if (*out != NULL) { /* a model: the built-in PE that runs it finds it there */
+        mem_free(file);
+        return ERR_OK;
+    }
     enum err e = plugin_open(file, plugin, &d->fail);
     mem_free(file);
     if (e != ERR_OK) {
@@ -99,7 +105,12 @@ static enum err build_code(struct part *d, const struct rec_INSTANCE_SPEC *spec,
                          .input_count = (unsigned)spec->inputs_count,
                          .outputs = outputs,
                          .output_count = (unsigned)spec->outputs_count};
+    char *artifact = spec->artifact[0] != '\0' && registry_find(spec->type) == type
+                         ? mem_printf("%s/%s.so", d->env->artifact_dir, spec->artifact)
+                         : NULL;
+    pe.artifact = artifact;
     *out = pe_new(&pe, &host, d->env->pool);
+    mem_free(artifact);
     return pe_prepare(*out, &d->fail);
 }
 

@@ -37,6 +37,7 @@ struct cut {
     bool sink;                   /* the replacement has no outputs */
     struct chain *chain;         /* it runs in from now on */
     uint32_t order;              /* its place in that chain */
+    struct move *takes;          /* what it waits for afterwards: worker/moves.h */
     uint32_t arrivals;           /* members that come to `chain` from elsewhere: told by its head */
     /* measured at the cut */
     uint64_t cut_us;             /* monotonic */

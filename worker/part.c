@@ -7,6 +7,7 @@
 #include "core/sha256.h"
 #include "core/strbuf.h"
 #include "worker/change.h"
+#include "worker/moves.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -107,14 +108,42 @@ static void prepared_on_loop(void *arg)
     if (d->dropping) { /* a staged change that nobody wants any more */
         struct part *base = d->base;
         part_free(d);
+        if (base->after != NULL && !base->dropping) {
+            base->env->on_change(base->env->arg, base);
+        }
         part_check_dropped(base);
         return;
     }
     if (!d->failed) {
         d->failed = (d->base != NULL ? change_prepare(d) : build_graph(d)) != ERR_OK;
     }
+    if (!d->failed && d->base != NULL && !change_is_ready(d->base)) {
+        return; /* state is being copied: part_moves_changed */
+    }
     d->state = d->failed ? DEPLOYMENT_FAILED : DEPLOYMENT_READY;
     d->env->on_prepared(d->env->arg, d);
+}
+
+void part_moves_changed(struct part *base)
+{
+    if (base->change == NULL) {
+        return;
+    }
+    struct part *staged = change_staged(base);
+    if (staged->state != DEPLOYMENT_PREPARING) {
+        base->env->on_change(base->env->arg, base);
+        return;
+    }
+    const struct fail *why = change_fail(base);
+    if (why != NULL) {
+        staged->failed = true;
+        staged->fail = *why;
+        staged->state = DEPLOYMENT_FAILED;
+        staged->env->on_prepared(staged->env->arg, staged);
+    } else if (change_is_ready(base)) {
+        staged->state = DEPLOYMENT_READY;
+        staged->env->on_prepared(staged->env->arg, staged);
+    }
 }
 
 /* ---------------------------------------------------------------- running */
@@ -233,12 +262,24 @@ struct part *part_stage(struct part *base, const struct msg *prepare)
     return d;
 }
 
+void part_put_after(struct part *base, struct part *after TAKES)
+{
+    if (base->after != NULL) {
+        part_free(base->after);
+    }
+    base->after = after;
+    if (after != NULL) {
+        after->base = base;
+    }
+}
+
 void part_drop(struct part *d)
 {
     if (d->dropping) {
         return;
     }
     d->dropping = true;
+    part_put_after(d, NULL);
     if (d->pending != NULL) {
         part_unstage(d);
     }
@@ -268,7 +309,9 @@ static bool in_a_chain(const struct part *d, const struct instance *i)
 
 void part_free(struct part *d)
 {
+    part_put_after(d, NULL);
     change_free_all(d);
+    moves_free(d->moved);
     for (uint32_t k = 0; k < d->channel_count; k++) {
         link_remove(d->channels[k]);
         channel_free(d->channels[k]);
