@@ -96,7 +96,7 @@ static enum err build_code(struct part *d, const struct rec_INSTANCE_SPEC *spec,
     struct pe_host host = instance_host(i);
     struct pe_spec pe = {.type = type,
                          .plugin = plugin,
-                         .name = i->pe_name,
+                         .name = spec->pe,
                          .params = spec->params,
                          .base_dir = plan_of(d)->base_dir,
                          .index = (unsigned)spec->index,
@@ -118,7 +118,7 @@ static void describe_instance(struct instance *i, const struct rec_INSTANCE_SPEC
 {
     i->source = i->pe != NULL && (pe_type(i->pe)->flags & OXB_SOURCE) != 0;
     i->sink = spec->outputs_count == 0;
-    i->drop_errors = spec->then == PLAN_DROP;
+    atomic_store(&i->drop_errors, spec->then == PLAN_DROP);
     if (i->sink) {
         i->end_to_end_us = mem_alloc(sizeof *i->end_to_end_us);
     }
@@ -155,12 +155,30 @@ enum err build_instances(struct part *d)
         describe_instance(i, spec);
     }
     for (size_t k = 0; k < plan->adopt_instances_count; k++) {
-        enum err e = build_adopted(d, &plan->adopt_instances[k]);
+        const struct rec_INSTANCE_SPEC *spec = &plan->adopt_instances[k];
+        enum err e = spec->settings ? ERR_OK : build_adopted(d, spec);
         if (e != ERR_OK) {
             return fail_at(d, plan->adopt_instances[k].pe, e);
         }
     }
     return ERR_OK;
+}
+
+void part_settle(struct part *d)
+{
+    const struct msg_PREPARE *plan = plan_of(d);
+    for (size_t k = 0; k < plan->adopt_instances_count; k++) {
+        const struct rec_INSTANCE_SPEC *spec = &plan->adopt_instances[k];
+        struct instance *i = part_instance(d, spec->id);
+        if (i == NULL) {
+            continue;
+        }
+        name_set(&i->pe_name, spec->pe);
+        atomic_store(&i->drop_errors, spec->then == PLAN_DROP);
+        if (spec->settings) { /* else its code is replaced, and the new one knows */
+            pe_settle(i->pe, spec->pe, (unsigned)spec->parallelism);
+        }
+    }
 }
 
 /* ---------------------------------------------------------------- channels (loop thread) */

@@ -93,7 +93,7 @@ struct instance *instance_new(uint64_t id, const char *pe_name, unsigned index, 
 {
     struct instance *i = mem_alloc(sizeof *i);
     i->id = id;
-    i->pe_name = mem_dup(pe_name);
+    name_set(&i->pe_name, pe_name);
     i->index = index;
     i->pool = pool;
     atomic_init(&i->state, INSTANCE_PREPARED);
@@ -119,7 +119,7 @@ void instance_free(struct instance *i)
     }
     mem_free(i->ports);
     mem_free(i->inputs);
-    mem_free(i->pe_name);
+    name_fini(&i->pe_name);
     mem_free(i);
 }
 
@@ -214,8 +214,8 @@ void instance_fail(struct instance *i, const char *text)
     }
     i->chain->failed = true;
     snprintf(i->error, sizeof i->error, "%s", text[0] != '\0' ? text : "failed without a reason");
-    log_event(LOG_ERROR, "instance.failed", "pe=%s index=%u error=\"%s\"", i->pe_name, i->index,
-              i->error);
+    log_event(LOG_ERROR, "instance.failed", "pe=%s index=%u error=\"%s\"", name_text(&i->pe_name),
+              i->index, i->error);
     instance_set_state(i, INSTANCE_FAILED);
 }
 
@@ -226,9 +226,9 @@ static bool survives(struct instance *i, int result)
         return true;
     }
     add(&pe_counters(i->pe)->errors, 1);
-    if (i->drop_errors) {
-        log_event(LOG_WARN, "instance.dropped", "pe=%s index=%u error=\"%s\"", i->pe_name, i->index,
-                  pe_error(i->pe));
+    if (atomic_load_explicit(&i->drop_errors, memory_order_relaxed)) {
+        log_event(LOG_WARN, "instance.dropped", "pe=%s index=%u error=\"%s\"",
+                  name_text(&i->pe_name), i->index, pe_error(i->pe));
         return true;
     }
     instance_fail(i, pe_error(i->pe));
@@ -316,8 +316,8 @@ static void take_marker(struct instance *i, uint32_t input, const struct item *i
         }
         break;
     case ALIGN_CONFLICT:
-        log_event(LOG_ERROR, "marker.conflict", "pe=%s index=%u epoch=%" PRIu64, i->pe_name,
-                  i->index, it->epoch);
+        log_event(LOG_ERROR, "marker.conflict", "pe=%s index=%u epoch=%" PRIu64,
+                  name_text(&i->pe_name), i->index, it->epoch);
         instance_fail(i, "two markers of different epochs met at one instance");
         break;
     case ALIGN_WAIT:

@@ -127,7 +127,7 @@ static enum err make_move(struct moves *ms, const struct rec_STATE_MOVE *spec)
     if (misfit != NULL) {
         return fail_set(&staged->fail, ERR_VERSION, "keep the state's values, or drop it",
                         "the new code of %s has no state `%s` of the same values",
-                        m->taker->pe_name, misfit);
+                        name_text(&m->taker->pe_name), misfit);
     }
     return gives && takes ? ERR_OK : find_peer(ms, m, gives ? spec->to_worker : spec->from_worker);
 }
