@@ -261,9 +261,9 @@ void oxb_blob_add(struct oxb_blob *out, const void *data, size_t bytes);
 /* ---------------------------------------------------------------- in an instance */
 
 void *oxb_self(struct oxb_pe *pe);                 /* self_bytes, zeroed before prepare */
-const char *oxb_name(struct oxb_pe *pe);           /* the PE's name in the topology */
+const char *oxb_name(struct oxb_pe *pe);           /* the PE's name in the topology, now */
 unsigned oxb_index(struct oxb_pe *pe);             /* 0 .. parallelism-1 */
-unsigned oxb_parallelism(struct oxb_pe *pe);
+unsigned oxb_parallelism(struct oxb_pe *pe);       /* now: an upgrade may change it */
 
 /* Parameters, checked before prepare; a missing one without default: has() is false, 0, NULL. */
 bool oxb_param_has(struct oxb_pe *pe, const char *name);

@@ -322,7 +322,9 @@ static void on_prepare(struct agent *a, const struct msg *m)
         return;
     }
     if (d != NULL && change_op(d) == plan->op) {
-        on_prepared(a, change_staged(d));
+        if (change_staged(d)->state != DEPLOYMENT_PREPARING) { /* else READY comes in its time */
+            on_prepared(a, change_staged(d));
+        }
         return;
     }
     struct fail why = {0};
@@ -408,6 +410,9 @@ static void send_done(struct agent *a, const struct part *d)
         .duplicated = r->duplicated,
         .reordered = r->reordered,
         .switch_us = r->switch_us,
+        .state_bytes = r->state_bytes,
+        .exported = r->exported,
+        .imported = r->imported,
         .pauses_us = {(const uint8_t *)r->pauses_us, r->pause_count * sizeof *r->pauses_us}};
     conn_send(a->conn, &done);
 }
@@ -545,6 +550,31 @@ void agent_links_drained(struct agent *a)
         }
         if (!d->dropping && part_update(d)) {
             send_report(a, d);
+        }
+    }
+}
+
+void agent_state(struct agent *a, const struct msg_LINK_STATE *m)
+{
+    struct part *d = find(a, m->topology);
+    if (d != NULL) {
+        change_on_state(d, m);
+    }
+}
+
+void agent_state_ack(struct agent *a, const struct msg_LINK_STATE_ACK *m)
+{
+    struct part *d = find(a, m->topology);
+    if (d != NULL) {
+        change_on_ack(d, m);
+    }
+}
+
+void agent_peer_up(struct agent *a)
+{
+    for (struct part *d = a->parts; d != NULL; d = d->next) {
+        if (!d->dropping) {
+            change_on_peer(d);
         }
     }
 }

@@ -15,6 +15,7 @@
 #define OXB_WORKER_INSTANCE_H
 
 #include "core/hist.h"
+#include "core/name.h"
 #include "net/states.h"
 #include "pe/host.h"
 #include "worker/align.h"
@@ -24,6 +25,8 @@
 
 struct chain;
 struct cut;
+struct move;
+struct stage;
 
 struct input {
     struct channel *channel;
@@ -41,9 +44,11 @@ struct instance_stats { /* relaxed; one writer */
 struct instance {
     /* fixed */
     uint64_t id;
-    char *pe_name;
+    struct name pe_name;          /* the loop sets it */
     unsigned index;
-    bool source, sink, drop_errors;
+    bool source;
+    bool sink;                    /* has no outputs; end_to_end_us is there then */
+    _Atomic bool drop_errors;     /* the loop sets it */
     _Atomic(struct chain *) chain; /* changed by its own thread, when it moves (worker/cut.h) */
     struct oxb_pe *pe;
     struct pool *pool;
@@ -62,6 +67,12 @@ struct instance {
     struct task_arm *arms;        /* timers and watches while it moves between chains */
     size_t arm_count;
     bool retiring;                /* its cut was its last act */
+    /* state on the move: worker/moves.h */
+    _Atomic(struct move *) gives; /* until its cut; NULL: none */
+    struct move *takes;           /* its gate is closed until these have come; NULL: open */
+    struct stage *kept;           /* taken over from who had finished; joins the tables at its end */
+    bool final_done;              /* who it takes over from has emitted the final output */
+    bool finish_waits;            /* its end came while a change was prepared: after the cut (R4) */
     uint32_t order;               /* producers before consumers, within one topology */
     /* life */
     _Atomic unsigned state;       /* enum instance_state */
