@@ -41,6 +41,7 @@ struct oxb_pe {
     struct pool *pool;
     struct name name;            /* changes when the topology renames the PE */
     char *base_dir;
+    char *data_dir; /* may be NULL */
     unsigned index;
     _Atomic unsigned parallelism; /* likewise, when it is scaled */
     const struct oxb_schema **in_schemas;    /* [input_count] */
