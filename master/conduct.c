@@ -10,6 +10,7 @@
 #include "core/mem.h"
 #include "master/translate.h"
 #include "master/upgrade.h"
+#include "topology/plan.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -252,6 +253,14 @@ void conduct_lost(struct master *m, const struct member *w, uint64_t incarnation
     }
 }
 
+/* How long workers may take: state that moves is copied meanwhile. */
+static uint64_t prepare_us(const struct master *m, const struct deployment *d)
+{
+    bool moves = d->upgrade != NULL && d->upgrade->plan != NULL;
+    return (uint64_t)m->options.prepare_ms * 1000u +
+           (moves ? d->upgrade->plan->remote_bytes / STATE_BYTES_PER_US : 0);
+}
+
 static void check_deadline(struct master *m, struct deployment *d, uint64_t now_us)
 {
     if (!d->timing || d->deadline_us > now_us) {
@@ -269,7 +278,7 @@ static void check_deadline(struct master *m, struct deployment *d, uint64_t now_
     }
     fail_set(&why, ERR_TIMEOUT, "see the logs of these workers",
              "not every worker was ready within %u s; missing:%s",
-             (m->options.prepare_ms + 999) / 1000, missing);
+             (unsigned)((prepare_us(m, d) + 999999) / 1000000), missing);
     conduct_change(m, d, (struct change_event){.kind = CHANGE_IN_DEADLINE}, &why, "");
 }
 
@@ -320,7 +329,7 @@ static void perform(struct master *m, struct deployment *d, struct change_action
     }
     case CHANGE_DO_TIMER:
         d->timing = true;
-        d->deadline_us = clock_now_us() + (uint64_t)m->options.prepare_ms * 1000u;
+        d->deadline_us = clock_now_us() + prepare_us(m, d);
         break;
     case CHANGE_DO_NO_TIMER:
         d->timing = false;

@@ -18,6 +18,8 @@
 /* change_prepare - loop: `staged` (staged->base set, its instances built) becomes the change of its
  * base: channels, wiring, chains, cuts.  ERR_*: staged->fail says why; drop `staged`. */
 MUST_CHECK enum err change_prepare(struct part *staged);
+/* change_expect - a new part, built: what state comes to it from where the topology runs already. */
+MUST_CHECK enum err change_expect(struct part *d);
 void change_go(struct part *base);
 void change_abort(struct part *base); /* not after change_go; the staged part is dropped too */
 /* change_update - after news from executors or links.  Return: true once, when it is done:

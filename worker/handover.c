@@ -74,6 +74,7 @@ unsigned give_step(struct give *g, const struct give_event *in)
     }
     switch (in->kind) {
     case GIVE_IN_START:
+        act = GIVE_DO_ASK;
         g->copies = in->more;
         g->caught_up = !in->more;
         break;

@@ -10,7 +10,8 @@
  * Invariants: H1 at most `window` messages beyond what the peer has taken in are on their way (R27);
  *                a message stays with the giver until it was.
  *             H2 the taker takes the messages 0, 1, 2 ... in order and each once: others are dropped,
- *                and after every (re)connection it says where it stands.
+ *                and it says where it stands when it is ready to take, after every (re)connection,
+ *                and when asked; who comes later of the two thus hears it.
  *             H3 COPYING, FRESH: one slice is asked for at a time, and none while messages wait.
  *             H4 the last message is made once, at the cut, after everything else.
  *             H5 no way leads from CUT to FAILED: after the decision there is only forward. */
@@ -58,7 +59,8 @@ enum give_do { /* bits */
     GIVE_DO_READY = 4,  /* the pre-copy is done */
     GIVE_DO_DONE = 8,   /* the taker has it */
     GIVE_DO_FAIL = 16,
-    GIVE_DO_FORGET = 32 /* messages below `taken` are not needed any more */
+    GIVE_DO_FORGET = 32,/* messages below `taken` are not needed any more */
+    GIVE_DO_ASK = 64    /* ask the taker where it stands */
 };
 
 void give_init(struct give *g, uint64_t window);
