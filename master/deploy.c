@@ -321,7 +321,7 @@ static char *parts_text(const struct deployment *d)
 }
 
 /* Ids first, then the plan: an id that a crash leaves unused is never met again. */
-/* Which key groups an instance owns, when they are not where a first deploy puts them.  Caller frees. */
+/* Which key groups an instance owns, when some of its PE have moved.  Caller frees. */
 static char *groups_text(const struct pgraph *g, const struct pinstance *n)
 {
     static const char hex[] = "0123456789abcdef";

@@ -123,8 +123,8 @@ static bool has_move(const struct plan *p, uint32_t old, uint32_t new)
     return false;
 }
 
-/* Where a PE with effects is relocated, each of its instances waits for all the old ones (R11); what
- * gives it state says so anyway. */
+/* Where a PE with effects is relocated, each of its instances waits for all the old ones (R11);
+ * what gives it state says so anyway. */
 static void fill_tokens(const struct plan *p, uint32_t part, struct msg_PREPARE *out,
                         size_t *capacity)
 {

@@ -335,7 +335,8 @@ static void take_parcel(struct move *m, struct parcel *p)
     if (p->kind != 0) {
         m->made += enqueue(m, p);
     }
-    struct give_event in = {.count = m->made, .more = p->more, .rounds = p->rounds};
+    struct give_event in = {.count = m->made, .more = p->more, .rounds = p->rounds,
+                            .behind = p->behind};
     if (p->slice_end || p->kind == STATE_FINAL) {
         in.kind = p->slice_end ? GIVE_IN_SLICE : GIVE_IN_FINAL;
         m->made = 0;

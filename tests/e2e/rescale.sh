@@ -33,7 +33,8 @@ upgrade() { # WHAT: from $WORK/t.yaml; the receipt must say that nothing was los
     else
         not_ok "$workers workers: $1" "exit $code: $(tail -n1 "$WORK/upgrade.err")"
     fi
-    [ -z "${SHOW:-}" ] || grep -E 'max|state_|_ms' "$WORK/receipt" | tr -d '\n' | sed 's/^/# /;s/$/\n/'
+    [ -z "${SHOW:-}" ] || grep -E 'max|state_|_ms' "$WORK/receipt" | tr -d '\n' | sed 's/^/# /'
+    [ -z "${SHOW:-}" ] || echo
 }
 moved() { # state entries were moved
     check "$workers workers: $1" grep -qE '"state_entries_moved": [1-9]' "$WORK/receipt"
