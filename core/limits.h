@@ -50,8 +50,8 @@
 #define STATE_WINDOW 16                /* messages of a worker's moves on their way: 768 KiB, which
                                         * is what data may have to wait behind */
 #define STATE_ROUND_MS 5               /* between rounds while everything waits for the cut */
-#define STATE_ROUNDS_MAX 16            /* to catch up with the giver's writes; they halve as a rule */
-#define STATE_BYTES_PER_US 10          /* slowest copy that is waited for, beyond the usual time */
+#define STATE_ROUNDS_MAX 16            /* to catch up with the giver; each is half the last or less */
+#define STATE_BEHIND_MAX 65536         /* entries that may be left for the cut then: some 2 MiB */
 
 /* ---- executors ---- */
 #define EXECUTORS_MAX 256           /* shared and private together, per worker */

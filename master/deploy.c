@@ -327,6 +327,26 @@ static char *parts_text(const struct deployment *d)
 }
 
 /* Ids first, then the plan: an id that a crash leaves unused is never met again. */
+/* Which key groups an instance owns, when some of its PE have moved.  Caller frees. */
+static char *groups_text(const struct pgraph *g, const struct pinstance *n)
+{
+    static const char hex[] = "0123456789abcdef";
+    char text[KEY_GROUPS / 4 + 1] = "";
+    bool moved = false;
+    for (unsigned group = 0; group < KEY_GROUPS; group++) {
+        uint32_t owner = pgraph_owner(g, n->pe, group);
+        moved = moved || owner != physical_owner(group, g->topology->pes[n->pe].parallelism);
+        if (group % 4 == 0) {
+            unsigned digit = 0;
+            for (unsigned k = 0; k < 4; k++) {
+                digit |= (pgraph_owner(g, n->pe, group + k) == n->index ? 8u : 0u) >> k;
+            }
+            text[group / 4] = hex[digit];
+        }
+    }
+    return mem_dup(moved ? text : "");
+}
+
 enum err deploy_keep(struct master *m, struct deployment *d, uint64_t ids, struct fail *f)
 {
     const struct pgraph *g = d->graph;
@@ -358,7 +378,8 @@ enum err deploy_keep(struct master *m, struct deployment *d, uint64_t ids, struc
                                                  .index = n->index,
                                                  .worker = g->workers[n->worker].name,
                                                  .incarnation = d->parts[n->worker].incarnation,
-                                                 .chain = n->chain};
+                                                 .chain = n->chain,
+                                                 .groups = groups_text(g, n)};
     }
     for (uint32_t i = 0; i < g->channel_count; i++) {
         const struct pchannel *c = &g->channels[i];
@@ -371,7 +392,10 @@ enum err deploy_keep(struct master *m, struct deployment *d, uint64_t ids, struc
     e = m->store->ops->plan(m->store, &v, f);
     mem_free(v.parts);
     mem_free(v.about);
-    mem_free(v.instances); /* the texts inside are borrowed */
+    for (size_t i = 0; i < v.instance_count; i++) {
+        mem_free(v.instances[i].groups);
+    }
+    mem_free(v.instances); /* the other texts inside are borrowed */
     mem_free(v.channels);
     return e;
 }

@@ -38,6 +38,9 @@ static const char schema_sql[] =
     " topology TEXT NOT NULL, version INTEGER NOT NULL, id INTEGER NOT NULL, pe TEXT NOT NULL,"
     " number INTEGER NOT NULL, worker TEXT NOT NULL, incarnation INTEGER NOT NULL,"
     " chain INTEGER NOT NULL, PRIMARY KEY(topology, version, id)) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS key_groups(" /* that have moved: no row, where they were at first */
+    " topology TEXT NOT NULL, version INTEGER NOT NULL, id INTEGER NOT NULL,"
+    " owned TEXT NOT NULL, PRIMARY KEY(topology, version, id)) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS channels("
     " topology TEXT NOT NULL, version INTEGER NOT NULL, id INTEGER NOT NULL, stream TEXT NOT NULL,"
     " from_id INTEGER NOT NULL, to_id INTEGER NOT NULL, fused INTEGER NOT NULL,"
@@ -105,6 +108,7 @@ void store_version_fini(struct store_version *v)
     for (size_t i = 0; i < v->instance_count; i++) {
         mem_free(v->instances[i].pe);
         mem_free(v->instances[i].worker);
+        mem_free(v->instances[i].groups);
     }
     for (size_t i = 0; i < v->channel_count; i++) {
         mem_free(v->channels[i].stream);
@@ -278,6 +282,12 @@ static enum err insert_graph(struct store_sqlite *s, const struct store_version 
                       v->version, n->id, n->pe, (uint64_t)n->index, n->worker, n->incarnation,
                       (uint64_t)n->chain),
                 f);
+        if (e == ERR_OK && n->groups != NULL && n->groups[0] != '\0') {
+            e = run(s,
+                    bound(s, "INSERT INTO key_groups VALUES(?,?,?,?)", "tiit", v->topology,
+                          v->version, n->id, n->groups),
+                    f);
+        }
     }
     for (size_t i = 0; e == ERR_OK && i < v->channel_count; i++) {
         const struct store_channel *c = &v->channels[i];
@@ -371,7 +381,9 @@ static enum err load_graph(struct store_sqlite *s, struct store_version *v, stru
 {
     size_t capacity = 0;
     sqlite3_stmt *q = bound(s,
-                            "SELECT id, pe, number, worker, incarnation, chain FROM instances"
+                            "SELECT id, pe, number, worker, incarnation, chain,"
+                            " coalesce(owned, '') FROM instances"
+                            " LEFT JOIN key_groups USING(topology, version, id)"
                             " WHERE topology=? AND version=? ORDER BY pe, number",
                             "ti", v->topology, v->version);
     int rc = SQLITE_ERROR;
@@ -380,7 +392,7 @@ static enum err load_graph(struct store_sqlite *s, struct store_version *v, stru
         v->instances[v->instance_count++] = (struct store_instance){
             .id = number(q, 0), .pe = column(q, 1), .index = (uint32_t)number(q, 2),
             .worker = column(q, 3), .incarnation = number(q, 4),
-            .chain = (uint32_t)number(q, 5)};
+            .chain = (uint32_t)number(q, 5), .groups = column(q, 6)};
     }
     sqlite3_finalize(q);
     if (rc != SQLITE_DONE) {

@@ -150,6 +150,7 @@ void translate_prepare_fini(struct msg *m)
         mem_free((void *)(uintptr_t)p->streams[i].keys.data);
         mem_free((void *)(uintptr_t)p->streams[i].owners.data);
     }
+    mem_free(p->moves);
     mem_free(p->workers);
     mem_free(p->members);
     mem_free(p->remove_instances);

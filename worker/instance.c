@@ -818,7 +818,7 @@ static void chain_timer(struct task *t, void *who, uint64_t id)
     struct instance *i = who;
     if (who == c) { /* see rest */
         task_notify(t);
-    } else if (!c->failed && !atomic_load(&t->halt) && !i->finished) {
+    } else if (!c->failed && !atomic_load(&t->halt) && !i->finished && i->started) {
         after_event(c, i, pe_timer(i->pe, id));
     }
 }
@@ -827,7 +827,7 @@ static void chain_ready(struct task *t, void *who, int fd, uint32_t events)
 {
     struct chain *c = chain_of(t);
     struct instance *i = who;
-    if (!c->failed && !atomic_load(&t->halt) && !i->finished) {
+    if (!c->failed && !atomic_load(&t->halt) && !i->finished && i->started) {
         after_event(c, i, pe_ready(i->pe, fd, events));
     }
 }

@@ -117,6 +117,9 @@ static void prepared_on_loop(void *arg)
     if (!d->failed) {
         d->failed = (d->base != NULL ? change_prepare(d) : build_graph(d)) != ERR_OK;
     }
+    if (!d->failed && d->base == NULL) {
+        d->failed = change_expect(d) != ERR_OK;
+    }
     if (!d->failed && d->base != NULL && !change_is_ready(d->base)) {
         return; /* state is being copied: part_moves_changed */
     }
@@ -126,6 +129,9 @@ static void prepared_on_loop(void *arg)
 
 void part_moves_changed(struct part *base)
 {
+    if (base->arriving != NULL && !base->dropping) {
+        base->env->on_change(base->env->arg, base);
+    }
     if (base->change == NULL) {
         return;
     }
@@ -312,6 +318,7 @@ void part_free(struct part *d)
     part_put_after(d, NULL);
     change_free_all(d);
     moves_free(d->moved);
+    moves_free(d->arriving);
     for (uint32_t k = 0; k < d->channel_count; k++) {
         link_remove(d->channels[k]);
         channel_free(d->channels[k]);

@@ -82,6 +82,7 @@ struct part {
     struct change *change;    /* of base: the one under way, or NULL */
     struct change_result last_change;
     struct grave *graves;     /* of base: retired, not yet freed */
+    struct moves *arriving;   /* of a new part: state that comes to it from elsewhere, or NULL */
     struct moves *moved;      /* of base: of its last change, for peers that ask again; or NULL */
 };
 
