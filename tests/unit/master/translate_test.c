@@ -211,7 +211,12 @@ static void a_plan_too_large_to_send_is_refused_beforehand(void **state)
     char text[1024];
     struct msg out;
     struct fail f = {0};
-    snprintf(text, sizeof text, wide_yaml, 1000u, 256u);
+    snprintf(text, sizeof text,
+             "oxbow: 1\ntopology: t\nfusion: off\npes:\n"
+             "  src: {use: sequence, with: {count: 1}, parallelism: 510}\n"
+             "  mid: {use: filter, with: {field: seq, ge: 0}, parallelism: 511}\n"
+             "  end: {use: null-sink}\n"
+             "streams:\n  - {from: src, to: mid}\n  - {from: mid, to: end}\n");
     make(text, 2000);
     for (uint32_t i = 0; i < d->graph->worker_count; i++) { /* the longest names there may be */
         memset(d->graph->workers[i].name, 'w', NAME_BYTES_MAX);
