@@ -84,6 +84,9 @@
 #define FRAME_PRE_AUTH_BYTES_MAX (64u << 10) /* before HELLO is accepted */
 #define FRAME_DEPTH_MAX 16
 #define FRAME_OBJECTS_MAX (64u << 10)
+#define LARGE_BYTES_MAX (24u << 20) /* of a message cut into frames: 262,144 channels and more */
+#define LARGE_OBJECTS_MAX (4u << 20)
+#define FRAGMENT_BYTES (256u << 10) /* of it in one frame */
 #define HANDSHAKE_MS 5000
 #define HEARTBEAT_MS 500
 #define PEER_DEAD_MS 3000           /* silence after which a connection is given up */
@@ -120,6 +123,7 @@ static_assert(PEER_DEAD_MS <= 4000, "a half-open link is found within 4 s");
 static_assert(EVENTS_BYTES_MAX * 2 <= EVENT_READER_BYTES_MAX, "who comes back is not dropped");
 static_assert(EVENT_READERS_MAX + CHANGES_WAITING_MAX < HTTP_CONNS_MAX, "requests get through");
 static_assert(BATCH_ROWS_MAX <= 65535, "selections are uint16_t");
+static_assert(FRAGMENT_BYTES < FRAME_BYTES_MAX, "a fragment fits a control frame");
 static_assert(STATE_SLICE_BYTES + 4096 < FRAME_PRE_AUTH_BYTES_MAX, "a slice fits a link message");
 static_assert(ARTIFACT_CHUNK_BYTES < FRAME_BYTES_MAX, "a chunk fits a control frame");
 

@@ -28,14 +28,7 @@ struct part *part_new(const struct part_env *env, const struct msg *prepare)
     struct part *d = mem_alloc(sizeof *d);
     d->env = env;
     d->state = DEPLOYMENT_PREPARING;
-    /* A copy of its own: through the codec, which is what knows every field. */
-    struct strbuf bytes = {0};
-    struct fail f = {0};
-    if (msg_encode(prepare, &bytes) != ERR_OK ||
-        msg_decode(M_PREPARE, bytes.data + 8, bytes.bytes - 8, &d->plan, &f) != ERR_OK) {
-        abort(); /* it was decoded a moment ago */
-    }
-    strbuf_fini(&bytes);
+    msg_copy(prepare, &d->plan);
     const struct msg_PREPARE *plan = &d->plan.PREPARE;
     snprintf(d->name, sizeof d->name, "%s", plan->topology);
     d->version = plan->version;
