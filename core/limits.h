@@ -75,9 +75,17 @@
 
 #define ARTIFACT_CHUNK_BYTES (256u << 10)
 
+/* ---- checkpoints ---- */
+#define BLOCK_BYTES_MAX (1u << 30)  /* one key group, or one PE's own snapshot */
+#define SNAPSHOT_CHUNK_BYTES (256u << 10) /* of a snapshot on its way */
+#define SNAPSHOT_CHAIN_MAX 8        /* deltas on top of one base; a restore reads them all */
+#define SNAPSHOT_IO_MS 30000        /* no answer for so long: the upload is given up */
+#define SNAPSHOT_UPLOADS_MAX 64     /* at the master, at a time */
+
 static_assert(HEARTBEAT_MS * 3 <= PEER_DEAD_MS, "three heartbeats may be missed");
 static_assert(PEER_DEAD_MS <= 4000, "a half-open link is found within 4 s");
 static_assert(BATCH_ROWS_MAX <= 65535, "selections are uint16_t");
 static_assert(ARTIFACT_CHUNK_BYTES < FRAME_BYTES_MAX, "a chunk fits a control frame");
+static_assert(SNAPSHOT_CHUNK_BYTES < FRAME_BYTES_MAX, "a chunk fits a control frame");
 
 #endif
