@@ -11,6 +11,8 @@
 
 struct oxb_blob {
     struct strbuf bytes;
+    struct pe_file *files; /* to be synced */
+    size_t file_count;
 };
 
 struct oxb_metric {
@@ -39,6 +41,9 @@ struct oxb_pe {
     struct pool *pool;
     char *name;
     char *base_dir;
+    char *uid;
+    bool checkpoints;
+    uint64_t generation;
     unsigned index, parallelism;
     const struct oxb_schema **in_schemas;    /* [input_count] */
     unsigned input_count;
@@ -61,6 +66,7 @@ struct oxb_pe {
     int64_t now_us;              /* wall clock, read in this callback; 0: not yet */
     uint64_t mono_us;            /* monotonic, likewise */
     uint64_t skew_us;            /* added to the monotonic clock by the harness */
+    uint64_t epoch;              /* of the checkpoint whose snapshot runs; 0: none */
     bool failed;                 /* oxb_fail ran and no callback has reported it yet */
     uint16_t sel[BATCH_ROWS_MAX];
     /* any thread */
