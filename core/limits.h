@@ -58,6 +58,7 @@
 #define HANDSHAKE_MS 5000
 #define HEARTBEAT_MS 500
 #define PEER_DEAD_MS 3000           /* silence after which a connection is given up */
+#define WORKER_LOST_MS 1000         /* closed and not back: a killed one is replaced within 2 s */
 #define TCP_USER_TIMEOUT_MS 3000    /* half-open links found by the kernel while we write */
 #define RECONNECT_MS_MIN 50
 #define RECONNECT_MS_MAX 2000
@@ -78,7 +79,7 @@
 /* ---- checkpoints ---- */
 #define BLOCK_BYTES_MAX (1u << 30)  /* one key group, or one PE's own snapshot */
 #define SNAPSHOT_CHUNK_BYTES (256u << 10) /* of a snapshot on its way */
-#define SNAPSHOT_CHAIN_MAX 8        /* deltas on top of one base; a restore reads them all */
+#define SNAPSHOT_CHAIN_MAX 32       /* files of one instance; a restore reads them all */
 #define SNAPSHOT_IO_MS 30000        /* no answer for so long: the upload is given up */
 #define SNAPSHOT_UPLOADS_MAX 64     /* at the master, at a time */
 

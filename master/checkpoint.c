@@ -48,7 +48,7 @@ bool checkpoint_is_live(const struct checkpoint *c)
 
 bool checkpoint_bars_change(const struct checkpoint *c)
 {
-    return c->voids >= VOIDS_MAX && (c->state != CHECKPOINT_IDLE || c->asked);
+    return c->voids >= VOIDS_MAX && c->state != CHECKPOINT_IDLE;
 }
 
 static void add(struct checkpoint_actions *out, enum checkpoint_do what, uint64_t epoch,
@@ -188,6 +188,12 @@ void checkpoint_step(struct checkpoint *c, const struct checkpoint_event *in,
     case CHECKPOINT_IN_STORED:
     case CHECKPOINT_IN_NOT_STORED:
         on_stored(c, in, out);
+        break;
+    case CHECKPOINT_IN_PLANNED:
+        c->held = true;
+        return;
+    case CHECKPOINT_IN_ABORTED:
+        c->held = false;
         break;
     case CHECKPOINT_IN_DECIDED:
         on_decided(c, in, out);

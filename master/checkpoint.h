@@ -8,6 +8,8 @@
  * Timeline of a good one:    tick -> BEGINNING -> (epoch) LIVE, CHECKPOINT to every worker ->
  *                            all acks -> STORING -> (stored) IDLE, COMPLETE to every worker: sinks
  *                            commit -> files nobody needs any more go.
+ * An upgrade is planned:     what is live goes on, but none begins, for its epoch would be above
+ *                            the change's, and a marker only voids what is below it.
  * An upgrade decides meanwhile: it is void from that commit on (the store refuses its manifest),
  *                            late acks do not count; none begins before done(op), and one begins
  *                            right after it (PROTOCOL R17, R18).
@@ -43,6 +45,8 @@ enum checkpoint_input {
     CHECKPOINT_IN_FAILED,     /* epoch, instance: it cannot be saved */
     CHECKPOINT_IN_STORED,     /* the manifest is durable */
     CHECKPOINT_IN_NOT_STORED, /* it could not be written, or was refused */
+    CHECKPOINT_IN_PLANNED,    /* a change has its epoch: none of a later epoch before its end */
+    CHECKPOINT_IN_ABORTED,    /* that change was given up */
     CHECKPOINT_IN_DECIDED,    /* a change is decided: what is live is void */
     CHECKPOINT_IN_DONE,       /* that change is over */
     CHECKPOINT_IN_RESET,      /* the instances are new ones (recovery): nothing is live */
@@ -91,7 +95,7 @@ struct checkpoint {
     uint64_t begun_us;      /* the same */
     uint64_t due_us;        /* of the next */
     bool asked;             /* one is wanted as soon as possible */
-    bool held;              /* between a decision and its done */
+    bool held;              /* between a change's plan and its end */
     unsigned voids;         /* in a row */
     uint64_t complete;      /* newest complete epoch; 0: none */
     /* counted */

@@ -34,6 +34,16 @@ void control_tick(struct master *m, uint64_t now_us)
     }
 }
 
+bool control_may_save(void *arg, const char *worker, uint64_t incarnation, const char *topology,
+                      uint64_t gen)
+{
+    struct master *m = arg;
+    const struct member *w = members_find(&m->members, worker);
+    const struct deployment *d = deployments_find(&m->deployments, topology);
+    return w != NULL && w->state == MEMBER_UP && w->incarnation == incarnation && d != NULL &&
+           !deployment_is_over(d) && (gen == 0 || gen == d->token.gen);
+}
+
 static void refuse(struct conn *c, const struct fail *f)
 {
     log_event(LOG_WARN, "worker.refused", "peer=%s what=\"%s\"", conn_peer(c), f->what);
@@ -100,7 +110,8 @@ static void on_hello(struct master *m, struct conn *c, const struct msg_HELLO *h
 static void on_ready(struct master *m, struct member *w, const struct msg_READY *r)
 {
     struct deployment *d = running_of_op(m, r->topology, r->op);
-    if (d == NULL || d->graph == NULL || d->token.op != r->op || d->state != TOPOLOGY_DEPLOYING) {
+    if (d == NULL || d->graph == NULL || d->token.op != r->op ||
+        (d->state != TOPOLOGY_DEPLOYING && !recover_is_under_way(d))) {
         const struct msg abort = {.kind = M_ABORT, /* no decision on record: presumed abort */
                                   .ABORT = {m->term, r->topology, r->op}};
         conn_send(w->conn, &abort);
@@ -109,6 +120,13 @@ static void on_ready(struct master *m, struct member *w, const struct msg_READY 
     struct fail why = {.code = ERR_INVALID};
     snprintf(why.what, sizeof why.what, "%s", r->what);
     snprintf(why.hint, sizeof why.hint, "%s", r->hint);
+    if (!r->ok && recover_is_under_way(d) && r->term == d->token.term) {
+        why.code = r->code > 0 && r->code < ERR_COUNT ? (enum err)r->code : ERR_IO;
+        recover_not_ready(m, d, why.code, &why);
+        if (deployment_is_over(d)) {
+            return;
+        }
+    }
     conduct_change(m, d,
                    (struct change_event){.kind = r->ok ? CHANGE_IN_READY : CHANGE_IN_NOT_READY,
                                          .worker_id = w->id,
@@ -154,6 +172,8 @@ static void on_message(void *arg, struct conn *c, struct msg *msg)
     if (w == NULL) {
         if (msg->kind == M_HELLO) {
             on_hello(m, c, &msg->HELLO);
+        } else if (msg->kind == M_SNAPSHOT_PUT || msg->kind == M_SNAPSHOT_GET) {
+            snapshots_take(&m->snapshots, c, msg);
         } else {
             conn_close(c, "spoke before HELLO");
         }
@@ -175,6 +195,12 @@ static void on_message(void *arg, struct conn *c, struct msg *msg)
             w->reporting = false;
             conduct_joined(m, w);
         }
+        break;
+    case M_CHECKPOINT_ACK:
+        keeping_ack(m, w, &msg->CHECKPOINT_ACK);
+        break;
+    case M_COMMITTED:
+        keeping_committed(m, w, &msg->COMMITTED);
         break;
     case M_ARTIFACT_GET:
         on_artifact_get(m, c, &msg->ARTIFACT_GET);

@@ -4,6 +4,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/mem.h"
+#include "worker/checkpoint.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -95,6 +96,7 @@ static void replace_code(struct instance *i, struct cut *k)
         bytes = 0;
     }
     pe_stop(old);
+    keeper_forget(i->keeper); /* it reads the old one's tables */
     pe_take_states(k->pe, old);
     if (bytes > 0 && pe_restore(k->pe, snapshot, bytes, pe_type(old)->state_version, &k->fail) !=
                          ERR_OK) {
@@ -195,6 +197,9 @@ void cut_now(struct instance *i)
     if (k->pe != NULL) {
         replace_code(i, k);
     } else if (k->retire && i->started) {
+        if (pe_commit(i->pe, UINT64_MAX) == OXB_ERROR) { /* nobody will do it later */
+            log_event(LOG_ERROR, "cut.commit", "pe=%s what=\"%s\"", i->pe_name, pe_error(i->pe));
+        }
         pe_stop(i->pe);
         i->started = false;
     }

@@ -53,8 +53,9 @@ bool pending_commit(struct pending *p, uint64_t epoch);
 /* pending_save - as JSON, for a snapshot; pending_load: Return: false when malformed. */
 json_t *pending_save(const struct pending *p);
 bool pending_load(struct pending *p, const json_t *saved);
-/* pending_begin - at start.  Not restored: the file is emptied.  Restored from a checkpoint: what it
- * covers is committed; G3.  Segments that nobody knows are removed.  Return: false, see `error`. */
+/* pending_begin - at start.  Not restored: the file is emptied.  Restored from a checkpoint: what
+ * it covers is committed; G3.  Segments that nobody knows are removed.
+ * Return: false, see `error`. */
 bool pending_begin(struct pending *p, bool restored, bool successor);
 
 #endif

@@ -121,6 +121,23 @@ static void a_decision_while_an_epoch_is_reserved_wins(void **state)
     checkpoint_fini(&c);
 }
 
+static void none_begins_while_a_change_is_planned(void **state)
+{
+    (void)state;
+    struct checkpoint c;
+    set_up(&c);
+    begin(&c, 7, 1000);
+    expect(feed(&c, CHECKPOINT_IN_PLANNED, 0, 0, 1100), "");
+    for (uint64_t id = 10; id <= 20; id += 10) {
+        expect(feed(&c, CHECKPOINT_IN_ACK, 7, id, 1200), "");
+    }
+    expect(feed(&c, CHECKPOINT_IN_ACK, 7, 30, 1200), "S"); /* what is live goes on */
+    expect(feed(&c, CHECKPOINT_IN_STORED, 7, 0, 1200), "C");
+    expect(feed(&c, CHECKPOINT_IN_TICK, 0, 0, 9000), "");
+    expect(feed(&c, CHECKPOINT_IN_ABORTED, 0, 0, 9000), "B");
+    checkpoint_fini(&c);
+}
+
 static void the_third_is_not_voided(void **state)
 {
     (void)state;
@@ -256,6 +273,7 @@ int main(void)
         cmocka_unit_test(one_that_cannot_be_saved_is_given_up_and_tried_again),
         cmocka_unit_test(a_decision_voids_what_is_live_and_one_follows_the_change),
         cmocka_unit_test(a_decision_while_an_epoch_is_reserved_wins),
+        cmocka_unit_test(none_begins_while_a_change_is_planned),
         cmocka_unit_test(the_third_is_not_voided),
         cmocka_unit_test(a_worker_that_comes_back_is_told_again),
         cmocka_unit_test(random_walks_keep_the_invariants),
