@@ -5,6 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
+.SECONDARY:
 MAKEFLAGS += --no-builtin-rules
 
 CC := gcc
@@ -49,7 +50,10 @@ UNIT := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/*/*_test.c))
 E2E_TOOLS := $(patsubst %.c,$(B)/%,$(wildcard tests/e2e/*.c))
 FUZZ := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/*_fuzz.c))
 BENCH := $(call src,$(filter-out bench/gentext.c bench/%_bench.c,$(wildcard bench/*.c)))
-BENCH_PROGRAMS := $(B)/bench/oxbow-bench $(B)/bench/gentext $(B)/bench/bench_pes.so \
+BENCH_UPGRADE := $(call src,$(filter-out bench/upgrade/pes.c,$(wildcard bench/upgrade/*.c)) \
+                 bench/cluster.c bench/procs.c)
+BENCH_PROGRAMS := $(B)/bench/oxbow-bench $(B)/bench/upgrade/oxbow-bench-upgrade \
+                  $(B)/bench/upgrade/pes.so $(B)/bench/gentext $(B)/bench/bench_pes.so \
                   $(patsubst %.c,$(B)/%,$(wildcard bench/*_bench.c))
 PROGRAMS := $(B)/oxbow $(B)/oxbow-master $(B)/oxbow-worker $(B)/liboxbow.a $(B)/liboxbow.so
 
@@ -136,6 +140,12 @@ bench: programs $(BENCH_PROGRAMS) ## measure throughput and latency beside hand-
 	@$(B)/bench/oxbow-bench $(BENCH_ARGS)
 $(B)/bench/floor_%.o: ARCH_FLAGS = -march=native
 $(B)/bench/oxbow-bench: $(BENCH) $(PE) $(CORE)
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+.PHONY: bench-upgrade
+bench-upgrade: programs $(BENCH_PROGRAMS) ## measure live changes beside three other strategies
+	@$(B)/bench/upgrade/oxbow-bench-upgrade $(BENCH_ARGS)
+$(B)/bench/upgrade/oxbow-bench-upgrade: $(BENCH_UPGRADE) $(CORE)
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(B)/bench/gentext: $(B)/bench/gentext.o $(CORE)

@@ -100,6 +100,16 @@ void deployment_regraph(struct deployment *d, struct pgraph *g TAKES)
     deployment_init_views(d);
 }
 
+void deployment_drop_graph(struct deployment *d)
+{
+    free_views(d);
+    change_fini(&d->change);
+    d->parts = NULL;
+    d->instances = NULL;
+    d->channels = NULL;
+    d->graph = NULL;
+}
+
 void deployment_free(struct deployment *d)
 {
     if (d == NULL) {

@@ -19,6 +19,7 @@
 #include <event2/bufferevent.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -366,6 +367,15 @@ static size_t flush(struct conn *c)
     return evbuffer_get_length(out);
 }
 
+void conn_flush(struct conn *c)
+{
+    loop_assert(c->loop);
+    if (c->state == CONN_OPEN) {
+        (void)flush(c);
+        evbuffer_freeze(bufferevent_get_output(c->bev), 1);
+    }
+}
+
 void conn_close(struct conn *c, const char *why)
 {
     loop_assert(c->loop);
@@ -441,6 +451,15 @@ void conn_accepted(struct conn *c)
     if (c->state == CONN_OPEN) {
         timer_stop(c->timer);
     }
+}
+
+bool conn_peer_is_gone(const struct conn *c)
+{
+    if (c->state != CONN_OPEN) {
+        return c->state != CONN_CONNECTING;
+    }
+    struct pollfd p = {.fd = bufferevent_getfd(c->bev), .events = POLLRDHUP};
+    return poll(&p, 1, 0) == 1 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
 }
 
 const char *conn_peer(const struct conn *c)

@@ -31,6 +31,7 @@ struct pe_port_spec {
 
 struct pe_spec {
     const struct oxb_pe_type *type;
+    struct plugin *plugin;  /* its code, TAKES: closed by pe_free, after everything; NULL: ours */
     const char *name;       /* of the PE in its topology */
     const char *params;     /* canonical JSON object, checked against type->params */
     const char *base_dir;   /* relative OXB_P_PATHs are made absolute against it */
@@ -90,8 +91,8 @@ int pe_commit(struct oxb_pe *pe, uint64_t epoch);
 bool pe_commits(const struct oxb_pe *pe);
 MUST_CHECK enum err pe_restore(struct oxb_pe *pe, const void *data, size_t bytes,
                                uint32_t version, struct fail *f);
-/* pe_take_states - `to` takes over the keyed states of `from` that have the same name and values; by
- * pointer, for they are engine-typed.  pe_take_counters: tuples in and out go on counting. */
+/* pe_take_states - `to` takes over the keyed states of `from` that have the same name and values;
+ * by pointer, for they are engine-typed.  pe_take_counters: tuples in and out go on counting. */
 void pe_take_states(struct oxb_pe *to, struct oxb_pe *from);
 void pe_take_counters(struct oxb_pe *to, struct oxb_pe *from);
 unsigned pe_state_count(const struct oxb_pe *pe);

@@ -9,6 +9,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/mem.h"
+#include "pe/registry.h"
 #include "pe/state.h"
 
 #include <assert.h>
@@ -25,6 +26,7 @@ struct oxb_pe *pe_new(const struct pe_spec *spec, const struct pe_host *host, st
 {
     struct oxb_pe *pe = mem_alloc(sizeof *pe);
     pe->type = spec->type;
+    pe->plugin = spec->plugin;
     pe->host = *host;
     pe->pool = pool;
     pe->name = mem_dup(spec->name);
@@ -68,6 +70,7 @@ void pe_free(struct oxb_pe *pe)
     mem_free(pe->base_dir);
     mem_free(pe->uid);
     mem_free(pe->name);
+    plugin_close(pe->plugin); /* last: the code may go with it */
     mem_free(pe);
 }
 

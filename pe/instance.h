@@ -37,6 +37,7 @@ enum pe_phase { PE_NEW, PE_PREPARED, PE_STARTED, PE_STOPPED };
 struct oxb_pe {
     /* fixed after pe_new */
     const struct oxb_pe_type *type;
+    struct plugin *plugin;                   /* whose reference keeps `type` there; or NULL */
     struct pe_host host;
     struct pool *pool;
     char *name;

@@ -30,7 +30,14 @@ void registry_each(void (*fn)(void *arg, const struct oxb_pe_type *type, bool bu
 
 /* plugin_open - dlopen `file` (an absolute path), check its ABI and tables. */
 MUST_CHECK enum err plugin_open(const char *file, struct plugin **out, struct fail *f);
-void plugin_close(struct plugin *p); /* drops the reference; unloads with the last one */
+/* plugin_close - drops the reference; the last one unloads it.  Accepts NULL.
+ * Blocks: while another thread loads one. */
+void plugin_close(struct plugin *p);
+struct plugin_counts { /* of this process, now */
+    unsigned loaded;   /* referenced */
+    unsigned kept;     /* closed, but the system cannot unload them: their memory stays */
+};
+struct plugin_counts plugin_counts(void);
 /* plugin_find - the type named `symbol`, or the only/first one when symbol is NULL. */
 const struct oxb_pe_type *plugin_find(struct plugin *p, const char *symbol);
 void plugin_each(struct plugin *p, void (*fn)(void *arg, const struct oxb_pe_type *type),

@@ -112,8 +112,8 @@ for d in $(pick '/' | sed -E 's|/[^/]*$||' | sort -u |
 do
     [ -f "$d/README.md" ] || say "$d:1: no README.md"
 done
-built='^((core|topology|pe|pe/builtin|pe/infer|net|worker|master|cli|bench|tests/support|tests/e2e)'
-built+='/[^/]+|(tests/(unit|sim|fault)/([^/]+/)?[^/]+_(test|sim))|tests/fuzz/[^/]+_fuzz'
+built='^((core|topology|pe|pe/builtin|pe/infer|net|worker|master|cli|bench|bench/upgrade'
+built+='|tests/support|tests/e2e)/[^/]+|(tests/(unit|sim|fault)/([^/]+/)?[^/]+_(test|sim))|tests/fuzz/[^/]+_fuzz'
 built+='|examples/.+)\.c$'
 for f in $(pick '\.c$' | grep -vE "$built"); do say "$f:1: no rule of the Makefile builds it"; done
 for f in $(grep -lE 'pthread_(mutex|rwlock|spinlock)_t ' "${sources[@]}" |

@@ -64,17 +64,24 @@ static void read_checkpoint(struct draft *dr, const struct ynode *n)
     }
 }
 
+static const char *const consistencies[] = {"exact", "per-pe", "global"};
+
+const char *consistency_name(enum consistency c)
+{
+    return consistencies[c];
+}
+
 static void read_upgrade(struct draft *dr, const struct ynode *n)
 {
     static const char *const keys[] = {"consistency", "timeout"};
-    static const char *const choices[] = {"exact", "per-pe"};
     const struct ynode *v[COUNT(keys)];
     unsigned choice = 0;
     if (!read_map(dr->d, n, "'upgrade'", keys, COUNT(keys), v) && n->kind != Y_MAP) {
         return;
     }
-    if (v[0] != NULL && read_choice(dr->d, v[0], "'consistency'", choices, 2, &choice)) {
-        dr->t->exact = choice == 0;
+    if (v[0] != NULL && read_choice(dr->d, v[0], "'consistency'", consistencies,
+                                    COUNT(consistencies), &choice)) {
+        dr->t->consistency = (enum consistency)choice;
     }
     if (v[1] != NULL) {
         (void)read_duration_us(dr->d, v[1], "'timeout'", 1000, &dr->t->upgrade_timeout_us);
@@ -134,7 +141,7 @@ struct topology *topology_parse(const char *yaml, size_t bytes, const char *base
     struct topology *t = mem_alloc(sizeof *t);
     struct draft dr = {.catalog = c, .base_dir = base_dir != NULL ? base_dir : "/", .d = d, .t = t};
     t->checkpoint_keep = 3;
-    t->exact = true;
+    t->consistency = CONSISTENCY_EXACT;
     t->fusion = true;
     t->upgrade_timeout_us = 60000000;
     read_root(&dr, root);

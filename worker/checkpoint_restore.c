@@ -164,6 +164,7 @@ static enum err take_blocks(struct taking *t, struct fail *f)
     blockfile_reader_free(reader);
     if (e == ERR_OK && t->last && t->r->own) {
         t->i->had_finished = json_is_true(json_object_get(t->meta, "finished"));
+        t->i->final_done = t->i->had_finished;
     }
     return e;
 }

@@ -5,6 +5,7 @@
 #include "core/log.h"
 #include "core/mem.h"
 #include "worker/checkpoint.h"
+#include "worker/moves.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -70,13 +71,19 @@ uint32_t cut_spills(const struct instance *i)
     return spills;
 }
 
-/* How long each input had something and was not served because of this change. */
+/* How long each input had something and was not served because of this change.  Where it waits on for
+ * state, the time goes on: see chain_gated in instance.c. */
 static void measure(struct instance *i, struct cut *k, uint64_t start_us, uint64_t end_us)
 {
     k->pauses_us = mem_array(i->input_count, sizeof *k->pauses_us);
     for (uint32_t n = 0; n < i->input_count; n++) {
         struct input *in = &i->inputs[n];
         bool waiting = in->channel->kind != CHANNEL_FUSED && ring_peek(&in->channel->ring) != NULL;
+        if (k->takes != NULL) {
+            in->blocked_since_us = in->blocked_since_us == 0 && waiting ? start_us
+                                                                        : in->blocked_since_us;
+            continue;
+        }
         if (in->blocked_since_us != 0) {
             k->pauses_us[k->pause_count++] = (uint32_t)(end_us - in->blocked_since_us);
         } else if (waiting) {
@@ -96,7 +103,6 @@ static void replace_code(struct instance *i, struct cut *k)
         bytes = 0;
     }
     pe_stop(old);
-    keeper_forget(i->keeper); /* it reads the old one's tables */
     pe_take_states(k->pe, old);
     if (bytes > 0 && pe_restore(k->pe, snapshot, bytes, pe_type(old)->state_version, &k->fail) !=
                          ERR_OK) {
@@ -120,6 +126,7 @@ static void swap_wiring(struct instance *i, struct cut *k)
         for (uint32_t o = 0; o < input_count; o++) {
             if (inputs[o].channel == in->channel) {
                 in->ended = inputs[o].ended;
+                in->blocked_since_us = inputs[o].blocked_since_us;
             }
         }
         in->channel->to_input = n;
@@ -194,15 +201,24 @@ void cut_now(struct instance *i)
     for (uint32_t n = 0; n < k->close_count; n++) {
         channel_mark(k->closes[n], ITEM_CLOSE, k->epoch);
     }
+    keeper_forget(i->keeper); /* tables change hands; what it was saving is void (R17) */
+    bool gives = atomic_load(&i->gives) != NULL;
+    if (gives) {
+        move_collect(i);
+    }
     if (k->pe != NULL) {
         replace_code(i, k);
     } else if (k->retire && i->started) {
-        if (pe_commit(i->pe, UINT64_MAX) == OXB_ERROR) { /* nobody will do it later */
+        if (!gives && pe_commit(i->pe, UINT64_MAX) == OXB_ERROR) { /* nobody does it later */
             log_event(LOG_ERROR, "cut.commit", "pe=%s what=\"%s\"", i->pe_name, pe_error(i->pe));
         }
         pe_stop(i->pe);
         i->started = false;
     }
+    if (gives) {
+        move_publish(i);
+    }
+    i->takes = k->takes;
     k->cut_us = clock_now_us();
     measure(i, k, start_us, k->cut_us);
     swap_wiring(i, k);

@@ -6,6 +6,8 @@
 #include "core/mem.h"
 #include "worker/checkpoint.h"
 #include "worker/cut.h"
+#include "worker/moves.h"
+#include "worker/stage.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -127,6 +129,11 @@ void instance_free(struct instance *i)
     pe_free(i->pe);
     mem_free(i->arms);
     cut_free(atomic_load(&i->cut));
+    for (struct stage *s = i->kept; s != NULL;) {
+        struct stage *next = s->next;
+        stage_free(s);
+        s = next;
+    }
     align_fini(&i->align);
     for (uint32_t p = 0; p < i->port_count; p++) {
         route_fini(&i->ports[p]);
@@ -207,12 +214,18 @@ struct pe_host instance_host(struct instance *i)
 
 /* ---------------------------------------------------------------- states */
 
+void instance_tell(struct instance *i)
+{
+    struct chain *c = i->chain;
+    if (c->on_change != NULL) {
+        c->on_change(c->arg, c);
+    }
+}
+
 void instance_set_state(struct instance *i, enum instance_state state)
 {
     atomic_store(&i->state, state);
-    if (i->chain->on_change != NULL) {
-        i->chain->on_change(i->chain->arg, i->chain);
-    }
+    instance_tell(i);
 }
 
 void instance_fail(struct instance *i, const char *text)
@@ -261,12 +274,35 @@ static void mark_outputs(struct instance *i, enum item_kind kind, uint64_t epoch
     }
 }
 
+/* R4: while a change is prepared nobody ends: what the change gives it may be needed for the end. */
+static bool must_not_end(const struct instance *i)
+{
+    const struct cut *k = atomic_load(&i->cut);
+    return (k != NULL && atomic_load(&i->cut_epoch) != k->epoch) || i->takes != NULL;
+}
+
+/* Groups of those whose final output has left: in the tables again, which are not emitted any more. */
+static void take_kept(struct instance *i)
+{
+    struct fail f = {0};
+    while (i->kept != NULL) {
+        struct stage *s = i->kept;
+        i->kept = s->next;
+        if (stage_into(s, i->pe, &f) != ERR_OK) {
+            instance_fail(i, f.what);
+        }
+        stage_free(s);
+    }
+}
+
 static void finish(struct instance *i)
 {
-    if (i->finished || (!i->had_finished && !survives(i, pe_finish(i->pe)))) {
+    i->finish_waits = !i->finished && must_not_end(i);
+    if (i->finished || i->finish_waits || (!i->final_done && !survives(i, pe_finish(i->pe)))) {
         return;
     }
     i->finished = true;
+    take_kept(i);
     instance_flush(i);
     if (!survives(i, pe_flush_sink(i->pe))) {
         return;
@@ -506,7 +542,7 @@ static enum task_after run_source(struct chain *c)
     uint64_t emitted = atomic_load_explicit(&pe_counters(head->pe)->tuples_out,
                                             memory_order_relaxed);
     for (int n = 0; n < RUN_BATCHES_MAX; n++) {
-        if (head->finished || c->failed) {
+        if (head->finished || head->finish_waits || c->failed) {
             return AFTER_IDLE;
         }
         if (cut_due(head)) {
@@ -623,7 +659,9 @@ static void take_arrivals(struct chain *c)
             c->members[at] = c->members[at - 1];
         }
         c->members[at] = i;
-        if (!i->started && c->begun && !start(i)) {
+        if (!i->started && i->takes != NULL) {
+            c->begun = false; /* it starts when its gate has opened */
+        } else if (!i->started && c->begun && !start(i)) {
             return;
         }
         task_rearm(&c->task, i, i->arms, i->arm_count);
@@ -671,7 +709,7 @@ void chain_arrive(struct chain *to, struct instance *i)
 static void cut_heads(struct chain *c)
 {
     for (uint32_t k = 0; k < c->member_count && !c->changed && !c->failed; k++) {
-        if (cut_due(c->members[k])) {
+        if (c->members[k]->started && cut_due(c->members[k])) {
             cut_now(c->members[k]);
         }
     }
@@ -723,6 +761,55 @@ static void inject_marker(struct chain *c)
     }
 }
 
+/* Moves of state: what givers are asked for, and whether takers must wait.  Return: some must. */
+static bool chain_gated(struct chain *c)
+{
+    bool closed = false;
+    for (uint32_t k = 0; k < c->member_count && !c->failed; k++) {
+        struct instance *i = c->members[k];
+        if (atomic_load(&i->gives) != NULL) {
+            move_turn(i);
+        }
+        closed = closed || i->takes != NULL;
+    }
+    if (!closed || c->failed) {
+        return false;
+    }
+    struct instance *head = c->members[0];
+    uint64_t now = clock_now_us();
+    closed = false;
+    for (uint32_t k = 0; k < c->member_count && !c->failed; k++) {
+        struct instance *i = c->members[k];
+        for (uint32_t n = 0; i->takes != NULL && n < head->input_count; n++) {
+            uint64_t since = head->inputs[n].blocked_since_us;
+            if (since != 0 && move_ready(i)) {
+                move_pause(i, (uint32_t)(now - since));
+                head->inputs[n].blocked_since_us = 0;
+            }
+        }
+        closed = (i->takes != NULL && !move_take(i)) || closed;
+    }
+    for (uint32_t n = 0; closed && n < head->input_count; n++) {
+        struct input *in = &head->inputs[n];
+        if (in->blocked_since_us == 0 && in->channel->kind != CHANNEL_FUSED &&
+            ring_peek(&in->channel->ring) != NULL) {
+            in->blocked_since_us = now;
+        }
+    }
+    return closed && !c->failed;
+}
+
+/* Ends that came while a change was prepared: it has been made, or given up. */
+static void end_late(struct chain *c)
+{
+    for (uint32_t k = 0; k < c->member_count && !c->failed; k++) {
+        struct instance *i = c->members[k];
+        if (i->finish_waits && i->started && !i->retiring) {
+            finish(i);
+        }
+    }
+}
+
 static enum task_after chain_run(struct task *t)
 {
     struct chain *c = chain_of(t);
@@ -744,7 +831,8 @@ static enum task_after chain_run(struct task *t)
     if (c->member_count == 0) {
         return end(c); /* all have retired or left */
     }
-    if (!c->begun && !begin(c)) {
+    bool gated = chain_gated(c);
+    if (!c->failed && !gated && !c->begun && !begin(c)) {
         return AFTER_IDLE;
     }
     apply_void(c);
@@ -753,6 +841,11 @@ static enum task_after chain_run(struct task *t)
         c->changed = false;
         return AFTER_AGAIN;
     }
+    if (gated && !c->failed) {
+        task_hold(t);
+        return AFTER_IDLE; /* who has state for it notifies */
+    }
+    end_late(c);
     if (!c->failed) {
         commit_members(c);
     }
