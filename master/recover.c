@@ -109,19 +109,8 @@ static void add_restore(struct keeping *k, const struct pgraph *g, uint32_t numb
                              .own = own};
 }
 
-/* has_default_owners - key groups of the PE are where nothing has moved. */
-static bool has_default_owners(const struct pgraph *g, uint32_t pe)
-{
-    for (unsigned group = 0; group < KEY_GROUPS; group++) {
-        if (pgraph_owner(g, pe, group) !=
-            physical_owner(group, g->topology->pes[pe].parallelism)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* What each instance takes: of its own predecessor, or its key groups from all of them. */
+/* What each instance takes: position and the like of its own predecessor, its key groups from
+ * whoever had them. */
 static enum err make_restores(struct keeping *k, const struct pgraph *g,
                               const struct store_checkpoint *c, struct fail *f)
 {
@@ -142,7 +131,8 @@ static enum err make_restores(struct keeping *k, const struct pgraph *g,
                                 from->parallelism, pe->name, pe->parallelism);
             }
             bool own = same && from->index == n->index;
-            if (own || (pe->desc->stateful && (!same || !has_default_owners(g, n->pe)))) {
+            /* Which of them held a group then is not known here: groups move. */
+            if (own || (pe->desc->stateful && (!same || pe->parallelism > 1))) {
                 add_restore(k, g, i, from, own);
             }
         }
