@@ -42,6 +42,10 @@ enum err restore_all(struct master *m, struct fail *f)
             conduct_life(m, d, LIFE_ABORTED, NULL, NULL);
         } else if (d->graph == NULL) {
             conduct_life(m, d, LIFE_FAILED, NULL, NULL);
+        } else if (d->state == TOPOLOGY_RECOVERING) { /* begun by the master before: once more */
+            (void)recover_lost(m, d, "the master was restarted");
+        } else {
+            keeping_went(m, d);
         }
     }
     return e;
@@ -49,7 +53,7 @@ enum err restore_all(struct master *m, struct fail *f)
 
 static unsigned state_of(const char *name)
 {
-    for (unsigned s = TOPOLOGY_DEPLOYING; s <= TOPOLOGY_FAILED; s++) {
+    for (unsigned s = TOPOLOGY_DEPLOYING; s < TOPOLOGY_STATES; s++) {
         if (strcmp(topology_state_name(s), name) == 0) {
             return s;
         }

@@ -70,6 +70,16 @@ enum err upgrade_refusal(const struct plan *p, struct fail *f, const char **wher
         *where = r->where;
         return fail_set(f, r->code != ERR_OK ? r->code : ERR_DENIED, r->hint, "%s", r->what);
     }
+    const struct topology *from = p->diff->from, *to = p->diff->to;
+    bool moves = strcmp(from->checkpoint_location != NULL ? from->checkpoint_location : "",
+                        to->checkpoint_location != NULL ? to->checkpoint_location : "") != 0;
+    if ((from->checkpoint_every_us == 0) != (to->checkpoint_every_us == 0) || moves) {
+        *where = "checkpoint";
+        return fail_set(f, ERR_DENIED, "stop it and deploy it anew",
+                        NOT_YET "checkpoints are %s", moves ? "kept elsewhere"
+                                : to->checkpoint_every_us == 0 ? "switched off"
+                                                               : "switched on");
+    }
     for (size_t i = 0; i < p->diff->count; i++) {
         enum err e = refuse_change(p, &p->diff->items[i], f);
         if (e != ERR_OK) {

@@ -180,6 +180,40 @@ void part_inject(struct part *d, uint64_t epoch)
     }
 }
 
+void part_commit(struct part *d, uint64_t epoch)
+{
+    if (epoch <= d->commit_epoch) {
+        return;
+    }
+    d->commit_epoch = epoch;
+    for (uint32_t k = 0; k < d->chain_count; k++) {
+        chain_commit(d->chains[k], epoch);
+    }
+}
+
+void part_void(struct part *d, uint64_t epoch)
+{
+    for (uint32_t k = 0; k < d->chain_count; k++) {
+        chain_void(d->chains[k], epoch);
+    }
+}
+
+bool part_committed(struct part *d, const char **what)
+{
+    *what = "";
+    for (uint32_t k = 0; k < d->instance_count; k++) {
+        struct instance *i = d->instances[k];
+        if (!pe_commits(i->pe) || atomic_load(&i->committed) >= d->commit_epoch) {
+            continue;
+        }
+        if (atomic_load(&i->uncommitted) < d->commit_epoch) {
+            return false;
+        }
+        *what = name_text(&i->pe_name);
+    }
+    return true;
+}
+
 static bool all_ended(const struct part *d)
 {
     for (uint32_t k = 0; k < d->instance_count; k++) {
