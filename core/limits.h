@@ -115,7 +115,7 @@
 
 /* ---- OpenCL ---- */
 #define CL_BINARY_BYTES_MAX (64u << 20) /* compiled kernels of one operator; PoCL: 36 KB each */
-#define CL_TUNE_MS 50               /* spent on trying variants of one operator, off the data path */
+#define CL_TUNE_MS 50               /* spent on trying variants of one operator, beforehand */
 
 #define ARTIFACT_CHUNK_BYTES (256u << 10)
 

@@ -173,7 +173,7 @@ struct oxb_param {            /* array ends with name == NULL */
  *   ?bytes(...)   the item in brackets, if parameter `bytes` is set and neither 0 nor false
  *   ?p=word(...)  the item in brackets, if parameter `p` (its default counts) is `word`
  *   ?p!=word(...) likewise, if it is not
- *   ~out          the outputs of the model that the PE runs, as parameter `out` picks and names them
+ *   ~out          the outputs of the model that the PE runs, as parameter `out` names them
  *   declared      what the topology's `out:` says (required there)
  * For an input: NULL or "*" takes any schema; otherwise the fields that must be present. */
 struct oxb_port {         /* array ends with name == NULL */
