@@ -87,6 +87,19 @@ void state_reader_free(struct state_reader *r)
     mem_free(r);
 }
 
+unsigned state_changed(struct state_reader *r, bool *groups)
+{
+    unsigned count = 0;
+    pthread_mutex_lock(&r->lock);
+    settle(r);
+    pthread_mutex_unlock(&r->lock);
+    for (unsigned g = 0; g < KEY_GROUPS; g++) {
+        groups[g] = r->state->ranges[g].changed > r->base[g];
+        count += groups[g];
+    }
+    return count;
+}
+
 void state_freeze(struct state_reader *r, const bool *groups)
 {
     struct oxb_state *s = r->state;
@@ -155,7 +168,7 @@ static uint32_t reader_base(struct state_reader *r, unsigned group, bool *needs,
 
 bool group_dead_needed(struct oxb_state *s, unsigned group)
 {
-    bool any = false;
+    bool any = s->groups[group].mover != NULL;
     for (struct state_reader *r = s->readers; r != NULL && !any; r = r->next) {
         bool held;
         reader_base(r, group, &any, &held);
@@ -165,7 +178,7 @@ bool group_dead_needed(struct oxb_state *s, unsigned group)
 
 uint32_t group_dead_below(struct oxb_state *s, unsigned group)
 {
-    uint32_t below = STAMP_VERSION_MAX;
+    uint32_t below = s->groups[group].mover != NULL ? 0 : STAMP_VERSION_MAX;
     for (struct state_reader *r = s->readers; r != NULL; r = r->next) {
         bool needs, held;
         uint32_t base = reader_base(r, group, &needs, &held);

@@ -213,6 +213,8 @@ static void in_wire_message(void *arg, struct msg *m)
     struct link_in *i = arg;
     if (m->kind == M_LINK_GO) {
         i->links->ops.on_go(i->links->arg, &m->LINK_GO);
+    } else if (m->kind == M_LINK_STATE && i->links->ops.on_state != NULL) {
+        i->links->ops.on_state(i->links->arg, &m->LINK_STATE);
     }
 }
 
@@ -266,6 +268,9 @@ void in_accept(struct links *ls, struct conn *c, const struct msg_LINK_HELLO *he
             }
         }
         in_send_records(i, records, &count);
+        if (ls->ops.on_peer != NULL) {
+            ls->ops.on_peer(ls->arg);
+        }
     }
     mem_free(rest);
     in_reap_soon(i);

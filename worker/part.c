@@ -7,6 +7,7 @@
 #include "core/sha256.h"
 #include "core/strbuf.h"
 #include "worker/change.h"
+#include "worker/moves.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -27,14 +28,7 @@ struct part *part_new(const struct part_env *env, const struct msg *prepare)
     struct part *d = mem_alloc(sizeof *d);
     d->env = env;
     d->state = DEPLOYMENT_PREPARING;
-    /* A copy of its own: through the codec, which is what knows every field. */
-    struct strbuf bytes = {0};
-    struct fail f = {0};
-    if (msg_encode(prepare, &bytes) != ERR_OK ||
-        msg_decode(M_PREPARE, bytes.data + 8, bytes.bytes - 8, &d->plan, &f) != ERR_OK) {
-        abort(); /* it was decoded a moment ago */
-    }
-    strbuf_fini(&bytes);
+    msg_copy(prepare, &d->plan);
     const struct msg_PREPARE *plan = &d->plan.PREPARE;
     snprintf(d->name, sizeof d->name, "%s", plan->topology);
     d->version = plan->version;
@@ -44,31 +38,31 @@ struct part *part_new(const struct part_env *env, const struct msg *prepare)
     return d;
 }
 
-static bool lacks_artifact(const struct part *d, const char *digest)
+static const char *missing_artifact(const struct part *d, const struct rec_INSTANCE_SPEC *specs,
+                                    size_t count)
 {
-    if (digest[0] == '\0') {
-        return false;
+    for (size_t k = 0; k < count; k++) {
+        const char *digest = specs[k].artifact;
+        if (digest[0] == '\0') {
+            continue;
+        }
+        char *file = mem_printf("%s/%s.so", d->env->artifact_dir, digest);
+        bool here = access(file, R_OK) == 0;
+        mem_free(file);
+        if (!here) {
+            return digest;
+        }
     }
-    char *file = mem_printf("%s/%s.so", d->env->artifact_dir, digest);
-    bool here = access(file, R_OK) == 0;
-    mem_free(file);
-    return !here;
+    return NULL;
 }
 
 const char *part_artifact(const struct part *d)
 {
     const struct msg_PREPARE *plan = &d->plan.PREPARE;
-    for (size_t k = 0; k < plan->add_instances_count; k++) {
-        if (lacks_artifact(d, plan->add_instances[k].artifact)) {
-            return plan->add_instances[k].artifact;
-        }
-    }
-    for (size_t k = 0; k < plan->adopt_instances_count; k++) { /* code replaced in place */
-        if (lacks_artifact(d, plan->adopt_instances[k].artifact)) {
-            return plan->adopt_instances[k].artifact;
-        }
-    }
-    return NULL;
+    const char *digest = missing_artifact(d, plan->add_instances, plan->add_instances_count);
+    return digest != NULL
+               ? digest
+               : missing_artifact(d, plan->adopt_instances, plan->adopt_instances_count);
 }
 
 void part_prepare(struct part *d)
@@ -116,8 +110,39 @@ static void prepared_on_loop(void *arg)
     if (!d->failed) {
         d->failed = (d->base != NULL ? change_prepare(d) : build_graph(d)) != ERR_OK;
     }
+    if (!d->failed && d->base == NULL) {
+        d->failed = change_expect(d) != ERR_OK;
+    }
+    if (!d->failed && d->base != NULL && !change_is_ready(d->base)) {
+        return; /* state is being copied: part_moves_changed */
+    }
     d->state = d->failed ? DEPLOYMENT_FAILED : DEPLOYMENT_READY;
     d->env->on_prepared(d->env->arg, d);
+}
+
+void part_moves_changed(struct part *base)
+{
+    if (base->arriving != NULL && !base->dropping) {
+        base->env->on_change(base->env->arg, base);
+    }
+    if (base->change == NULL) {
+        return;
+    }
+    struct part *staged = change_staged(base);
+    if (staged->state != DEPLOYMENT_PREPARING) {
+        base->env->on_change(base->env->arg, base);
+        return;
+    }
+    const struct fail *why = change_fail(base);
+    if (why != NULL) {
+        staged->failed = true;
+        staged->fail = *why;
+        staged->state = DEPLOYMENT_FAILED;
+        staged->env->on_prepared(staged->env->arg, staged);
+    } else if (change_is_ready(base)) {
+        staged->state = DEPLOYMENT_READY;
+        staged->env->on_prepared(staged->env->arg, staged);
+    }
 }
 
 /* ---------------------------------------------------------------- running */
@@ -153,6 +178,40 @@ void part_inject(struct part *d, uint64_t epoch)
             chain_inject(d->chains[k], epoch);
         }
     }
+}
+
+void part_commit(struct part *d, uint64_t epoch)
+{
+    if (epoch <= d->commit_epoch) {
+        return;
+    }
+    d->commit_epoch = epoch;
+    for (uint32_t k = 0; k < d->chain_count; k++) {
+        chain_commit(d->chains[k], epoch);
+    }
+}
+
+void part_void(struct part *d, uint64_t epoch)
+{
+    for (uint32_t k = 0; k < d->chain_count; k++) {
+        chain_void(d->chains[k], epoch);
+    }
+}
+
+bool part_committed(struct part *d, const char **what)
+{
+    *what = "";
+    for (uint32_t k = 0; k < d->instance_count; k++) {
+        struct instance *i = d->instances[k];
+        if (!pe_commits(i->pe) || atomic_load(&i->committed) >= d->commit_epoch) {
+            continue;
+        }
+        if (atomic_load(&i->uncommitted) < d->commit_epoch) {
+            return false;
+        }
+        *what = name_text(&i->pe_name);
+    }
+    return true;
 }
 
 static bool all_ended(const struct part *d)
@@ -285,6 +344,8 @@ void part_free(struct part *d)
 {
     part_put_after(d, NULL);
     change_free_all(d);
+    moves_free(d->moved);
+    moves_free(d->arriving);
     for (uint32_t k = 0; k < d->channel_count; k++) {
         link_remove(d->channels[k]);
         channel_free(d->channels[k]);
@@ -298,9 +359,6 @@ void part_free(struct part *d)
     for (uint32_t k = 0; k < d->chain_count; k++) {
         chain_free(d->chains[k]);
     }
-    for (uint32_t k = 0; k < d->plugin_count; k++) {
-        plugin_close(d->plugins[k]);
-    }
     for (uint32_t k = 0; k < d->adopted_count; k++) {
         pe_free(d->adopted[k].pe);
     }
@@ -310,7 +368,6 @@ void part_free(struct part *d)
     mem_free(d->channels);
     mem_free(d->instances);
     mem_free(d->chains);
-    mem_free(d->plugins);
     msg_free(&d->plan);
     mem_free(d);
 }

@@ -11,7 +11,7 @@
 #include "pe/infer/exec.h"
 #include "pe/infer/fuse.h"
 #include "pe/infer/load.h"
-#include "pe/infer/plan.h"
+#include "pe/infer/arena_plan.h"
 #include "pe/infer/specialise.h"
 #include "tests/support/onnx_build.h"
 
@@ -350,13 +350,13 @@ static void no_two_values_alive_together_share_a_byte(void **state)
     (void)state;
     for (uint64_t seed = 0; seed < 40; seed++) {
         struct graph *g = random_graph(seed, 30);
-        struct plan p;
+        struct arena_plan p;
         struct fail f = {0};
         assert_int_equal(arena_plan_init(&p, g, &f), ERR_OK);
         for (uint32_t a = 0; a < g->value_count; a++) {
             for (uint32_t b = 0; b < a; b++) {
                 int64_t a0, a1, b0, b1;
-                if (p.offsets[a] == PLAN_NOWHERE || p.offsets[b] == PLAN_NOWHERE) {
+                if (p.offsets[a] == ARENA_NOWHERE || p.offsets[b] == ARENA_NOWHERE) {
                     continue;
                 }
                 life_of(g, a, &a0, &a1);
