@@ -465,7 +465,7 @@ static void mutate(struct op_case *c, struct prng *random)
 {
     for (uint64_t n = prng_below(random, 3) + 1; n > 0; n--) {
         uint64_t what = prng_below(random, 8);
-        if (what == 0 && c->ctx.out_count > 1) {
+        if (what == 0 && c->ctx.out_count > 0) {
             c->out_at[prng_below(random, c->ctx.out_count)] = NULL;
         } else if (what < 4 && c->ctx.in_count > 0) {
             mutate_input(c, random);
