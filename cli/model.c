@@ -29,7 +29,7 @@ static const struct option model_option_list[] = {
      .offset = offsetof(struct model_options, device),
      .value = "DEVICE",
      .choices = "reference fused cpu gpu any",
-     .doc = "run, test: reference (default), fused, cpu, gpu or any"},
+     .doc = "reference (default), fused, cpu, gpu or any; check: what runs there after fusion"},
     {.name = NULL},
 };
 
@@ -88,7 +88,7 @@ static void show_node(void *arg, const struct model_node *n)
             n->op, n->shape, n->name, n->why[0] != '\0' ? ": " : "", n->why);
 }
 
-static int check_model(struct cli *cli, const struct graph *g)
+static int check_model(struct cli *cli, const struct graph *g, const char *device)
 {
     struct fail f = {0};
     struct check_view v = {.cli = cli};
@@ -99,7 +99,7 @@ static int check_model(struct cli *cli, const struct graph *g)
     if (!cli->json) {
         fprintf(cli->out, "opset   %d\n", model_opset(g));
     }
-    enum err e = model_check(g, &sink, &f);
+    enum err e = model_check(g, device != NULL ? device : "reference", &sink, &f);
     json_t *j = json_pack("{sisosososb}", "opset", model_opset(g), "inputs", v.inputs, "outputs",
                           v.outputs, "nodes", v.nodes, "supported", e == ERR_OK);
     if (cli->json) {
@@ -199,7 +199,7 @@ static int run_model(struct cli *cli, const void *options, char **args, unsigned
         cli_fail(cli, &f);
         return EXIT_REFUSED;
     }
-    int code = check ? check_model(cli, g) : run_once(cli, g, o);
+    int code = check ? check_model(cli, g, o->device) : run_once(cli, g, o);
     model_close(g);
     return code;
 }

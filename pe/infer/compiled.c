@@ -24,6 +24,7 @@ struct stage {             /* one node that runs */
     struct step *step;     /* NULL: by reference */
     struct range *ranges;  /* of a reference: distinct places it reads or writes */
     unsigned range_count;
+    char *why;             /* of a reference: what the device said */
 };
 
 struct compiled {
@@ -122,6 +123,7 @@ static enum err make_stages(struct compiled *c, struct fail *f)
         enum err e = compile_step(c, n, &s->step, &why);
         if (e == ERR_NOTFOUND) {
             s->step = NULL;
+            s->why = mem_dup(why.what);
             make_reference(c, s, n);
         } else if (e != ERR_OK) {
             return fail_set(f, e, why.hint, "node '%.80s' (%.60s): %.300s", n->name, n->op,
@@ -171,6 +173,7 @@ void compiled_free(struct compiled *c)
     for (unsigned i = 0; i < c->stage_count; i++) {
         c->target.backend->step_free(c->stages[i].step);
         mem_free(c->stages[i].ranges);
+        mem_free(c->stages[i].why);
     }
     c->target.backend->arena_free(c->arena);
     mem_free(c->stages);
@@ -198,6 +201,16 @@ unsigned compiled_step_count(const struct compiled *c, unsigned *on_device)
         *on_device += c->stages[i].step != NULL;
     }
     return c->stage_count;
+}
+
+void compiled_each(const struct compiled *c,
+                   void (*fn)(void *arg, const struct node *n, bool on_device, const char *why),
+                   void *arg)
+{
+    for (unsigned i = 0; i < c->stage_count; i++) {
+        const struct stage *s = &c->stages[i];
+        fn(arg, &c->graph->nodes[s->node], s->step != NULL, s->why != NULL ? s->why : "");
+    }
 }
 
 /* ---- running ---- */

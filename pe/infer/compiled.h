@@ -30,6 +30,10 @@ void compiled_free(struct compiled *c); /* accepts NULL */
 const struct graph *compiled_graph(const struct compiled *c);
 size_t compiled_arena_bytes(const struct compiled *c);
 unsigned compiled_step_count(const struct compiled *c, unsigned *on_device);
+/* compiled_each - the nodes that run, in order; @why: what a device said that declined, or "". */
+void compiled_each(const struct compiled *c,
+                   void (*fn)(void *arg, const struct node *n, bool on_device, const char *why),
+                   void *arg);
 
 /* One inference: fill the inputs, run, read the outputs.
  * compiled_input - memory of input i to write, at full batch; NULL never on success.  Give it back

@@ -80,8 +80,71 @@ static const char *reason(const struct node *n)
                                          : "unknown operator";
 }
 
-enum err model_check(const struct graph *g, const struct model_sink *sink, struct fail *f)
+struct placed { /* a report of what a compiled model runs where */
+    const struct model_sink *sink;
+    const struct graph *graph;
+    const char *device;
+};
+
+static void report_stage(void *arg, const struct node *n, bool on_device, const char *why)
 {
+    const struct placed *p = arg;
+    char text[SHAPE_TEXT_BYTES];
+    uint32_t out = n->output_count > 0 ? n->outputs[0] : VALUE_NONE;
+    struct model_node row = {
+        .name = n->name,
+        .op = n->op,
+        .domain = n->domain,
+        .opset = n->opset,
+        .where = on_device ? p->device : "reference",
+        .shape = out != VALUE_NONE ? shape_text(&p->graph->values[out].type.shape, text) : "",
+        .why = why,
+    };
+    p->sink->node(p->sink->arg, &row);
+}
+
+/* After fusion, as a device takes it. */
+static enum err check_on_device(const struct graph *g, const char *device,
+                                const struct model_sink *sink, struct fail *f)
+{
+    bool host = strcmp(device, "fused") == 0;
+    struct device_options o = {.kind = device};
+    struct compile_target target = {.backend = host ? &backend_host : backend_opencl,
+                                    .fuse = true};
+    struct compiled *c = NULL;
+    struct graph *shaped = graph_clone(g);
+    enum err e = specialise_for_check(shaped, f);
+    if (e == ERR_OK && graph_is_dynamic(shaped)) {
+        e = fail_set(f, ERR_NOTFOUND, "check it without --device",
+                     "shapes in the model depend on its data: it is run node by node");
+    }
+    if (e == ERR_OK && target.backend == NULL) {
+        e = fail_set(f, ERR_NOTFOUND, "", "this program was built without OpenCL devices");
+    }
+    if (e == ERR_OK) {
+        e = target.backend->device_open(&o, &target.device, f);
+    }
+    if (e != ERR_OK) {
+        graph_free(shaped);
+        return e;
+    }
+    e = compiled_new(shaped, &target, &c, f);
+    if (e == ERR_OK) {
+        struct placed p = {sink, compiled_graph(c), device};
+        report_ports(g, sink);
+        compiled_each(c, report_stage, &p);
+    }
+    compiled_free(c);
+    target.backend->device_close(target.device);
+    return e;
+}
+
+enum err model_check(const struct graph *g, const char *device, const struct model_sink *sink,
+                     struct fail *f)
+{
+    if (strcmp(device, "reference") != 0) {
+        return check_on_device(g, device, sink, f);
+    }
     char text[SHAPE_TEXT_BYTES];
     uint32_t missing = 0;
     const struct node *first = NULL;

@@ -44,9 +44,11 @@ struct model_sink { /* receives a check */
     void (*node)(void *arg, const struct model_node *n); /* of the model as it is in the file */
 };
 
-/* model_check - report ports and nodes.  Return: ERR_OK when every operator is supported. */
-MUST_CHECK enum err model_check(const struct graph *g, const struct model_sink *sink,
-                                struct fail *f);
+/* model_check - report ports and nodes.  @device: "reference" reports the nodes of the file; any
+ * other is opened and compiled for, and what runs after fusion is reported.
+ * Return: ERR_OK when every operator is supported. */
+MUST_CHECK enum err model_check(const struct graph *g, const char *device,
+                                const struct model_sink *sink, struct fail *f);
 int model_opset(const struct graph *g);
 
 /* ---- one inference ---- */

@@ -83,6 +83,9 @@ enum op_result op_infer(struct op_ctx *ctx)
 
 enum op_result op_run(struct op_ctx *ctx)
 {
+    if (ctx->node->row->out_max == 1 && op_out(ctx, 0) == NULL) {
+        return OP_OK; /* nobody wants the only output */
+    }
     enum op_result r = ctx->node->row->run(ctx);
     scratch_reset(ctx->scratch);
     return r;

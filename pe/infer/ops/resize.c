@@ -14,6 +14,7 @@ enum coordinates {
     AT_ALIGN_CORNERS,
     AT_ASYMMETRIC,
     AT_CROP,
+    AT_TF_HALF_PIXEL,
     COORDINATES
 };
 enum nearest { TO_PREFER_FLOOR, TO_PREFER_CEIL, TO_FLOOR, TO_CEIL, NEARESTS };
@@ -57,7 +58,8 @@ static enum op_result read_modes(struct op_ctx *ctx, struct resize *r)
 {
     static const char *const modes[INTERPOLATIONS] = {"nearest", "linear", "cubic"};
     static const char *const places[COORDINATES] = {
-        "half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_crop_and_resize"};
+        "half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_crop_and_resize",
+        "tf_half_pixel_for_nn" /* opset 11 only */};
     static const char *const nearests[NEARESTS] = {"round_prefer_floor", "round_prefer_ceil",
                                                    "floor", "ceil"};
     static const char *const later[] = {"antialias", "axes", "keep_aspect_ratio_policy"};
@@ -192,6 +194,8 @@ static double place_of(const struct resize *r, unsigned d, int64_t o, int64_t in
     case AT_CROP:
         return out > 1 ? r->start[d] * last + x * (r->end[d] - r->start[d]) * last / (out - 1)
                        : 0.5 * (r->start[d] + r->end[d]) * last;
+    case AT_TF_HALF_PIXEL:
+        return (x + 0.5) / scale;
     default:
         return (x + 0.5) / scale - 0.5;
     }

@@ -22,6 +22,7 @@ const struct op *const op_families[] = {
     ops_quantise,
     ops_loss,
     ops_resize,
+    ops_vision,
     ops_fused,
     NULL,
 };

@@ -227,6 +227,16 @@ static const struct seed seeds[] = {
     {"Resize", 13, 1, "i8[4,3] - f32[2]=1.5,2", "nearest_mode:s=ceil"},
     {"Upsample", 7, 1, "f32[2,3]", "scales:F=2,3"},
     {"Upsample", 9, 1, "f32[2,3] f32[2]=2,3", "mode:s=linear"},
+    {"NonMaxSuppression", 11, 1, "f32[2,4,4] f32[2,3,4] i64[]=2 f32[]=0.5 f32[]=-1",
+     "center_point_box:i=1"},
+    {"RoiAlign", 16, 1, "f32[2,3,5,4] f32[2,4]=0,0,3,3,1,1,2,4 i64[2]=0,1",
+     "output_height:i=2 output_width:i=3 sampling_ratio:i=0 spatial_scale:f=0.9 mode:s=avg "
+     "coordinate_transformation_mode:s=half_pixel"},
+    {"GridSample", 16, 1, "f32[2,2,4,3] f32[2,2,3,2]",
+     "mode:s=bicubic padding_mode:s=reflection align_corners:i=1"},
+    {"MaxUnpool", 11, 1, "f32[1,1,2,2] i64[1,1,2,2]=5,7,13,15", "kernel_shape:I=2,2 strides:I=2,2"},
+    {"MaxUnpool", 11, 1, "f32[1,1,1,2] i64[1,1,1,2]=4,5 i64[4]=1,1,3,5", "kernel_shape:I=2,2"},
+    {"Det", 11, 1, "f32[2,3,3]", ""},
 };
 
 #define SEEDS (sizeof(seeds) / sizeof(seeds[0]))
@@ -455,7 +465,7 @@ static void mutate(struct op_case *c, struct prng *random)
 {
     for (uint64_t n = prng_below(random, 3) + 1; n > 0; n--) {
         uint64_t what = prng_below(random, 8);
-        if (what == 0 && c->ctx.out_count > 1) {
+        if (what == 0 && c->ctx.out_count > 0) {
             c->out_at[prng_below(random, c->ctx.out_count)] = NULL;
         } else if (what < 4 && c->ctx.in_count > 0) {
             mutate_input(c, random);
