@@ -45,25 +45,18 @@ static enum err refuse_change(const struct plan *p, const struct diff_item *c, s
     }
     bool keeps = a->desc->stateful || a->desc->snapshots;
     switch (c->kind) {
-    case CHANGE_PE_SCHEMA:
-        return fail_set(f, ERR_DENIED, "add a PE with the new ports beside it, and remove the old",
-                        NOT_YET "the ports of the running PE %s change", b->name);
     case CHANGE_PE_CODE:
-        if (keeps && a->desc->state_version != b->desc->state_version) {
+        if (a->desc->source != b->desc->source) {
+            return fail_set(f, ERR_DENIED, "give the new one a uid of its own",
+                            "%s %s a source; it cannot become %s while it runs", b->name,
+                            a->desc->source ? "is" : "is no", a->desc->source ? "none" : "one");
+        }
+        if (keeps && !p->drops[c->new] && a->desc->state_version != b->desc->state_version) {
             return fail_set(f, ERR_DENIED, "keep the state version, or deploy it anew",
                             NOT_YET "the state of %s has version %u, its new code has version %u",
                             b->name, a->desc->state_version, b->desc->state_version);
         }
         return ERR_OK;
-    case CHANGE_PE_POLICY:
-        if (a->then != b->then || a->retries != b->retries) {
-            return fail_set(f, ERR_DENIED, "stop it and deploy it anew",
-                            NOT_YET "on_error of the running PE %s changes", b->name);
-        }
-        return ERR_OK;
-    case CHANGE_PE_THREADS:
-        return fail_set(f, ERR_DENIED, "stop it and deploy it anew",
-                        NOT_YET "the threads of the running PE %s change", b->name);
     default:
         return ERR_OK;
     }
@@ -91,13 +84,6 @@ static enum err refuse_members(const struct plan *p, struct fail *f, const char 
             p->match->heir_old[x->new] != INDEX_NONE) {
             return fail_set(f, ERR_DENIED, "leave its place as it is",
                             NOT_YET "the source %s goes to another worker", pe->name);
-        }
-    }
-    for (uint32_t i = 0; i < p->diff->to->pe_count; i++) {
-        if (p->drops[i]) {
-            *where = p->diff->to->pes[i].name;
-            return fail_set(f, ERR_DENIED, "stop it and deploy it anew",
-                            NOT_YET "the state of the running PE %s is dropped", *where);
         }
     }
     *where = "";

@@ -4,6 +4,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/mem.h"
+#include "worker/moves.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -69,13 +70,19 @@ uint32_t cut_spills(const struct instance *i)
     return spills;
 }
 
-/* How long each input had something and was not served because of this change. */
+/* How long each input had something and was not served because of this change.  Where it waits on for
+ * state, the time goes on: see chain_gated in instance.c. */
 static void measure(struct instance *i, struct cut *k, uint64_t start_us, uint64_t end_us)
 {
     k->pauses_us = mem_array(i->input_count, sizeof *k->pauses_us);
     for (uint32_t n = 0; n < i->input_count; n++) {
         struct input *in = &i->inputs[n];
         bool waiting = in->channel->kind != CHANNEL_FUSED && ring_peek(&in->channel->ring) != NULL;
+        if (k->takes != NULL) {
+            in->blocked_since_us = in->blocked_since_us == 0 && waiting ? start_us
+                                                                        : in->blocked_since_us;
+            continue;
+        }
         if (in->blocked_since_us != 0) {
             k->pauses_us[k->pause_count++] = (uint32_t)(end_us - in->blocked_since_us);
         } else if (waiting) {
@@ -91,18 +98,22 @@ static void replace_code(struct instance *i, struct cut *k)
     void *snapshot = NULL;
     size_t bytes = 0;
     struct oxb_pe *old = i->pe;
-    if (pe_snapshot(old, &snapshot, &bytes) != ERR_OK) {
+    if (!k->anew && pe_snapshot(old, &snapshot, &bytes) != ERR_OK) {
         bytes = 0;
     }
     pe_stop(old);
-    pe_take_states(k->pe, old);
+    if (!k->anew) {
+        pe_take_states(k->pe, old);
+    }
     if (bytes > 0 && pe_restore(k->pe, snapshot, bytes, pe_type(old)->state_version, &k->fail) !=
                          ERR_OK) {
-        log_event(LOG_ERROR, "cut.restore", "pe=%s what=\"%s\"", i->pe_name, k->fail.what);
+        log_event(LOG_ERROR, "cut.restore", "pe=%s what=\"%s\"", name_text(&i->pe_name),
+                  k->fail.what);
     }
     free(snapshot);
     pe_take_counters(k->pe, old);
     i->pe = k->pe;
+    i->sink = k->sink;
     k->pe = old;
     if (!i->finished && (k->fail.code != ERR_OK || pe_start(i->pe, &k->fail) != ERR_OK)) {
         instance_fail(i, k->fail.what);
@@ -118,6 +129,7 @@ static void swap_wiring(struct instance *i, struct cut *k)
         for (uint32_t o = 0; o < input_count; o++) {
             if (inputs[o].channel == in->channel) {
                 in->ended = inputs[o].ended;
+                in->blocked_since_us = inputs[o].blocked_since_us;
             }
         }
         in->channel->to_input = n;
@@ -192,12 +204,20 @@ void cut_now(struct instance *i)
     for (uint32_t n = 0; n < k->close_count; n++) {
         channel_mark(k->closes[n], ITEM_CLOSE, k->epoch);
     }
+    bool gives = atomic_load(&i->gives) != NULL;
+    if (gives) {
+        move_collect(i);
+    }
     if (k->pe != NULL) {
         replace_code(i, k);
     } else if (k->retire && i->started) {
         pe_stop(i->pe);
         i->started = false;
     }
+    if (gives) {
+        move_publish(i);
+    }
+    i->takes = k->takes;
     k->cut_us = clock_now_us();
     measure(i, k, start_us, k->cut_us);
     swap_wiring(i, k);
@@ -210,8 +230,8 @@ void cut_now(struct instance *i)
     if (!k->retire) {
         instance_check_ended(i);
     }
-    log_event(LOG_DEBUG, "instance.cut", "pe=%s index=%u epoch=%" PRIu64, i->pe_name, i->index,
-              k->epoch);
+    log_event(LOG_DEBUG, "instance.cut", "pe=%s index=%u epoch=%" PRIu64,
+              name_text(&i->pe_name), i->index, k->epoch);
     uint64_t epoch = k->epoch;
     move_chain(i, k);
     /* Only now may the change count as made here: the next one asks which chain this one is in. */

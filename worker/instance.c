@@ -5,6 +5,8 @@
 #include "core/log.h"
 #include "core/mem.h"
 #include "worker/cut.h"
+#include "worker/moves.h"
+#include "worker/stage.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -91,7 +93,7 @@ struct instance *instance_new(uint64_t id, const char *pe_name, unsigned index, 
 {
     struct instance *i = mem_alloc(sizeof *i);
     i->id = id;
-    i->pe_name = mem_dup(pe_name);
+    name_set(&i->pe_name, pe_name);
     i->index = index;
     i->pool = pool;
     atomic_init(&i->state, INSTANCE_PREPARED);
@@ -106,13 +108,18 @@ void instance_free(struct instance *i)
     pe_free(i->pe);
     mem_free(i->arms);
     cut_free(atomic_load(&i->cut));
+    for (struct stage *s = i->kept; s != NULL;) {
+        struct stage *next = s->next;
+        stage_free(s);
+        s = next;
+    }
     align_fini(&i->align);
     for (uint32_t p = 0; p < i->port_count; p++) {
         route_fini(&i->ports[p]);
     }
     mem_free(i->ports);
     mem_free(i->inputs);
-    mem_free(i->pe_name);
+    name_fini(&i->pe_name);
     mem_free(i);
 }
 
@@ -186,12 +193,18 @@ struct pe_host instance_host(struct instance *i)
 
 /* ---------------------------------------------------------------- states */
 
+void instance_tell(struct instance *i)
+{
+    struct chain *c = i->chain;
+    if (c->on_change != NULL) {
+        c->on_change(c->arg, c);
+    }
+}
+
 void instance_set_state(struct instance *i, enum instance_state state)
 {
     atomic_store(&i->state, state);
-    if (i->chain->on_change != NULL) {
-        i->chain->on_change(i->chain->arg, i->chain);
-    }
+    instance_tell(i);
 }
 
 void instance_fail(struct instance *i, const char *text)
@@ -201,8 +214,8 @@ void instance_fail(struct instance *i, const char *text)
     }
     i->chain->failed = true;
     snprintf(i->error, sizeof i->error, "%s", text[0] != '\0' ? text : "failed without a reason");
-    log_event(LOG_ERROR, "instance.failed", "pe=%s index=%u error=\"%s\"", i->pe_name, i->index,
-              i->error);
+    log_event(LOG_ERROR, "instance.failed", "pe=%s index=%u error=\"%s\"", name_text(&i->pe_name),
+              i->index, i->error);
     instance_set_state(i, INSTANCE_FAILED);
 }
 
@@ -213,9 +226,9 @@ static bool survives(struct instance *i, int result)
         return true;
     }
     add(&pe_counters(i->pe)->errors, 1);
-    if (i->drop_errors) {
-        log_event(LOG_WARN, "instance.dropped", "pe=%s index=%u error=\"%s\"", i->pe_name, i->index,
-                  pe_error(i->pe));
+    if (atomic_load_explicit(&i->drop_errors, memory_order_relaxed)) {
+        log_event(LOG_WARN, "instance.dropped", "pe=%s index=%u error=\"%s\"",
+                  name_text(&i->pe_name), i->index, pe_error(i->pe));
         return true;
     }
     instance_fail(i, pe_error(i->pe));
@@ -240,12 +253,35 @@ static void mark_outputs(struct instance *i, enum item_kind kind, uint64_t epoch
     }
 }
 
+/* R4: while a change is prepared nobody ends: what the change gives it may be needed for the end. */
+static bool must_not_end(const struct instance *i)
+{
+    const struct cut *k = atomic_load(&i->cut);
+    return (k != NULL && atomic_load(&i->cut_epoch) != k->epoch) || i->takes != NULL;
+}
+
+/* Groups of those whose final output has left: in the tables again, which are not emitted any more. */
+static void take_kept(struct instance *i)
+{
+    struct fail f = {0};
+    while (i->kept != NULL) {
+        struct stage *s = i->kept;
+        i->kept = s->next;
+        if (stage_into(s, i->pe, &f) != ERR_OK) {
+            instance_fail(i, f.what);
+        }
+        stage_free(s);
+    }
+}
+
 static void finish(struct instance *i)
 {
-    if (i->finished || !survives(i, pe_finish(i->pe))) {
+    i->finish_waits = !i->finished && must_not_end(i);
+    if (i->finished || i->finish_waits || (!i->final_done && !survives(i, pe_finish(i->pe)))) {
         return;
     }
     i->finished = true;
+    take_kept(i);
     instance_flush(i);
     if (!survives(i, pe_flush_sink(i->pe))) {
         return;
@@ -268,11 +304,10 @@ static void pass_marker(struct instance *i, enum item_kind kind, uint64_t epoch)
 static void take_marker(struct instance *i, uint32_t input, const struct item *it)
 {
     struct cut *cut = atomic_load(&i->cut);
-    if (cut != NULL && it->epoch == cut->epoch && !i->align.active) {
-        align_expect(&i->align, cut->awaited);
-    }
+    const bool *awaited = cut != NULL && it->epoch == cut->epoch ? cut->awaited : NULL;
     enum item_kind kind = it->kind == ITEM_CLOSE ? ITEM_MARKER_SWITCH : it->kind;
-    switch (align_marker(&i->align, input, kind, it->epoch)) {
+    switch (kind == ITEM_MARKER_SWITCH ? align_switch(&i->align, input, it->epoch, awaited)
+                                       : align_marker(&i->align, input, kind, it->epoch)) {
     case ALIGN_COMPLETE:
         if (kind == ITEM_MARKER_SWITCH && atomic_load(&i->cut) != NULL) {
             cut_now(i);
@@ -281,8 +316,8 @@ static void take_marker(struct instance *i, uint32_t input, const struct item *i
         }
         break;
     case ALIGN_CONFLICT:
-        log_event(LOG_ERROR, "marker.conflict", "pe=%s index=%u epoch=%" PRIu64, i->pe_name,
-                  i->index, it->epoch);
+        log_event(LOG_ERROR, "marker.conflict", "pe=%s index=%u epoch=%" PRIu64,
+                  name_text(&i->pe_name), i->index, it->epoch);
         instance_fail(i, "two markers of different epochs met at one instance");
         break;
     case ALIGN_WAIT:
@@ -438,6 +473,7 @@ static void flush_all(struct chain *c) /* the head first: its rows pass through 
         if (!i->finished && !i->retiring) {
             instance_flush(i);
             survives(i, pe_flush_sink(i->pe));
+            instance_flush(i); /* what the PE gave out only now */
         }
     }
     c->open_since_us = 0;
@@ -482,7 +518,7 @@ static enum task_after run_source(struct chain *c)
     uint64_t emitted = atomic_load_explicit(&pe_counters(head->pe)->tuples_out,
                                             memory_order_relaxed);
     for (int n = 0; n < RUN_BATCHES_MAX; n++) {
-        if (head->finished || c->failed) {
+        if (head->finished || head->finish_waits || c->failed) {
             return AFTER_IDLE;
         }
         if (cut_due(head)) {
@@ -599,7 +635,9 @@ static void take_arrivals(struct chain *c)
             c->members[at] = c->members[at - 1];
         }
         c->members[at] = i;
-        if (!i->started && c->begun && !start(i)) {
+        if (!i->started && i->takes != NULL) {
+            c->begun = false; /* it starts when its gate has opened */
+        } else if (!i->started && c->begun && !start(i)) {
             return;
         }
         task_rearm(&c->task, i, i->arms, i->arm_count);
@@ -647,8 +685,57 @@ void chain_arrive(struct chain *to, struct instance *i)
 static void cut_heads(struct chain *c)
 {
     for (uint32_t k = 0; k < c->member_count && !c->changed && !c->failed; k++) {
-        if (cut_due(c->members[k])) {
+        if (c->members[k]->started && cut_due(c->members[k])) {
             cut_now(c->members[k]);
+        }
+    }
+}
+
+/* Moves of state: what givers are asked for, and whether takers must wait.  Return: some must. */
+static bool chain_gated(struct chain *c)
+{
+    bool closed = false;
+    for (uint32_t k = 0; k < c->member_count && !c->failed; k++) {
+        struct instance *i = c->members[k];
+        if (atomic_load(&i->gives) != NULL) {
+            move_turn(i);
+        }
+        closed = closed || i->takes != NULL;
+    }
+    if (!closed || c->failed) {
+        return false;
+    }
+    struct instance *head = c->members[0];
+    uint64_t now = clock_now_us();
+    closed = false;
+    for (uint32_t k = 0; k < c->member_count && !c->failed; k++) {
+        struct instance *i = c->members[k];
+        for (uint32_t n = 0; i->takes != NULL && n < head->input_count; n++) {
+            uint64_t since = head->inputs[n].blocked_since_us;
+            if (since != 0 && move_ready(i)) {
+                move_pause(i, (uint32_t)(now - since));
+                head->inputs[n].blocked_since_us = 0;
+            }
+        }
+        closed = (i->takes != NULL && !move_take(i)) || closed;
+    }
+    for (uint32_t n = 0; closed && n < head->input_count; n++) {
+        struct input *in = &head->inputs[n];
+        if (in->blocked_since_us == 0 && in->channel->kind != CHANNEL_FUSED &&
+            ring_peek(&in->channel->ring) != NULL) {
+            in->blocked_since_us = now;
+        }
+    }
+    return closed && !c->failed;
+}
+
+/* Ends that came while a change was prepared: it has been made, or given up. */
+static void end_late(struct chain *c)
+{
+    for (uint32_t k = 0; k < c->member_count && !c->failed; k++) {
+        struct instance *i = c->members[k];
+        if (i->finish_waits && i->started && !i->retiring) {
+            finish(i);
         }
     }
 }
@@ -674,7 +761,8 @@ static enum task_after chain_run(struct task *t)
     if (c->member_count == 0) {
         return end(c); /* all have retired or left */
     }
-    if (!c->begun && !begin(c)) {
+    bool gated = chain_gated(c);
+    if (!c->failed && !gated && !c->begun && !begin(c)) {
         return AFTER_IDLE;
     }
     cut_heads(c);
@@ -682,6 +770,11 @@ static enum task_after chain_run(struct task *t)
         c->changed = false;
         return AFTER_AGAIN;
     }
+    if (gated && !c->failed) {
+        task_hold(t);
+        return AFTER_IDLE; /* who has state for it notifies */
+    }
+    end_late(c);
     if (c->failed || spilled) {
         if (spilled) {
             task_hold(t);

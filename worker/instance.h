@@ -15,6 +15,7 @@
 #define OXB_WORKER_INSTANCE_H
 
 #include "core/hist.h"
+#include "core/name.h"
 #include "net/states.h"
 #include "pe/host.h"
 #include "worker/align.h"
@@ -24,6 +25,8 @@
 
 struct chain;
 struct cut;
+struct move;
+struct stage;
 
 struct input {
     struct channel *channel;
@@ -41,9 +44,11 @@ struct instance_stats { /* relaxed; one writer */
 struct instance {
     /* fixed */
     uint64_t id;
-    char *pe_name;
+    struct name pe_name;          /* the loop sets it */
     unsigned index;
-    bool source, sink, drop_errors;
+    bool source;
+    bool sink;                    /* has no outputs; end_to_end_us is there then */
+    _Atomic bool drop_errors;     /* the loop sets it */
     _Atomic(struct chain *) chain; /* changed by its own thread, when it moves (worker/cut.h) */
     struct oxb_pe *pe;
     struct pool *pool;
@@ -62,6 +67,12 @@ struct instance {
     struct task_arm *arms;        /* timers and watches while it moves between chains */
     size_t arm_count;
     bool retiring;                /* its cut was its last act */
+    /* state on the move: worker/moves.h */
+    _Atomic(struct move *) gives; /* until its cut; NULL: none */
+    struct move *takes;           /* its gate is closed until these have come; NULL: open */
+    struct stage *kept;           /* taken over from who had finished; joins the tables at its end */
+    bool final_done;              /* who it takes over from has emitted the final output */
+    bool finish_waits;            /* its end came while a change was prepared: after the cut (R4) */
     uint32_t order;               /* producers before consumers, within one topology */
     /* life */
     _Atomic unsigned state;       /* enum instance_state */
@@ -114,12 +125,13 @@ void instance_wire(struct instance *i, struct input *inputs TAKES, uint32_t inpu
 
 /* chain_arrive - give an instance that left its chain to `to`.  Thread: the one it left on. */
 void chain_arrive(struct chain *to, struct instance *i);
-/* chain_follow - as chain_arrive for one that was not announced: it goes with its caller, before it. */
+/* chain_follow - as chain_arrive for one that was not announced: it goes before its caller. */
 void chain_follow(struct chain *to, struct instance *i);
 void chain_leave(struct chain *from, struct instance *i); /* from's own thread */
 
 struct task *instance_task(struct instance *i);
 void instance_spills(struct instance *i, int by);
+void instance_tell(struct instance *i); /* the loop looks at its part again; any thread */
 /* instance_take - an item arrives at input `input`; the batch in it is taken over. */
 void instance_take(struct instance *i, uint32_t input, struct item *it);
 void instance_fail(struct instance *i, const char *text);

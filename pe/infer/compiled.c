@@ -6,7 +6,7 @@
 #include "core/mem.h"
 #include "pe/infer/call.h"
 #include "pe/infer/fuse.h"
-#include "pe/infer/plan.h"
+#include "pe/infer/arena_plan.h"
 #include "pe/infer/specialise.h"
 
 #include <assert.h>
@@ -29,7 +29,7 @@ struct stage {             /* one node that runs */
 struct compiled {
     struct graph *graph;
     struct compile_target target;
-    struct plan plan;
+    struct arena_plan plan;
     struct arena *arena;
     struct stage *stages;
     unsigned stage_count;
@@ -80,7 +80,7 @@ static enum err compile_step(struct compiled *c, const struct node *n, struct st
 
 static void add_range(struct compiled *c, struct stage *s, uint32_t v, enum host_access access)
 {
-    if (v == VALUE_NONE || c->plan.offsets[v] == PLAN_NOWHERE) {
+    if (v == VALUE_NONE || c->plan.offsets[v] == ARENA_NOWHERE) {
         return;
     }
     for (unsigned i = 0; i < s->range_count; i++) {
@@ -113,7 +113,7 @@ static enum err make_stages(struct compiled *c, struct fail *f)
     c->stages = mem_array(g->node_count, sizeof *c->stages);
     for (uint32_t i = 0; i < g->node_count; i++) {
         const struct node *n = &g->nodes[i];
-        if (n->dead || plan_is_alias(&c->plan, g, n)) {
+        if (n->dead || arena_plan_is_alias(&c->plan, g, n)) {
             continue;
         }
         struct stage *s = &c->stages[c->stage_count++];
@@ -142,7 +142,7 @@ enum err compiled_new(struct graph *graph TAKES, const struct compile_target *ta
     if (target->fuse) {
         graph_fuse(graph);
     }
-    enum err e = plan_init(&c->plan, graph, f);
+    enum err e = arena_plan_init(&c->plan, graph, f);
     if (e == ERR_OK) {
         e = target->backend->arena_new(target->device, c->plan.arena_bytes + TENSOR_ALIGN,
                                        &c->arena, f);
@@ -175,7 +175,7 @@ void compiled_free(struct compiled *c)
     c->target.backend->arena_free(c->arena);
     mem_free(c->stages);
     mem_free(c->values);
-    plan_fini(&c->plan);
+    arena_plan_fini(&c->plan);
     call_fini(&c->call);
     graph_free(c->graph);
     mem_free(c);
@@ -216,7 +216,7 @@ static void point(struct compiled *c, const struct stage *s, const uint32_t *val
 {
     for (uint32_t i = 0; i < count; i++) {
         uint32_t v = values[i];
-        if (v != VALUE_NONE && c->plan.offsets[v] != PLAN_NOWHERE) {
+        if (v != VALUE_NONE && c->plan.offsets[v] != ARENA_NOWHERE) {
             c->values[v].data = host_of(s, c->plan.offsets[v]);
         }
     }
@@ -266,7 +266,7 @@ enum err compiled_run(struct compiled *c, int64_t rows, struct fail *f)
 enum err compiled_input(struct compiled *c, unsigned i, void **out, struct fail *f)
 {
     uint32_t v = c->graph->inputs[i];
-    assert(c->plan.offsets[v] != PLAN_NOWHERE);
+    assert(c->plan.offsets[v] != ARENA_NOWHERE);
     return c->target.backend->host_begin(c->arena, c->plan.offsets[v],
                                          tensor_bytes(&c->values[v]), HOST_WRITE, out, f);
 }
@@ -281,7 +281,7 @@ enum err compiled_input_done(struct compiled *c, unsigned i, void *p, struct fai
 enum err compiled_output(struct compiled *c, unsigned i, const void **out, struct fail *f)
 {
     uint32_t v = c->graph->outputs[i];
-    if (c->plan.offsets[v] == PLAN_NOWHERE) {
+    if (c->plan.offsets[v] == ARENA_NOWHERE) {
         *out = c->values[v].data; /* a constant */
         return ERR_OK;
     }
@@ -295,7 +295,7 @@ enum err compiled_output(struct compiled *c, unsigned i, const void **out, struc
 enum err compiled_output_done(struct compiled *c, unsigned i, const void *p, struct fail *f)
 {
     uint32_t v = c->graph->outputs[i];
-    if (c->plan.offsets[v] == PLAN_NOWHERE) {
+    if (c->plan.offsets[v] == ARENA_NOWHERE) {
         return ERR_OK;
     }
     return c->target.backend->host_end(c->arena, c->plan.offsets[v], tensor_bytes(&c->values[v]),

@@ -80,9 +80,12 @@ static const struct {
 };
 
 static const char *const default_acts[3][ACTS_MAX] = {
-    [CELL_RNN] = {"Tanh"}, [CELL_GRU] = {"Sigmoid", "Tanh"}, [CELL_LSTM] = {"Sigmoid", "Tanh", "Tanh"}};
+    [CELL_RNN] = {"Tanh"},
+    [CELL_GRU] = {"Sigmoid", "Tanh"},
+    [CELL_LSTM] = {"Sigmoid", "Tanh", "Tanh"},
+};
 
-/* read_act - one activation by name; scaling values are consumed in order by those that take any. */
+/* read_act - one activation by name; those that take scaling values consume them in order. */
 static enum op_result read_act(struct op_ctx *ctx, const char *name, unsigned used[2],
                                struct act *out)
 {

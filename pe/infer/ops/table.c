@@ -20,6 +20,8 @@ const struct op *const op_families[] = {
     ops_softmax,
     ops_recurrent,
     ops_quantise,
+    ops_loss,
+    ops_resize,
     ops_fused,
     NULL,
 };

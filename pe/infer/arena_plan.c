@@ -1,7 +1,7 @@
-/* pe/infer/plan.c - where values lie in the arena: liveness and first-fit.
+/* pe/infer/arena_plan.c - where values lie in the arena: liveness and first-fit.
  *
  * Invariants: M1-M3 of plan.h. */
-#include "pe/infer/plan.h"
+#include "pe/infer/arena_plan.h"
 
 #include "core/limits.h"
 #include "core/mem.h"
@@ -20,7 +20,7 @@ struct block { /* one place in use */
 
 struct planner {
     const struct graph *graph;
-    struct plan *plan;
+    struct arena_plan *plan;
     uint32_t *origin;  /* per value: the value whose place it shares, itself if none */
     uint32_t *pending; /* per origin: reads to come, of all its aliases; outputs count one more */
     struct block *live; /* by offset */
@@ -154,9 +154,9 @@ static void plan_node(struct planner *p, const struct node *n)
     }
 }
 
-enum err plan_init(struct plan *plan, const struct graph *g, struct fail *f)
+enum err arena_plan_init(struct arena_plan *plan, const struct graph *g, struct fail *f)
 {
-    *plan = (struct plan){.offsets = mem_array(g->value_count, sizeof(size_t))};
+    *plan = (struct arena_plan){.offsets = mem_array(g->value_count, sizeof(size_t))};
     struct planner p = {
         .graph = g,
         .plan = plan,
@@ -164,7 +164,7 @@ enum err plan_init(struct plan *plan, const struct graph *g, struct fail *f)
         .pending = mem_array(g->value_count, sizeof(uint32_t)),
     };
     for (uint32_t v = 0; v < g->value_count; v++) {
-        plan->offsets[v] = PLAN_NOWHERE;
+        plan->offsets[v] = ARENA_NOWHERE;
     }
     find_origins(&p);
     for (uint32_t i = 0; i < g->input_count; i++) { /* M3; they may be empty, but have a place */
@@ -181,20 +181,20 @@ enum err plan_init(struct plan *plan, const struct graph *g, struct fail *f)
     mem_free(p.pending);
     mem_free(p.live);
     if (plan->arena_bytes > ARENA_BYTES_MAX) {
-        plan_fini(plan);
+        arena_plan_fini(plan);
         return fail_set(f, ERR_LIMIT, "use smaller batches", "the model needs more than %llu MiB",
                         ARENA_BYTES_MAX >> 20);
     }
     return ERR_OK;
 }
 
-void plan_fini(struct plan *p)
+void arena_plan_fini(struct arena_plan *p)
 {
     mem_free(p->offsets);
-    *p = (struct plan){0};
+    *p = (struct arena_plan){0};
 }
 
-bool plan_is_alias(const struct plan *p, const struct graph *g, const struct node *n)
+bool arena_plan_is_alias(const struct arena_plan *p, const struct graph *g, const struct node *n)
 {
     return aliases(g, n) && p->offsets[n->outputs[0]] == p->offsets[n->inputs[0]];
 }
