@@ -7,6 +7,7 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -295,6 +296,38 @@ static enum err make_cut(struct change *c, const struct rec_MEMBER_SPEC *spec)
     return e;
 }
 
+static bool was_input(const struct instance *i, const struct channel *c)
+{
+    for (uint32_t n = 0; n < i->input_count; n++) {
+        if (i->inputs[n].channel == c) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* R3: who has ended has said so, and may take no tuples again; an end from somebody who has ended
+ * here as well it may. */
+static enum err refuse_ended(struct change *c)
+{
+    for (uint32_t k = 0; k < c->member_count; k++) {
+        struct instance *i = c->members[k];
+        const struct cut *cut = atomic_load(&i->cut);
+        for (uint32_t n = 0; !cut->retire && n < cut->input_count; n++) {
+            const struct channel *in = cut->inputs[n].channel;
+            bool quiet = in->from != NULL && atomic_load(&in->from->ending);
+            if (!atomic_load(&i->ending) || was_input(i, in) || quiet) {
+                continue;
+            }
+            snprintf(c->staged->fail_where, sizeof c->staged->fail_where, "%s", i->pe_name);
+            return fail_set(&c->staged->fail, ERR_DENIED,
+                            "leave its inputs as they are, or deploy the topology anew",
+                            "%s[%u] has ended, and would get a new input", i->pe_name, i->index);
+        }
+    }
+    return ERR_OK;
+}
+
 static void wire_new_ones(struct change *c, enum err *e)
 {
     for (uint32_t k = 0; k < c->staged->instance_count && *e == ERR_OK; k++) {
@@ -329,6 +362,9 @@ enum err change_prepare(struct part *staged)
         if (plan->members[k].role != PLAN_NEW) {
             e = make_cut(c, &plan->members[k]);
         }
+    }
+    if (e == ERR_OK) {
+        e = refuse_ended(c);
     }
     if (e == ERR_OK) {
         plan_chains(c);
@@ -671,7 +707,10 @@ void change_abort(struct part *base)
     struct grave *g = mem_alloc(sizeof *g);
     g->cuts = mem_array(c->member_count, sizeof(struct cut *));
     for (uint32_t k = 0; k < c->member_count; k++) {
-        g->cuts[g->cut_count++] = atomic_exchange(&c->members[k]->cut, NULL);
+        struct instance *i = c->members[k];
+        g->cuts[g->cut_count++] = atomic_exchange(&i->cut, NULL);
+        atomic_store(&i->look_at_end, true); /* it may have put off its end */
+        task_notify(instance_task(i));
     }
     c->member_count = 0;
     change_discard(base);

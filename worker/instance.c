@@ -240,9 +240,25 @@ static void mark_outputs(struct instance *i, enum item_kind kind, uint64_t epoch
     }
 }
 
+static bool is_to_cut(struct instance *i)
+{
+    struct cut *k = atomic_load(&i->cut);
+    return k != NULL && atomic_load(&i->cut_epoch) != k->epoch;
+}
+
+/* R6.  Whoever prepares a cut stores it and then asks whether the instance is ending; here it is the
+ * other way round, so that one of the two sees the other.  The cut, or who drops it, asks again. */
 static void finish(struct instance *i)
 {
-    if (i->finished || !survives(i, pe_finish(i->pe))) {
+    if (i->finished) {
+        return;
+    }
+    atomic_store(&i->ending, true);
+    if (is_to_cut(i)) {
+        atomic_store(&i->ending, false);
+        return;
+    }
+    if (!survives(i, pe_finish(i->pe))) {
         return;
     }
     i->finished = true;
@@ -292,15 +308,13 @@ static void take_marker(struct instance *i, uint32_t input, const struct item *i
 
 void instance_check_ended(struct instance *i)
 {
-    if (i->source || i->finished) {
-        return;
-    }
+    bool ended = !i->finished && (!i->source || i->exhausted);
     for (uint32_t k = 0; k < i->input_count; k++) {
-        if (!i->inputs[k].ended) {
-            return;
-        }
+        ended = ended && i->inputs[k].ended;
     }
-    finish(i);
+    if (ended) {
+        finish(i);
+    }
 }
 
 static void take_end(struct instance *i, uint32_t input)
@@ -488,7 +502,9 @@ static enum task_after run_source(struct chain *c)
             cut_now(head);
             return AFTER_AGAIN;
         }
-        if (atomic_load_explicit(&c->drain, memory_order_relaxed)) {
+        if (head->exhausted || atomic_load_explicit(&c->drain, memory_order_relaxed)) {
+            head->exhausted = true;
+            flush_all(c);
             finish(head);
             return AFTER_IDLE;
         }
@@ -505,6 +521,8 @@ static enum task_after run_source(struct chain *c)
             return AFTER_IDLE;
         }
         if (result == OXB_END) {
+            head->exhausted = true;
+            flush_all(c);
             finish(head);
             return AFTER_IDLE;
         }
@@ -652,6 +670,38 @@ static void cut_heads(struct chain *c)
     }
 }
 
+static void end_calls(struct instance *i) /* R12, for channels that are calls */
+{
+    for (uint32_t p = 0; p < i->port_count; p++) {
+        for (uint32_t s = 0; s < i->ports[p].stream_count; s++) {
+            struct out_stream *stream = &i->ports[p].streams[s];
+            for (uint32_t d = 0; d < stream->channel_count; d++) {
+                struct channel *c = stream->channels[d];
+                if (c->kind == CHANNEL_FUSED && !atomic_load(&c->ledger.ended)) {
+                    channel_mark(c, ITEM_END, 0);
+                }
+            }
+        }
+    }
+}
+
+/* After a cut an instance may find that its inputs, as they are now, have all ended, or that it has
+ * ended and calls somebody new.  Not in the cut itself: whom it calls may still run elsewhere. */
+static void settle_ends(struct chain *c)
+{
+    for (uint32_t k = 0; k < c->member_count && !c->failed; k++) {
+        struct instance *i = c->members[k];
+        if (!atomic_exchange(&i->look_at_end, false)) {
+            continue;
+        }
+        if (i->finished) {
+            end_calls(i);
+        } else {
+            instance_check_ended(i);
+        }
+    }
+}
+
 static enum task_after chain_run(struct task *t)
 {
     struct chain *c = chain_of(t);
@@ -676,6 +726,7 @@ static enum task_after chain_run(struct task *t)
     if (!c->begun && !begin(c)) {
         return AFTER_IDLE;
     }
+    settle_ends(c);
     cut_heads(c);
     if (c->changed) {
         c->changed = false;

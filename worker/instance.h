@@ -9,6 +9,8 @@
  *             R3 per channel, what was emitted before a marker or the end leaves before it.
  *             R4 finish runs once, when every input has ended (or the source has), and the end is
  *                passed on once; an ended instance still passes markers (PROTOCOL R12).
+ *             R6 from the moment a cut is prepared until it is made or dropped nobody finishes, so that
+ *                who gets new inputs has not passed on its end before (PROTOCOL R4).
  *             R5 after a failure nothing of the chain runs but its stop.
  * See:        worker/task.h, worker/channel.h, worker/route.h, worker/align.h. */
 #ifndef OXB_WORKER_INSTANCE_H
@@ -62,10 +64,13 @@ struct instance {
     struct task_arm *arms;        /* timers and watches while it moves between chains */
     size_t arm_count;
     bool retiring;                /* its cut was its last act */
+    _Atomic bool look_at_end;     /* it has cut, or need not: see settle_ends */
+    _Atomic bool ending;          /* it ends, or has; see finish */
     uint32_t order;               /* producers before consumers, within one topology */
     /* life */
     _Atomic unsigned state;       /* enum instance_state */
     bool started, finished;
+    bool exhausted;               /* a source that has no more */
     char error[512];              /* valid once state is INSTANCE_FAILED */
     uint64_t child_ns;            /* time spent in instances called from this one, per call */
     struct instance_stats stats;
@@ -126,6 +131,6 @@ void instance_fail(struct instance *i, const char *text);
 /* For worker/cut.c, own thread. */
 void instance_flush(struct instance *i);   /* everything emitted so far leaves for its channel */
 void instance_set_state(struct instance *i, enum instance_state state);
-void instance_check_ended(struct instance *i); /* finish if every input has ended */
+void instance_check_ended(struct instance *i); /* finish if every input (the source) has ended */
 
 #endif

@@ -149,7 +149,23 @@ static int keyed_process(struct oxb_pe *pe, unsigned port, struct oxb_batch *in)
             wrong(V_STATE, "the count of a key is not how often it was processed");
         }
     }
-    oxb_forward(pe, 0, in);
+    if (sim.im->pes[sim.im->nodes[n].pe].kind == KIND_KEYED) {
+        oxb_forward(pe, 0, in);
+    }
+    return OXB_OK;
+}
+
+static int keyed_finish(struct oxb_pe *pe) /* KIND_FINAL: one tuple per key it has seen */
+{
+    uint32_t n = node_of(pe), of = sim.im->nodes[n].pe;
+    for (unsigned key = 0; sim.im->pes[of].kind == KIND_FINAL && key < KEYS; key++) {
+        if (sim.w->owner[of * KEYS + key] == n && sim.w->truth[of * KEYS + key] > 0) {
+            oracle_final(sim.w, n, key);
+            uint16_t ident = oracle_born(sim.w, n);
+            sim.tuples[ident] = (struct tuple){255, (uint8_t)key, 0};
+            write_row(pe, ident);
+        }
+    }
     return OXB_OK;
 }
 
@@ -170,7 +186,7 @@ static const struct oxb_pe_type types[] = {
     {.name = "many", .flags = OXB_MERGES | OXB_MANY, .inputs = in_ports, .outputs = pass,
      .process = many_process},
     {.name = "keyed", .flags = OXB_MERGES, .inputs = in_ports, .outputs = pass, .states = states,
-     .prepare = keyed_prepare, .process = keyed_process},
+     .prepare = keyed_prepare, .process = keyed_process, .finish = keyed_finish},
     {.name = "sink", .flags = OXB_MERGES, .inputs = in_ports, .process = map_process},
 };
 enum { TYPES = sizeof types / sizeof types[0] };
@@ -207,8 +223,7 @@ static void on_prepared(void *arg, struct part *p)
     (void)arg;
     if (p->failed) {
         TRACE(sim.w, "not prepared: %s", p->fail.what);
-        wrong(V_STUCK, "a worker could not prepare its part");
-        return;
+        sim.abort = true; /* R3 */
     }
     sim.prepared[worker_of(p)] = true;
 }
@@ -369,11 +384,8 @@ static void map_ids(const struct plan *p)
 
 static void begin(struct world *w, uint64_t seed, FILE *trace)
 {
-    static struct pool *pool;
+    struct pool *pool = pool_new(1u << 20);
     register_types();
-    if (pool == NULL) {
-        pool = pool_new(1u << 20);
-    }
     memset(&sim, 0, sizeof sim);
     sim.w = w;
     sim.im = w->im;
@@ -405,8 +417,8 @@ static void begin(struct world *w, uint64_t seed, FILE *trace)
         w->chans[c] = (struct chan){0};
     }
     oracle_reset(w);
-    uint32_t most = 400 / (w->im->amplification + 1);
-    most = most < 2 ? 2 : most > 40 ? 40 : most;
+    uint32_t most = 1200 / (w->im->amplification + 1);
+    most = most < 2 ? 2 : most > 120 ? 120 : most;
     for (uint32_t s = 0; s < w->im->source_count && s < 64; s++) {
         sim.total[s] = (uint32_t)prng_below(&sim.r, most + 1);
     }
@@ -492,7 +504,7 @@ struct live_result live_run(struct draft *d, uint64_t seed, FILE *trace)
     begin(w, seed, trace);
     map_ids(p);
     deploy(p);
-    uint64_t start = prng_below(&sim.r, 600);
+    uint64_t start = prng_below(&sim.r, 200);
     unsigned fails = 0;
     while (w->found == FINE && !w->too_big && ++w->steps < ROUNDS_MAX) {
         fails = one_step(p, start) ? 0 : fails + 1;
@@ -508,8 +520,12 @@ struct live_result live_run(struct draft *d, uint64_t seed, FILE *trace)
     } else if (w->found == FINE && !w->too_big) {
         check_end();
     }
-    if (w->found == FINE) {
+    bool clean = w->found == FINE;
+    if (clean) {
         drop_all();
+    }
+    if (clean && w->found == FINE) {
+        pool_free(sim.pool);
     }
     mem_free(sim.node_of);
     out.found = w->found;
