@@ -33,7 +33,8 @@ static struct {
     struct part *parts[WORKERS];/* what runs there, or was staged as new */
     bool prepared[WORKERS], concerned[WORKERS], gone[WORKERS], done[WORKERS], fresh[WORKERS];
     enum { BEFORE, STAGED, GOING, OVER } phase;
-    bool abort, failed;
+    bool abort;
+    uint64_t pace;              /* how seldom master and workers hear of each other */
     const char *why;
     struct prng r;
 } sim; /* one simulation at a time */
@@ -393,6 +394,7 @@ static void begin(struct world *w, uint64_t seed, FILE *trace)
     sim.r = (struct prng){seed};
     sim.epoch = OP_CHANGE;
     sim.abort = prng_below(&sim.r, 6) == 0;
+    sim.pace = 4u << prng_below(&sim.r, 5);
     sim.env = (struct part_env){.pool = pool,
                                 .worker_name = "w",
                                 .artifact_dir = "/",
@@ -419,6 +421,7 @@ static void begin(struct world *w, uint64_t seed, FILE *trace)
     oracle_reset(w);
     uint32_t most = 1200 / (w->im->amplification + 1);
     most = most < 2 ? 2 : most > 120 ? 120 : most;
+    most = prng_below(&sim.r, 2) == 0 ? 1 + most / 4 : most; /* they end while it is prepared */
     for (uint32_t s = 0; s < w->im->source_count && s < 64; s++) {
         sim.total[s] = (uint32_t)prng_below(&sim.r, most + 1);
     }
@@ -427,14 +430,14 @@ static void begin(struct world *w, uint64_t seed, FILE *trace)
 static bool one_step(const struct plan *p, uint64_t start)
 {
     struct world *w = sim.w;
-    uint64_t what = prng_below(&sim.r, 16);
-    if (w->steps >= start && what == 0) {
+    if (w->steps >= start && prng_below(&sim.r, sim.pace) == 0) {
         return control(p);
     }
-    if (what < 3) {
+    uint64_t what = prng_below(&sim.r, 16);
+    if (what < 2) {
         return live_post_step();
     }
-    return what < 8 ? live_link_step(&sim.r) : live_task_step(&sim.r);
+    return what < 7 ? live_link_step(&sim.r) : live_task_step(&sim.r);
 }
 
 static bool anything(const struct plan *p)

@@ -62,6 +62,12 @@ static const struct finding findings[] = {
      TWO "  b: {use: src}\n  k: {use: keyed, uid: u3}\n  s: {use: sink}\n"
          "streams:\n  - {from: a, to: k}\n  - {from: b, to: k}\n  - {from: k, to: s}\n",
      2, 1u << 3},
+    {"who is called by one that is fused to another goes with it", /* it stayed behind */
+     PES "  n: {use: map}\n  x: {use: sink}\n"
+         "streams:\n  - {from: a, to: m}\n  - {from: a, to: x}\n  - {from: m, to: n}\n"
+         "  - {from: n, to: s}\n",
+     PES "  n: {use: map}\n"
+         "streams:\n  - {from: a, to: m}\n  - {from: m, to: n}\n  - {from: n, to: s}\n", 1, 0},
     {"chains are split and joined on three workers",
      TWO "  m: {use: map, parallelism: 2}\n  n: {use: map, parallelism: 2}\n  s: {use: sink}\n"
          "streams:\n  - {from: a, to: m}\n  - {from: m, to: n}\n  - {from: n, to: s}\n",
