@@ -57,6 +57,12 @@ static uint32_t node_of(struct oxb_pe *pe)
 {
     struct instance *i = live_host_of(pe);
     uint32_t n = sim.node_of[i->id];
+    if (instance_task(i) != live_running()) {
+        wrong(V_CONFLICT, "an instance is called from a task that is not its own");
+    }
+    if (i->finished) {
+        wrong(V_AFTER_END, "an instance is called after its end");
+    }
     bool born = !sim.im->nodes[n].there[SIDE_V];
     sim.w->nodes[n].cut = born || atomic_load(&i->cut_epoch) == sim.epoch;
     return n;

@@ -25,6 +25,7 @@ struct timer_entry {
 static struct {
     struct prng r;
     uint64_t now_ns;
+    struct task *running;
     struct task *due[DUE_MAX];
     size_t due_count;
     struct timer_entry timers[TIMERS_MAX];
@@ -175,6 +176,11 @@ size_t live_tasks_due(void)
     return os.due_count;
 }
 
+const struct task *live_running(void)
+{
+    return os.running;
+}
+
 bool live_task_step(struct prng *r)
 {
     if (os.due_count == 0) {
@@ -184,7 +190,9 @@ bool live_task_step(struct prng *r)
     struct task *t = os.due[at];
     os.due[at] = os.due[--os.due_count];
     atomic_store(&t->state, TASK_RUNNING);
+    os.running = t;
     enum task_after after = t->run(t);
+    os.running = NULL;
     if (after == AFTER_DEAD) {
         atomic_store(&t->state, TASK_DEAD);
         t->on_dead(t);

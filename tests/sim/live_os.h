@@ -17,5 +17,6 @@ bool live_link_step(struct prng *r);  /* move one item to the other worker */
 bool live_post_step(void);            /* run the oldest posted function */
 bool live_timer_step(void);           /* nothing else happens: the next timer */
 size_t live_tasks_due(void);
+const struct task *live_running(void); /* the task whose callback this is; NULL: none */
 
 #endif
