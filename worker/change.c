@@ -99,11 +99,31 @@ static enum err list_channels(struct change *c)
 
 /* ---------------------------------------------------------------- chains of V' */
 
-static struct instance *caller_of(const struct change *c, const struct instance *i) /* fused */
+static bool listed(struct channel *const *list, uint32_t count, const struct channel *c)
+{
+    for (uint32_t n = 0; n < count; n++) {
+        if (list[n] == c) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Who calls `i` in V'.  What is in no list of the plan stays as it is: a member may be called by
+ * one who is none, who is called by others like that. */
+static struct instance *caller_of(const struct change *c, const struct instance *i)
 {
     for (size_t n = 0; n < c->wired_count; n++) {
         if (c->wired[n].to == i && c->wired[n].channel->kind == CHANNEL_FUSED) {
             return c->wired[n].from;
+        }
+    }
+    const struct part *base = c->staged->base;
+    for (uint32_t n = 0; n < base->channel_count; n++) {
+        struct channel *ch = base->channels[n];
+        if (ch->to == i && ch->kind == CHANNEL_FUSED &&
+            !listed(c->removed, c->removed_count, ch)) {
+            return ch->from;
         }
     }
     return NULL;
@@ -465,16 +485,6 @@ static void collect_result(const struct change *c, struct change_result *out)
 }
 
 /* ---------------------------------------------------------------- merging */
-
-static bool listed(struct channel *const *list, uint32_t count, const struct channel *c)
-{
-    for (uint32_t n = 0; n < count; n++) {
-        if (list[n] == c) {
-            return true;
-        }
-    }
-    return false;
-}
 
 static void merge_instances(struct part *base, struct part *staged, struct grave *g)
 {

@@ -68,6 +68,12 @@ static const struct finding findings[] = {
          "  - {from: n, to: s}\n",
      PES "  n: {use: map}\n"
          "streams:\n  - {from: a, to: m}\n  - {from: m, to: n}\n  - {from: n, to: s}\n", 1, 0},
+    {"a change deep in a chain whose head is far above it", /* it went to a chain of its own */
+     PES "  n: {use: map}\n"
+         "streams:\n  - {from: a, to: m}\n  - {from: m, to: n}\n  - {from: n, to: s}\n",
+     "pes:\n  a: {use: src}\n  m: {use: map}\n  n: {use: map}\n"
+     "  s: {use: sink, with: {v: 1}}\n"
+     "streams:\n  - {from: a, to: m}\n  - {from: m, to: n}\n  - {from: n, to: s}\n", 1, 0},
     {"chains are split and joined on three workers",
      TWO "  m: {use: map, parallelism: 2}\n  n: {use: map, parallelism: 2}\n  s: {use: sink}\n"
          "streams:\n  - {from: a, to: m}\n  - {from: m, to: n}\n  - {from: n, to: s}\n",
