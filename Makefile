@@ -5,6 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
+.SECONDARY:
 MAKEFLAGS += --no-builtin-rules
 
 CC := gcc
@@ -23,7 +24,7 @@ WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmis
 HARDEN := -fstack-protector-strong -fstack-clash-protection -fPIC $(if $(SAN),,-D_FORTIFY_SOURCE=2)
 OPT := $(if $(SAN),-O1 -fno-omit-frame-pointer -fsanitize=$(SAN),-O3)
 PACKAGES := libevent_core libevent_extra libevent_pthreads msgpack yaml-0.1 jansson sqlite3 \
-            libzstd libxxhash libcrypto libcurl
+            libzstd libxxhash libcrypto libcurl libprotobuf-c OpenCL
 PKG_CFLAGS = $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 PKG_LIBS = $(shell pkg-config --libs $(PACKAGES) 2>/dev/null)
 CFLAGS = -std=c17 -g $(OPT) $(ARCH_FLAGS) $(WARN) $(HARDEN) -D_GNU_SOURCE -I. -I$(B) \
@@ -33,12 +34,13 @@ LIBS = $(PKG_LIBS) -ldl -lm
 
 DEPS := gcc make git pkg-config libevent-dev libmsgpack-dev libyaml-dev libcmocka-dev \
         libjansson-dev libsqlite3-dev libzstd-dev libxxhash-dev libssl-dev libprotobuf-c-dev \
-        protobuf-c-compiler ocl-icd-opencl-dev pocl-opencl-icd libcurl4-openssl-dev curl
+        protobuf-c-compiler libonnx-dev ocl-icd-opencl-dev pocl-opencl-icd libcurl4-openssl-dev curl
 
 src = $(patsubst %.c,$(B)/%.o,$(wildcard $(1)))
 CORE := $(call src,core/*.c)
 TOPOLOGY := $(call src,topology/*.c)
-PE := $(call src,pe/*.c pe/builtin/*.c)
+PE := $(call src,pe/*.c pe/builtin/*.c pe/infer/*.c pe/infer/ops/*.c pe/infer/cl/*.c) \
+      $(B)/onnx/onnx.pb-c.o
 NET := $(call src,net/*.c)
 WORKER := $(call src,$(filter-out worker/main.c,$(wildcard worker/*.c)))
 MASTER := $(call src,$(filter-out master/main.c,$(wildcard master/*.c)))
@@ -49,7 +51,10 @@ UNIT := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/*/*_test.c tests/sim/*_test.
 E2E_TOOLS := $(patsubst %.c,$(B)/%,$(wildcard tests/e2e/*.c))
 FUZZ := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/*_fuzz.c))
 BENCH := $(call src,$(filter-out bench/gentext.c bench/%_bench.c,$(wildcard bench/*.c)))
-BENCH_PROGRAMS := $(B)/bench/oxbow-bench $(B)/bench/gentext $(B)/bench/bench_pes.so \
+BENCH_UPGRADE := $(call src,$(filter-out bench/upgrade/pes.c,$(wildcard bench/upgrade/*.c)) \
+                 bench/cluster.c bench/procs.c)
+BENCH_PROGRAMS := $(B)/bench/oxbow-bench $(B)/bench/upgrade/oxbow-bench-upgrade \
+                  $(B)/bench/upgrade/pes.so $(B)/bench/gentext $(B)/bench/bench_pes.so \
                   $(patsubst %.c,$(B)/%,$(wildcard bench/*_bench.c))
 PROGRAMS := $(B)/oxbow $(B)/oxbow-master $(B)/oxbow-worker $(B)/liboxbow.a $(B)/liboxbow.so
 
@@ -64,6 +69,25 @@ $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	@echo "  CC $<"
 	@$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
+
+# ONNX's messages in C, from the packaged description.
+ONNX_PROTO ?= /usr/include/onnx/onnx.proto
+$(B)/onnx/onnx.pb-c.c $(B)/onnx/onnx.pb-c.h &: $(ONNX_PROTO)
+	@mkdir -p $(B)/onnx
+	@echo "  PROTOC $<"
+	@protoc-c --c_out=$(B)/onnx -I$(dir $<) $(notdir $<)
+$(B)/onnx/onnx.pb-c.o: $(B)/onnx/onnx.pb-c.c
+	@echo "  CC $<"
+	@$(CC) $(filter-out $(WARN),$(CFLAGS)) -c $< -o $@
+$(patsubst %.c,$(B)/%.o,$(shell grep -lE 'infer/proto.h|onnx.pb-c.h' -r pe/infer tests --include=*.c)): \
+  | $(B)/onnx/onnx.pb-c.h
+# Kernels travel inside the library, one array of characters per file.
+$(B)/pe/infer/cl/kernels.inc: $(sort $(wildcard pe/infer/cl/kernels/*.cl)) Makefile
+	@mkdir -p $(@D)
+	@for f in $(filter %.cl,$^); do n=$$(basename $$f .cl); \
+	  echo "static const char cl_$$n[] = {"; od -An -v -tx1 $$f | sed 's/ \(..\)/0x\1,/g'; \
+	  echo "0};"; done >$@
+$(B)/pe/infer/cl/kernels.o: $(B)/pe/infer/cl/kernels.inc
 
 $(B)/liboxbow.a: $(LIB)
 	@rm -f $@
@@ -107,6 +131,7 @@ unit: $(UNIT) ## build and run the unit tests
 .PHONY: e2e
 e2e: programs $(E2E_TOOLS) $(B)/bench/gentext ## run the end-to-end tests; T="wordcount ..." picks
 	@tests/e2e/run.sh $(T)
+$(B)/tests/e2e/makemodel: $(B)/tests/support/onnx_build.o
 $(B)/tests/e2e/%: $(B)/tests/e2e/%.o $(CORE)
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
@@ -166,6 +191,17 @@ $(B)/tests/fuzz/%_fuzz: $(B)/tests/fuzz/%_fuzz.o $(MASTER) $(CLI) $(TOPOLOGY) $(
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
 
+# ONNX's own tests; CONFORMANCE="--device cpu node" picks a device and suites.
+CONFORMANCE ?= --quiet
+.PHONY: conformance
+conformance: $(B)/tests/conformance/conformance ## run the ONNX project's tests of operators
+	@dpkg -s libonnx-testdata >/dev/null 2>&1 || $(MAKE) --no-print-directory deps \
+	  DEPS=libonnx-testdata
+	@$(B)/tests/conformance/conformance $(CONFORMANCE)
+$(B)/tests/conformance/conformance: $(B)/tests/conformance/conformance.o $(PE) $(CORE)
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
 # ---- measuring: floors get the flags of a program built for this machine alone
 .PHONY: bench
 bench: programs $(BENCH_PROGRAMS) ## measure throughput and latency beside hand-written C
@@ -174,9 +210,16 @@ $(B)/bench/floor_%.o: ARCH_FLAGS = -march=native
 $(B)/bench/oxbow-bench: $(BENCH) $(PE) $(CORE)
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+.PHONY: bench-upgrade
+bench-upgrade: programs $(BENCH_PROGRAMS) ## measure live changes beside three other strategies
+	@$(B)/bench/upgrade/oxbow-bench-upgrade $(BENCH_ARGS)
+$(B)/bench/upgrade/oxbow-bench-upgrade: $(BENCH_UPGRADE) $(CORE)
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(B)/bench/gentext: $(B)/bench/gentext.o $(CORE)
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+$(B)/bench/infer_bench: $(call src,bench/infer_models.c bench/onnx_write.c bench/ort.c)
 $(B)/bench/%_bench: $(B)/bench/%_bench.o $(PE) $(CORE)
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)

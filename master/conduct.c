@@ -29,8 +29,12 @@ void conduct_change(struct master *m, struct deployment *d, struct change_event 
                     const struct fail *why, const char *where)
 {
     struct change_actions out = {0};
+    enum change_state before = d->change.state;
     if (change_step(&d->change, &in, &out)) {
         upgrade_mark(d);
+        if (d->change.state != before) {
+            tell_phase(m, d);
+        }
         bool explains = in.kind == CHANGE_IN_NOT_READY || in.kind == CHANGE_IN_DEADLINE ||
                         in.kind == CHANGE_IN_LOST;
         if (explains && change_is_over(&d->change)) {
@@ -58,6 +62,7 @@ void conduct_life(struct master *m, struct deployment *d, enum life_event on,
                   to == TOPOLOGY_FAILED ? d->fail.what : "");
         d->state = to;
         d->timing = d->timing && !deployment_is_over(d);
+        tell_topology(m, d);
     }
     if ((run & LIFE_DO_CANCEL) != 0) {
         conduct_change(m, d, (struct change_event){.kind = CHANGE_IN_CANCEL}, NULL, NULL);
@@ -79,6 +84,13 @@ static void cancel_next(struct master *m, struct deployment *d, const struct fai
         }
         conduct_change(m, d->next, (struct change_event){.kind = CHANGE_IN_CANCEL}, NULL, NULL);
     }
+}
+
+void conduct_supersede(struct master *m, struct deployment *d, const char *why)
+{
+    struct fail f = {0};
+    fail_set(&f, ERR_STALE, "see `oxbow history`", "%s", why);
+    cancel_next(m, d, &f);
 }
 
 void conduct_stop(struct master *m, struct deployment *d, bool now)
@@ -252,6 +264,23 @@ void conduct_lost(struct master *m, const struct member *w, uint64_t incarnation
     }
 }
 
+/* There is no way back: it is said once, and GO goes out again. */
+static void say_overdue(struct master *m, struct deployment *d, const char *missing,
+                        uint64_t now_us)
+{
+    struct upgrade *u = d->upgrade;
+    struct fail f = {0};
+    if (u == NULL || u->overdue || u->deadline_us == 0 || now_us < u->deadline_us) {
+        return;
+    }
+    u->overdue = true;
+    fail_set(&f, ERR_TIMEOUT, "see the logs of these workers",
+             "the change to version %" PRIu64 " is decided and not over in its time; missing:%s",
+             d->version, missing);
+    log_event(LOG_ERROR, "change.overdue", "topology=%s what=\"%s\"", d->name, f.what);
+    tell_error(m, d, &f, "");
+}
+
 static void check_deadline(struct master *m, struct deployment *d, uint64_t now_us)
 {
     if (!d->timing || d->deadline_us > now_us) {
@@ -259,23 +288,32 @@ static void check_deadline(struct master *m, struct deployment *d, uint64_t now_
     }
     d->timing = false;
     struct fail why = {0};
+    bool decided = change_is_decided(&d->change);
     char missing[200] = "";
     for (size_t k = 0; k < d->change.part_count; k++) {
-        struct member *w = members_by_id(&m->members, d->change.parts[k].worker_id);
+        const struct change_part *p = &d->change.parts[k];
+        struct member *w = members_by_id(&m->members, p->worker_id);
         size_t used = strlen(missing);
-        if (!d->change.parts[k].ready && w != NULL) {
+        if (!(decided ? p->done : p->ready) && w != NULL) {
             snprintf(missing + used, sizeof missing - used, " %s", w->name);
         }
     }
-    fail_set(&why, ERR_TIMEOUT, "see the logs of these workers",
-             "not every worker was ready within %u s; missing:%s",
-             (m->options.prepare_ms + 999) / 1000, missing);
+    if (decided) {
+        say_overdue(m, d, missing, now_us);
+    } else {
+        uint64_t time_us = d->upgrade != NULL ? d->upgrade->deadline_us - d->upgrade->asked_us
+                                              : (uint64_t)m->options.prepare_ms * 1000u;
+        fail_set(&why, ERR_TIMEOUT, "see the logs of these workers",
+                 "not every worker was ready within %" PRIu64 " s; missing:%s",
+                 (time_us + 999999) / 1000000, missing);
+    }
     conduct_change(m, d, (struct change_event){.kind = CHANGE_IN_DEADLINE}, &why, "");
 }
 
 void conduct_tick(struct master *m, uint64_t now_us)
 {
     running_sweep(m);
+    ask_resume(m);
     for (size_t i = 0; i < m->deployments.count; i++) {
         struct deployment *d = m->deployments.items[i];
         check_deadline(m, d, now_us);
@@ -299,6 +337,16 @@ static void send_prepare(struct master *m, struct deployment *d, const struct pa
     translate_prepare_fini(&msg);
 }
 
+/* Before the decision: when it is given up; after it: when GO is sent again. */
+static uint64_t deadline_of(const struct master *m, const struct deployment *d)
+{
+    if (change_is_decided(&d->change)) {
+        return clock_now_us() + GO_AGAIN_MS * UINT64_C(1000);
+    }
+    return d->upgrade != NULL ? d->upgrade->deadline_us
+                              : clock_now_us() + (uint64_t)m->options.prepare_ms * 1000u;
+}
+
 static void perform(struct master *m, struct deployment *d, struct change_action a,
                     struct change_actions *out)
 {
@@ -320,7 +368,7 @@ static void perform(struct master *m, struct deployment *d, struct change_action
     }
     case CHANGE_DO_TIMER:
         d->timing = true;
-        d->deadline_us = clock_now_us() + (uint64_t)m->options.prepare_ms * 1000u;
+        d->deadline_us = deadline_of(m, d);
         break;
     case CHANGE_DO_NO_TIMER:
         d->timing = false;
@@ -357,6 +405,7 @@ static void decide(struct master *m, struct deployment *d, struct change_actions
     struct change_event in = {.kind = e == ERR_OK ? CHANGE_IN_DECIDED : CHANGE_IN_UNDECIDABLE};
     change_step(&d->change, &in, out);
     upgrade_mark(d);
+    tell_phase(m, d);
 }
 
 /* What was asked, or happened, while the change was under way. */

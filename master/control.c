@@ -2,12 +2,14 @@
 #include "master/master.h"
 
 #include "core/clock.h"
+#include "core/failpoint.h"
 #include "core/limits.h"
 #include "core/log.h"
 #include "core/mem.h"
 #include "master/translate.h"
 #include "master/upgrade.h"
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -16,12 +18,30 @@ static void on_closed(void *arg, struct conn *c, const char *why);
 
 const struct conn_ops control_ops = {.on_message = on_message, .on_closed = on_closed};
 
+/* "send.GO.before" */
+static void pass_failpoint(const char *verb, enum msg_kind kind, const char *when)
+{
+    if (failpoint_armed) {
+        char name[64];
+        snprintf(name, sizeof name, "%s.%s.%s", verb, msg_name(kind), when);
+        for (char *p = name; *p != '\0'; p++) {
+            *p = (char)tolower((unsigned char)*p);
+        }
+        FAILPOINT(name);
+    }
+}
+
 void control_send(struct master *m, uint64_t worker_id, uint64_t incarnation,
                   const struct msg *msg)
 {
     struct member *w = members_by_id(&m->members, worker_id);
     if (w != NULL && w->state == MEMBER_UP && w->incarnation == incarnation) {
+        pass_failpoint("send", msg->kind, "before");
         conn_send(w->conn, msg);
+        if (failpoint_armed) {
+            conn_flush(w->conn); /* what dies behind this line has sent it */
+        }
+        pass_failpoint("send", msg->kind, "after");
     }
 }
 
@@ -30,6 +50,7 @@ void control_tick(struct master *m, uint64_t now_us)
     for (struct member *w; (w = members_overdue(&m->members, now_us)) != NULL;) {
         log_event(LOG_WARN, "worker.lost", "worker=%s incarnation=%" PRIx64, w->name,
                   w->incarnation);
+        tell_worker(m, w);
         conduct_lost(m, w, w->incarnation);
     }
 }
@@ -80,6 +101,7 @@ static void admit(struct master *m, struct conn *c, const struct member_hello *h
                                             .heartbeat_ms = HEARTBEAT_MS}};
     conn_send(c, &welcome);
     conn_heartbeat(c);
+    tell_worker(m, w);
     log_event(LOG_INFO, "worker.joined", "worker=%s incarnation=%" PRIx64 " address=%s", w->name,
               w->incarnation, w->address);
 }
@@ -97,6 +119,13 @@ static void on_hello(struct master *m, struct conn *c, const struct msg_HELLO *h
     translate_hello_fini(&h);
 }
 
+static bool is_answer_to(const struct deployment *d, const struct member *w, uint64_t term,
+                         uint64_t op, uint64_t incarnation)
+{
+    return d->token.term == term && d->token.op == op && w->incarnation == incarnation &&
+           !change_is_over(&d->change);
+}
+
 static void on_ready(struct master *m, struct member *w, const struct msg_READY *r)
 {
     struct deployment *d = running_of_op(m, r->topology, r->op);
@@ -109,6 +138,9 @@ static void on_ready(struct master *m, struct member *w, const struct msg_READY 
     struct fail why = {.code = ERR_INVALID};
     snprintf(why.what, sizeof why.what, "%s", r->what);
     snprintf(why.hint, sizeof why.hint, "%s", r->hint);
+    if (is_answer_to(d, w, r->term, r->op, r->incarnation)) {
+        tell_answer(m, d, w->name, r->ok ? "ready" : "not ready", r->ok ? NULL : &why);
+    }
     conduct_change(m, d,
                    (struct change_event){.kind = r->ok ? CHANGE_IN_READY : CHANGE_IN_NOT_READY,
                                          .worker_id = w->id,
@@ -122,6 +154,9 @@ static void on_done(struct master *m, struct member *w, const struct msg_DONE *r
 {
     struct deployment *d = running_of_op(m, r->topology, r->op);
     if (d != NULL && d->graph != NULL) {
+        if (is_answer_to(d, w, r->term, r->op, r->incarnation)) {
+            tell_answer(m, d, w->name, "done", NULL);
+        }
         upgrade_note_done(d, r, w->id);
         conduct_change(m, d,
                        (struct change_event){.kind = CHANGE_IN_DONE,
@@ -160,6 +195,7 @@ static void on_message(void *arg, struct conn *c, struct msg *msg)
         return;
     }
     w->heard_at_us = clock_now_us();
+    pass_failpoint("heard", msg->kind, "before");
     switch (msg->kind) {
     case M_READY:
         on_ready(m, w, &msg->READY);
@@ -189,6 +225,7 @@ static void on_message(void *arg, struct conn *c, struct msg *msg)
         conn_close(c, "sent what only a master sends");
         break;
     }
+    pass_failpoint("heard", msg->kind, "after");
 }
 
 static void on_closed(void *arg, struct conn *c, const char *why)
@@ -198,5 +235,6 @@ static void on_closed(void *arg, struct conn *c, const char *why)
     if (w != NULL) {
         log_event(LOG_WARN, "worker.away", "worker=%s why=\"%s\"", w->name, why);
         members_closed(w, clock_now_us(), (uint64_t)m->options.lost_ms * 1000u);
+        tell_worker(m, w);
     }
 }

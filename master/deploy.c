@@ -134,11 +134,7 @@ static void finish(struct deploying *g)
         mem_free(g->plugins[i].json);
     }
     mem_free(g->plugins);
-    mem_free(g->request.yaml);
-    mem_free(g->request.base_dir);
-    mem_free(g->request.name);
-    mem_free(g->request.digest);
-    json_decref(g->request.artifacts);
+    deploy_request_fini(&g->request);
     mem_free(g);
 }
 
@@ -151,6 +147,10 @@ static void plan(struct deploying *g)
 {
     struct master *m = g->master;
     struct fail f = {0};
+    if (g->request.ask != ASK_DEPLOY && ask_must_wait(m, &g->request, g->x)) {
+        finish(g); /* something began while its plug-ins were described */
+        return;
+    }
     struct deployment *d = parse(g); /* answers when it fails */
     if (d == NULL) {
         finish(g);
@@ -229,16 +229,22 @@ failed:
     return NULL;
 }
 
-struct worker_info *deploy_workers(struct master *m, struct deployment *except, uint32_t *count)
+struct worker_info *deploy_workers(struct master *m, const struct deployment *except,
+                                   uint32_t *count)
 {
     struct worker_info *workers = mem_array(m->members.count, sizeof *workers);
     *count = 0;
     for (size_t i = 0; i < m->members.count; i++) {
         const struct member *w = m->members.items[i];
         uint32_t own = except != NULL ? deployment_slots(except, w->id) : 0;
+        uint32_t next = except != NULL && except->next != NULL
+                            ? deployment_slots(except->next, w->id)
+                            : 0;
+        own = own > next ? own : next; /* as status_slots_used counts it */
         if (w->state == MEMBER_UP) {
-            translate_worker(w, status_slots_used(&m->deployments, w->id) - own,
-                             &workers[(*count)++]);
+            struct worker_info *info = &workers[(*count)++];
+            translate_worker(w, status_slots_used(&m->deployments, w->id) - own, info);
+            info->draining = members_is_drained(&m->members, w->name);
         }
     }
     return workers;

@@ -84,6 +84,16 @@ void deployment_init_views(struct deployment *d)
     qsort(d->channels, g->channel_count, sizeof *d->channels, by_id);
 }
 
+void deployment_drop_graph(struct deployment *d)
+{
+    free_views(d);
+    change_fini(&d->change);
+    d->parts = NULL;
+    d->instances = NULL;
+    d->channels = NULL;
+    d->graph = NULL;
+}
+
 void deployment_free(struct deployment *d)
 {
     if (d == NULL) {

@@ -126,6 +126,8 @@ unsigned life_step(unsigned from, enum life_event on, unsigned *to);
 
 /* deployment_init_views - parts, instances, channels from graph; the caller fills `parts`. */
 void deployment_init_views(struct deployment *d);
+/* deployment_drop_graph - undo it: the graph is somebody else's again. */
+void deployment_drop_graph(struct deployment *d);
 void deployment_free(struct deployment *d);
 
 bool deployment_is_over(const struct deployment *d);

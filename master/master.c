@@ -23,6 +23,7 @@ static void on_tick(void *arg)
     uint64_t now_us = clock_now_us();
     control_tick(m, now_us);
     conduct_tick(m, now_us);
+    events_tick(&m->events, now_us);
 }
 
 /* One master per data folder: the lock is held for the life of the process. */
@@ -69,6 +70,7 @@ static enum err open_parts(struct master *m, struct fail *f)
     }
     if (e == ERR_OK) {
         m->term = m->store->ops->term(m->store); /* durable: W1 */
+        events_init(&m->events, m->term);
         e = artifacts_init(&m->artifacts, m->options.data, f);
     }
     if (e == ERR_OK) {
@@ -115,6 +117,8 @@ void master_free(struct master *m)
         timer_free(m->tick);
     }
     http_close(m->http);
+    ask_fini(m);
+    events_fini(&m->events);
     if (m->listener != NULL) {
         listener_close(m->listener);
     }

@@ -22,9 +22,18 @@ static void restore_one(void *arg, const struct store_version *v);
 static enum err rebuild(struct master *m, struct deployment *d, const struct store_version *v,
                         struct fail *f);
 
+static void restore_drained(void *arg, const char *worker)
+{
+    struct master *m = arg;
+    members_set_drained(&m->members, worker, true);
+}
+
 enum err restore_all(struct master *m, struct fail *f)
 {
-    enum err e = m->store->ops->newest(m->store, restore_one, m, f);
+    enum err e = m->store->ops->each_drained(m->store, restore_drained, m, f);
+    if (e == ERR_OK) {
+        e = m->store->ops->newest(m->store, restore_one, m, f);
+    }
     for (size_t i = 0; e == ERR_OK && i < m->deployments.count; i++) {
         struct deployment *d = m->deployments.items[i];
         if (d->state == TOPOLOGY_DEPLOYING && d->graph != NULL) {

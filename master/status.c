@@ -93,8 +93,11 @@ uint32_t status_slots_used(const struct deployments *ds, uint64_t worker_id)
 {
     uint32_t used = 0;
     for (size_t i = 0; i < ds->count; i++) {
-        if (!deployment_is_over(ds->items[i])) {
-            used += deployment_slots(ds->items[i], worker_id);
+        const struct deployment *d = ds->items[i];
+        if (!deployment_is_over(d)) { /* while it changes: the larger of both */
+            uint32_t now = deployment_slots(d, worker_id);
+            uint32_t next = d->next != NULL ? deployment_slots(d->next, worker_id) : 0;
+            used += now > next ? now : next;
         }
     }
     return used;
@@ -109,8 +112,10 @@ json_t *status_workers(const struct members *ms, const struct deployments *ds, u
         json_t *labels = w->labels != NULL ? json_deep_copy(w->labels) : json_object();
         json_array_append_new(
             all,
-            json_pack("{s:s, s:I, s:s, s:o, s:o, s:i, s:i, s:i, s:b, s:o, s:I, s:o, s:I}", "name",
-                      w->name, "id", (json_int_t)w->id, "state", member_state_name(w->state),
+            json_pack("{s:s, s:I, s:s, s:b, s:o, s:o, s:i, s:i, s:i, s:b, s:o, s:I, s:o, s:I}",
+                      "name", w->name, "id", (json_int_t)w->id, "state",
+                      member_state_name(w->state), "draining",
+                      (int)members_is_drained(ms, w->name),
                       "address", status_text(w->address), "host", status_text(w->host), "slots",
                       (int)w->slots, "slots_used", (int)status_slots_used(ds, w->id), "threads",
                       (int)w->threads, "gpu", (int)w->gpu, "labels", labels, "pid",

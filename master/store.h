@@ -66,6 +66,10 @@ struct store_ops {
     enum err (*reserve)(struct store *s, uint64_t count, uint64_t *first, struct fail *f);
     /* the id that belongs to a worker's name, made when new */
     enum err (*worker_id)(struct store *s, const char *name, uint64_t *id, struct fail *f);
+    /* whether the worker of that name takes new instances no more */
+    enum err (*drained)(struct store *s, const char *worker, bool drained, struct fail *f);
+    enum err (*each_drained)(struct store *s, void (*fn)(void *arg, const char *worker), void *arg,
+                             struct fail *f);
     /* a plan, undecided, replacing nothing: (topology, version) is new */
     enum err (*plan)(struct store *s, const struct store_version *v, struct fail *f);
     /* the point of no return */

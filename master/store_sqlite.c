@@ -2,9 +2,12 @@
  *
  * Owns:       struct store_sqlite.
  * Runs on:    the master loop.
- * Invariants: those of master/store.h; every function is one transaction. */
+ * Invariants: those of master/store.h; every function is one transaction.
+ * Failpoints: store.reserve, store.plan, store.decide, store.state, store.receipt, store.drained:
+ *             `.before` (may fail) and `.after`. */
 #include "master/store.h"
 
+#include "core/failpoint.h"
 #include "core/file.h"
 #include "core/mem.h"
 
@@ -24,6 +27,7 @@ struct store_sqlite {
 static const char schema_sql[] =
     "CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS workers(name TEXT PRIMARY KEY, id INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS drained(worker TEXT PRIMARY KEY) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS versions("
     " topology TEXT NOT NULL, version INTEGER NOT NULL, gen INTEGER NOT NULL,"
     " op INTEGER NOT NULL, epoch INTEGER NOT NULL, decided INTEGER NOT NULL, state TEXT NOT NULL,"
@@ -241,6 +245,29 @@ static enum err op_worker_id(struct store *base, const char *name, uint64_t *id,
     return e;
 }
 
+static enum err op_drained(struct store *base, const char *worker, bool drained, struct fail *f)
+{
+    struct store_sqlite *s = (struct store_sqlite *)base;
+    return run(s,
+               bound(s, drained ? "INSERT OR IGNORE INTO drained VALUES(?)"
+                                : "DELETE FROM drained WHERE worker=?",
+                     "t", worker),
+               f);
+}
+
+static enum err op_each_drained(struct store *base, void (*fn)(void *arg, const char *worker),
+                                void *arg, struct fail *f)
+{
+    struct store_sqlite *s = (struct store_sqlite *)base;
+    sqlite3_stmt *q = bound(s, "SELECT worker FROM drained", "");
+    int rc = SQLITE_ERROR;
+    while (q != NULL && (rc = sqlite3_step(q)) == SQLITE_ROW) {
+        fn(arg, (const char *)sqlite3_column_text(q, 0));
+    }
+    sqlite3_finalize(q);
+    return rc == SQLITE_DONE ? ERR_OK : fail_db(s, "read", f);
+}
+
 static enum err insert_graph(struct store_sqlite *s, const struct store_version *v, struct fail *f)
 {
     enum err e = ERR_OK;
@@ -454,6 +481,43 @@ static enum err op_newest(struct store *base,
     return each_version(s, q, true, fn, arg, f);
 }
 
+/* ---- the same, with places to die at */
+
+static enum err fail_before(const char *name, struct fail *f)
+{
+    return FAILPOINT_FAILS(name) ? fail_set(f, ERR_IO, "", "the store was made to fail at %s", name)
+                                 : ERR_OK;
+}
+
+#define WITH_FAILPOINTS(op, parameters, arguments)                                                 \
+    static enum err tested_##op parameters                                                         \
+    {                                                                                              \
+        enum err e = fail_before("store." #op ".before", f);                                       \
+        if (e == ERR_OK) {                                                                         \
+            e = op_##op arguments;                                                                 \
+            FAILPOINT("store." #op ".after");                                                      \
+        }                                                                                          \
+        return e;                                                                                  \
+    }
+
+WITH_FAILPOINTS(reserve, (struct store * s, uint64_t count, uint64_t *first, struct fail *f),
+                (s, count, first, f))
+WITH_FAILPOINTS(plan, (struct store * s, const struct store_version *v, struct fail *f), (s, v, f))
+WITH_FAILPOINTS(decide,
+                (struct store * s, const char *topology, uint64_t version, uint64_t op,
+                 struct fail *f),
+                (s, topology, version, op, f))
+WITH_FAILPOINTS(state,
+                (struct store * s, const char *topology, uint64_t version, const char *state,
+                 const char *error, const char *final, struct fail *f),
+                (s, topology, version, state, error, final, f))
+WITH_FAILPOINTS(receipt,
+                (struct store * s, const char *topology, uint64_t version, const char *receipt,
+                 struct fail *f),
+                (s, topology, version, receipt, f))
+WITH_FAILPOINTS(drained, (struct store * s, const char *worker, bool drained, struct fail *f),
+                (s, worker, drained, f))
+
 static void op_close(struct store *base)
 {
     struct store_sqlite *s = (struct store_sqlite *)base;
@@ -463,12 +527,14 @@ static void op_close(struct store *base)
 
 static const struct store_ops sqlite_ops = {
     .term = op_term,
-    .reserve = op_reserve,
+    .reserve = tested_reserve,
     .worker_id = op_worker_id,
-    .plan = op_plan,
-    .decide = op_decide,
-    .state = op_state,
-    .receipt = op_receipt,
+    .drained = tested_drained,
+    .each_drained = op_each_drained,
+    .plan = tested_plan,
+    .decide = tested_decide,
+    .state = tested_state,
+    .receipt = tested_receipt,
     .history = op_history,
     .newest = op_newest,
     .close = op_close,

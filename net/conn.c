@@ -366,6 +366,15 @@ static size_t flush(struct conn *c)
     return evbuffer_get_length(out);
 }
 
+void conn_flush(struct conn *c)
+{
+    loop_assert(c->loop);
+    if (c->state == CONN_OPEN) {
+        (void)flush(c);
+        evbuffer_freeze(bufferevent_get_output(c->bev), 1);
+    }
+}
+
 void conn_close(struct conn *c, const char *why)
 {
     loop_assert(c->loop);

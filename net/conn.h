@@ -59,6 +59,9 @@ struct conn *conn_open(struct loop *l, const struct address *to, const struct co
  * turn.  A peer that lets more than CONN_OUT_BYTES_MAX pile up is closed, and so is the connection
  * when the message exceeds a frame.  After conn_close: nothing.  Callback-safe: yes. */
 void conn_send(struct conn *c, const struct msg *m);
+/* conn_flush - hand what is queued to the kernel now, as far as it takes it: only for who is about
+ * to die on purpose. */
+void conn_flush(struct conn *c);
 /* conn_close - on_closed follows on a later turn.  Messages queued before are still handed to the
  * kernel as far as it takes them at once (a REFUSED, say).  A second call does nothing. */
 void conn_close(struct conn *c, const char *why);

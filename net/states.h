@@ -32,6 +32,8 @@ enum plan_partitioning { PLAN_BALANCED, PLAN_KEYED, PLAN_BROADCAST }; /* STREAM_
 
 enum plan_role { PLAN_OLD, PLAN_NEW, PLAN_STAYING, PLAN_ADOPTED }; /* MEMBER_SPEC */
 
+enum state_kind { STATE_PIECES = 1, STATE_OTHER, STATE_FINAL }; /* LINK_STATE */
+
 enum plan_then { PLAN_STOP, PLAN_DROP, PLAN_HOLD, PLAN_DEAD_LETTER }; /* INSTANCE_SPEC.then */
 
 static inline const char *instance_state_name(unsigned s)

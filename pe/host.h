@@ -31,9 +31,12 @@ struct pe_port_spec {
 
 struct pe_spec {
     const struct oxb_pe_type *type;
+    struct plugin *plugin;  /* its code, TAKES: closed by pe_free, after everything; NULL: ours */
     const char *name;       /* of the PE in its topology */
     const char *params;     /* canonical JSON object, checked against type->params */
     const char *base_dir;   /* relative OXB_P_PATHs are made absolute against it */
+    const char *artifact;   /* the model file that is its code: what parameter `model` then
+                             * names; NULL: none */
     unsigned index, parallelism;
     const struct pe_port_spec *inputs;
     unsigned input_count;
@@ -69,8 +72,8 @@ const struct oxb_pe_type *pe_type(const struct oxb_pe *pe);
 MUST_CHECK enum err pe_snapshot(struct oxb_pe *pe, void **data, size_t *bytes); /* caller frees */
 MUST_CHECK enum err pe_restore(struct oxb_pe *pe, const void *data, size_t bytes,
                                uint32_t version, struct fail *f);
-/* pe_take_states - `to` takes over the keyed states of `from` that have the same name and values; by
- * pointer, for they are engine-typed.  pe_take_counters: tuples in and out go on counting. */
+/* pe_take_states - `to` takes over the keyed states of `from` that have the same name and values;
+ * by pointer, for they are engine-typed.  pe_take_counters: tuples in and out go on counting. */
 void pe_take_states(struct oxb_pe *to, struct oxb_pe *from);
 void pe_take_counters(struct oxb_pe *to, struct oxb_pe *from);
 /* pe_connect - a stream takes what output `port` emits, or none does any more: between two batches. */

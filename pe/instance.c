@@ -9,6 +9,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/mem.h"
+#include "pe/registry.h"
 #include "pe/state.h"
 
 #include <assert.h>
@@ -23,6 +24,7 @@ struct oxb_pe *pe_new(const struct pe_spec *spec, const struct pe_host *host, st
 {
     struct oxb_pe *pe = mem_alloc(sizeof *pe);
     pe->type = spec->type;
+    pe->plugin = spec->plugin;
     pe->host = *host;
     pe->pool = pool;
     pe->name = mem_dup(spec->name);
@@ -32,7 +34,7 @@ struct oxb_pe *pe_new(const struct pe_spec *spec, const struct pe_host *host, st
     pe->self = mem_alloc(spec->type->self_bytes);
     pe->params = NULL;
     struct fail f = {0};
-    if (params_load(pe, spec->params, &f) != ERR_OK) {
+    if (params_load(pe, spec->params, spec->artifact, &f) != ERR_OK) {
         snprintf(pe->error, sizeof pe->error, "%s", f.what); /* pe_prepare reports it */
     }
     ports_init(pe, spec);
@@ -62,6 +64,7 @@ void pe_free(struct oxb_pe *pe)
     mem_free(pe->self);
     mem_free(pe->base_dir);
     mem_free(pe->name);
+    plugin_close(pe->plugin); /* last: the code may go with it */
     mem_free(pe);
 }
 

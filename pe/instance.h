@@ -35,6 +35,7 @@ enum pe_phase { PE_NEW, PE_PREPARED, PE_STARTED, PE_STOPPED };
 struct oxb_pe {
     /* fixed after pe_new */
     const struct oxb_pe_type *type;
+    struct plugin *plugin;                   /* whose reference keeps `type` there; or NULL */
     struct pe_host host;
     struct pool *pool;
     char *name;
@@ -70,7 +71,8 @@ struct oxb_pe {
 };
 
 /* params.c */
-enum err params_load(struct oxb_pe *pe, const char *json, struct fail *f);
+enum err params_load(struct oxb_pe *pe, const char *json, const char *artifact,
+                     struct fail *f);
 void params_free(struct oxb_pe *pe);
 /* params_fallback - the default as JSON, or NULL; the caller drops the reference. */
 json_t *params_fallback(const struct oxb_param *p);

@@ -173,6 +173,7 @@ struct oxb_param {            /* array ends with name == NULL */
  *   ?bytes(...)   the item in brackets, if parameter `bytes` is set and neither 0 nor false
  *   ?p=word(...)  the item in brackets, if parameter `p` (its default counts) is `word`
  *   ?p!=word(...) likewise, if it is not
+ *   ~out          the outputs of the model that the PE runs, as parameter `out` picks and names them
  *   declared      what the topology's `out:` says (required there)
  * For an input: NULL or "*" takes any schema; otherwise the fields that must be present. */
 struct oxb_port {         /* array ends with name == NULL */
@@ -246,8 +247,8 @@ struct oxb_pe_type {
     int (*restore)(struct oxb_pe *pe, const void *data, size_t bytes, uint32_t version);
     int (*migrate)(struct oxb_pe *pe, const char *state, uint32_t from_version,
                    const void *old_values, void *new_values);
-    /* flush: push what a sink buffers to where others can see it; called when input pauses and at
-     *        markers. */
+    /* flush: push what a sink buffers to where others can see it, or emit what a PE holds back;
+     *        called when input pauses and at markers. */
     int (*flush)(struct oxb_pe *pe);
 };
 

@@ -45,7 +45,7 @@ void state_free(struct oxb_state *s)
     if (s == NULL) {
         return;
     }
-    assert(s->readers == NULL);
+    assert(s->readers == NULL && !s->moving);
     for (unsigned g = 0; g < KEY_GROUPS; g++) {
         group_clear(s, g);
     }
@@ -134,7 +134,7 @@ static bool each_in_group(struct oxb_state *s, unsigned group,
         more = fn(arg, slot_key(s, p, &room), cells);
         if (memcmp(before, cells, bytes) != 0) {
             group_touch(s, group);
-            p->stamp = s->version;
+            slot_stamp(s, p, 0);
         }
     }
     return more;
@@ -152,7 +152,7 @@ void oxb_state_each(struct oxb_state *s, bool (*fn)(void *arg, struct oxb_key ke
     s->iterating = outer;
 }
 
-static bool same_values(const struct oxb_state *a, const struct oxb_state *b)
+bool state_fits(const struct oxb_state *a, const struct oxb_state *b)
 {
     if (a->cell_count != b->cell_count) {
         return false;
@@ -169,7 +169,8 @@ static bool same_values(const struct oxb_state *a, const struct oxb_state *b)
 bool state_swap(struct oxb_state *a, struct oxb_state *b)
 {
     assert(a->readers == NULL && b->readers == NULL && !a->iterating && !b->iterating);
-    if (!same_values(a, b)) {
+    assert(!a->moving && !b->moving);
+    if (!state_fits(a, b)) {
         return false;
     }
     struct oxb_state_decl decl_a = a->decl, decl_b = b->decl;

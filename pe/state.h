@@ -54,4 +54,27 @@ MUST_CHECK enum err state_write_group(struct oxb_state *s, unsigned group, const
 bool state_swap(struct oxb_state *a, struct oxb_state *b);
 void state_drop_group(struct oxb_state *s, unsigned group); /* its owner moved away */
 
+/* Movers.  Groups on their way to another table, told piece by piece while their owner goes on: all
+ * their entries first, then in rounds those written meanwhile, with tombstones.  What is told is
+ * not the state of one instant; it is that of the owner as soon as nothing is left to tell.
+ * All on the instance's thread, a slice at a time: there is nothing to lock, freeze or copy, and
+ * what a slice costs depends on its size alone.  A group has one mover at most. */
+struct state_mover;
+struct state_mover *state_mover_new(struct oxb_state *s, const bool *groups /* [KEY_GROUPS] */);
+void state_mover_free(struct state_mover *m); /* accepts NULL */
+/* state_mover_slice - append about `bytes_max` bytes of pieces (more if one entry is larger).
+ * Return: is there more to tell at this moment? */
+bool state_mover_slice(struct state_mover *m, size_t bytes_max, struct strbuf *out);
+unsigned state_mover_rounds(const struct state_mover *m);  /* begun since the entries were told */
+uint64_t state_mover_behind(const struct state_mover *m);  /* entries written and not yet told */
+/* state_take_pieces - what state_mover_slice wrote, slice by slice; checked as state_write_group
+ * checks, piece by piece.  Thread: whose table it is; a staged table is its helper's. */
+MUST_CHECK enum err state_take_pieces(struct oxb_state *s, const void *data, size_t bytes,
+                                      struct fail *f);
+/* state_take_group - the group's entries change tables, by pointer: its cost does not depend on
+ * their number, unless one table has only 8-byte keys and the other has not.  What `to` had of the
+ * group goes.  Return: false, nothing done, when the values differ. */
+bool state_fits(const struct oxb_state *a, const struct oxb_state *b); /* equal values? */
+bool state_take_group(struct oxb_state *to, struct oxb_state *from, unsigned group);
+
 #endif

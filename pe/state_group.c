@@ -19,8 +19,9 @@
 
 void state_count_bytes(struct oxb_state *s, size_t more, size_t less)
 {
-    uint64_t now = atomic_load_explicit(&s->bytes, memory_order_relaxed);
-    atomic_store_explicit(&s->bytes, now + more - less, memory_order_relaxed);
+    uint64_t now = atomic_load_explicit(&s->bytes, memory_order_relaxed) + more;
+    /* What a moved group holds outside its slots is estimated: see pe/state_move.c. */
+    atomic_store_explicit(&s->bytes, now > less ? now - less : 0, memory_order_relaxed);
 }
 
 /* ---- keys in slots ---- */
@@ -109,6 +110,7 @@ static void group_become(struct oxb_state *s, unsigned group, uint8_t *slots, ui
         mem_free(s->ranges[group].slots);
     }
     g->slot_count = count;
+    g->places++;
     g->slack = slack;
     g->limit = group_limit(group, 1u << bits);
     s->ranges[group].slots = slots;
@@ -123,6 +125,7 @@ static void group_vacate(struct oxb_state *s, unsigned group) /* its entries are
         mem_free(s->ranges[group].slots);
     }
     g->slot_count = g->slack = g->limit = g->used = g->dead = 0;
+    g->places++;
     s->ranges[group].slots = s->nothing;
     s->ranges[group].shift = 63;
 }
@@ -235,7 +238,8 @@ void group_purge_step(struct oxb_state *s)
 void group_clear(struct oxb_state *s, unsigned group)
 {
     struct group *g = &s->groups[group];
-    for (uint32_t i = 0; i < g->slot_count; i++) {
+    bool plain = !s->wide && !s->has_blobs; /* nothing hangs at its slots */
+    for (uint32_t i = 0; !plain && i < g->slot_count; i++) {
         struct slot *p = slot_at(s, group, i);
         if (p->stamp != 0) {
             slot_clear_cells(s, p);
@@ -359,7 +363,7 @@ struct slot *group_enter(struct oxb_state *s, struct oxb_key key, bool *moved)
         s->dead--;
         s->count++;
     }
-    p->stamp = s->version;
+    slot_stamp(s, p, 0);
     return p;
 }
 
@@ -372,7 +376,7 @@ void group_remove(struct oxb_state *s, struct slot *p)
     s->count--;
     if (group_dead_needed(s, group)) {
         g->dead_oldest = g->dead == 0 || s->version < g->dead_oldest ? s->version : g->dead_oldest;
-        p->stamp = s->version | STAMP_DEAD;
+        slot_stamp(s, p, STAMP_DEAD);
         g->dead++;
         s->dead++;
         return;

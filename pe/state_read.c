@@ -155,7 +155,7 @@ static uint32_t reader_base(struct state_reader *r, unsigned group, bool *needs,
 
 bool group_dead_needed(struct oxb_state *s, unsigned group)
 {
-    bool any = false;
+    bool any = s->groups[group].mover != NULL;
     for (struct state_reader *r = s->readers; r != NULL && !any; r = r->next) {
         bool held;
         reader_base(r, group, &any, &held);
@@ -165,7 +165,7 @@ bool group_dead_needed(struct oxb_state *s, unsigned group)
 
 uint32_t group_dead_below(struct oxb_state *s, unsigned group)
 {
-    uint32_t below = STAMP_VERSION_MAX;
+    uint32_t below = s->groups[group].mover != NULL ? 0 : STAMP_VERSION_MAX;
     for (struct state_reader *r = s->readers; r != NULL; r = r->next) {
         bool needs, held;
         uint32_t base = reader_base(r, group, &needs, &held);

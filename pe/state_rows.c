@@ -181,7 +181,9 @@ static ALWAYS_INLINE void land(struct lookup *l, struct frame f, enum kind kind,
         }
         p = (struct slot *)(void *)((uint8_t *)p + f.slot_bytes);
     }
-    p->stamp = f.version;
+    if (p->stamp != f.version) {
+        slot_stamp(l->s, p, 0);
+    }
     f.slots[k] = (uint8_t *)p + f.cells_at;
 }
 

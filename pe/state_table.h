@@ -51,6 +51,8 @@ struct group {           /* the rest of it */
     uint32_t dead;        /* tombstones among them */
     uint32_t dead_oldest; /* lower bound of their versions; valid if dead > 0 */
     uint32_t thawed;      /* version in which no reader needs the group as it is */
+    uint32_t places;      /* times its entries got other places: see pe/state_move.c */
+    struct state_mover *mover; /* it is on its way to another table, or NULL */
     uint64_t imported;    /* version of the writer up to which it was taken in; 0: never */
 };
 
@@ -87,6 +89,7 @@ struct oxb_state {
     bool wide;
     bool has_blobs;
     bool iterating;
+    bool moving; /* some group has a mover */
     unsigned purge_next;
     uint64_t count; /* live entries */
     uint64_t dead;  /* tombstones */
@@ -152,7 +155,21 @@ uint32_t group_dead_below(struct oxb_state *s, unsigned group);
 bool group_is_held(struct oxb_state *s, unsigned group);
 void group_restart_readers(struct oxb_state *s, unsigned group); /* their next copy is a full one */
 
+/* pe/state_move.c */
+void mover_note(struct oxb_state *s, uint64_t hash); /* first write to an entry in this version */
+static inline void slot_stamp(struct oxb_state *s, struct slot *p, uint32_t dead) /* every write */
+{
+    if (s->moving && (p->stamp & ~STAMP_DEAD) != s->version) {
+        mover_note(s, p->hash);
+    }
+    p->stamp = s->version | dead;
+}
+
 /* pe/state_wire.c */
+/* wire_head, wire_entry, wire_count - a group's bytes by hand; count_at: where the count goes. */
+size_t wire_head(unsigned group, uint64_t base, uint64_t version, struct strbuf *out);
+void wire_entry(const struct oxb_state *s, struct slot *p, struct strbuf *out);
+void wire_count(struct strbuf *out, size_t count_at, uint32_t count);
 /* group_encode - entries of versions above `base`; tombstones only if base > 0. */
 void group_encode(const struct oxb_state *s, unsigned group, uint32_t base, uint32_t version,
                   struct strbuf *out);

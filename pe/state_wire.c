@@ -43,7 +43,7 @@ static void put_bytes(struct strbuf *out, const void *data, uint32_t bytes)
     strbuf_add(out, data, bytes);
 }
 
-static void put_entry(const struct oxb_state *s, struct slot *p, struct strbuf *out)
+void wire_entry(const struct oxb_state *s, struct slot *p, struct strbuf *out)
 {
     uint64_t room;
     struct oxb_key key = slot_key(s, p, &room);
@@ -76,8 +76,7 @@ static void put_entry(const struct oxb_state *s, struct slot *p, struct strbuf *
     }
 }
 
-void group_encode(const struct oxb_state *s, unsigned group, uint32_t base, uint32_t version,
-                  struct strbuf *out)
+size_t wire_head(unsigned group, uint64_t base, uint64_t version, struct strbuf *out)
 {
     strbuf_char(out, (char)FIX_ARRAY_4);
     put_number(out, UINT_64, group, 8);
@@ -85,6 +84,20 @@ void group_encode(const struct oxb_state *s, unsigned group, uint32_t base, uint
     put_number(out, UINT_64, version, 8);
     size_t count_at = out->bytes + 1;
     put_number(out, ARRAY_32, 0, 4);
+    return count_at;
+}
+
+void wire_count(struct strbuf *out, size_t count_at, uint32_t count)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        out->data[count_at + i] = (char)(uint8_t)(count >> (24 - 8 * i));
+    }
+}
+
+void group_encode(const struct oxb_state *s, unsigned group, uint32_t base, uint32_t version,
+                  struct strbuf *out)
+{
+    size_t count_at = wire_head(group, base, version, out);
     /* An absent group is not looked into: another group may just be changing the table's width. */
     uint32_t slots = s->ranges[group].changed > base ? s->groups[group].slot_count : 0;
     uint32_t count = 0;
@@ -92,13 +105,11 @@ void group_encode(const struct oxb_state *s, unsigned group, uint32_t base, uint
         struct slot *p = slot_at(s, group, i);
         bool changed = (p->stamp & ~STAMP_DEAD) > base;
         if (changed && (base > 0 || slot_is_live(p))) {
-            put_entry(s, p, out);
+            wire_entry(s, p, out);
             count++;
         }
     }
-    for (unsigned i = 0; i < 4; i++) {
-        out->data[count_at + i] = (char)(uint8_t)(count >> (24 - 8 * i));
-    }
+    wire_count(out, count_at, count);
 }
 
 /* ---- reading ---- */

@@ -322,7 +322,9 @@ static void on_prepare(struct agent *a, const struct msg *m)
         return;
     }
     if (d != NULL && change_op(d) == plan->op) {
-        on_prepared(a, change_staged(d));
+        if (change_staged(d)->state != DEPLOYMENT_PREPARING) { /* else READY comes in its time */
+            on_prepared(a, change_staged(d));
+        }
         return;
     }
     struct fail why = {0};
@@ -336,6 +338,10 @@ static void on_prepare(struct agent *a, const struct msg *m)
         (void)fail_set(&why, ERR_EXISTS, "plan it from the version that runs",
                        "version %" PRIu64 " of topology \"%s\" runs here", d->version,
                        plan->topology);
+    } else if (d != NULL && d->pending != NULL && d->pending->dropping &&
+               d->state == DEPLOYMENT_RUNNING) {
+        part_put_after(d, part_new(&a->env, m)); /* the one given up is still at it */
+        return;
     } else if (d != NULL && (d->pending != NULL || d->change != NULL ||
                              d->state != DEPLOYMENT_RUNNING)) {
         (void)fail_set(&why, ERR_AGAIN, "wait for it", "topology \"%s\" is changing or ending",
@@ -355,23 +361,31 @@ static void on_prepare(struct agent *a, const struct msg *m)
     send_ready(a, plan, NULL, &why);
 }
 
-/* READY also says that every peer can be reached: what is not found now would hang after GO. */
-static void on_prepared(void *arg, struct part *d)
+/* waits - READY also says that every peer can be reached, for what is not found now would hang
+ * after GO; and that little waits between the members of the change, or that it gets no less. */
+static bool waits(const struct agent *a, struct part *d, uint64_t waited_us)
 {
-    struct agent *a = arg;
-    const char *peer = d->failed ? NULL : part_unlinked(d);
-    uint64_t now = clock_now_us();
-    if (peer != NULL && (d->links_until_us == 0 || now < d->links_until_us)) {
-        d->links_until_us = d->links_until_us != 0 ? d->links_until_us
-                                                   : now + (uint64_t)HANDSHAKE_MS * 1000;
-        return;
-    }
-    if (peer != NULL) {
+    const char *peer = part_unlinked(d);
+    if (peer != NULL && waited_us >= (uint64_t)HANDSHAKE_MS * 1000) {
         d->failed = true;
         (void)fail_set(&d->fail, ERR_TIMEOUT, "check that worker's --listen and the network",
                        "worker %s cannot be reached from worker %s", peer, a->name);
+        return false;
     }
-    d->links_until_us = 0;
+    return peer != NULL || (d->base != NULL && waited_us < (uint64_t)SQUEEZE_MS * 1000 &&
+                            !change_squeezed(d->base));
+}
+
+static void on_prepared(void *arg, struct part *d)
+{
+    struct agent *a = arg;
+    uint64_t now = clock_now_us();
+    uint64_t since = d->waits_since_us != 0 ? d->waits_since_us : now;
+    if (!d->failed && waits(a, d, now - since)) {
+        d->waits_since_us = since;
+        return;
+    }
+    d->waits_since_us = 0;
     log_event(d->failed ? LOG_WARN : LOG_INFO, "part.prepared",
               "topology=%s op=%" PRIu64 " ok=%d what=\"%s\"", d->name, d->op, !d->failed,
               d->fail.what);
@@ -396,6 +410,9 @@ static void send_done(struct agent *a, const struct part *d)
         .duplicated = r->duplicated,
         .reordered = r->reordered,
         .switch_us = r->switch_us,
+        .state_bytes = r->state_bytes,
+        .exported = r->exported,
+        .imported = r->imported,
         .pauses_us = {(const uint8_t *)r->pauses_us, r->pause_count * sizeof *r->pauses_us}};
     conn_send(a->conn, &done);
 }
@@ -417,9 +434,18 @@ static void follow_change(struct agent *a, struct part *d)
 static void on_change(void *arg, struct part *d)
 {
     struct agent *a = arg;
+    struct part *staged = d->change != NULL ? change_staged(d) : NULL;
+    if (staged != NULL && staged->waits_since_us != 0 && !d->dropping) {
+        on_prepared(a, staged);
+    }
     follow_change(a, d);
     if (part_update(d)) {
         log_event(LOG_INFO, "part.state", "topology=%s state=%d", d->name, (int)d->state);
+    }
+    if (d->after != NULL && d->pending == NULL) { /* its turn */
+        d->pending = d->after;
+        d->after = NULL;
+        advance(a);
     }
     send_report(a, d);
 }
@@ -477,6 +503,8 @@ static void on_abort(struct agent *a, const struct msg_ABORT *m)
     }
     if (d->op == m->op) {
         part_drop(d);
+    } else if (d->after != NULL && d->after->op == m->op) {
+        part_put_after(d, NULL);
     } else if (d->pending != NULL && d->pending->op == m->op) {
         part_unstage(d);
     } else if (change_op(d) == m->op && !change_is_going(d)) {
@@ -508,7 +536,7 @@ void agent_links_open(struct agent *a)
 {
     for (struct part *p = a->parts; p != NULL; p = p->next) {
         struct part *d = p->change != NULL ? change_staged(p) : p;
-        if (d->links_until_us != 0 && !d->dropping) {
+        if (d->waits_since_us != 0 && !d->dropping) {
             on_prepared(a, d);
         }
     }
@@ -522,6 +550,31 @@ void agent_links_drained(struct agent *a)
         }
         if (!d->dropping && part_update(d)) {
             send_report(a, d);
+        }
+    }
+}
+
+void agent_state(struct agent *a, const struct msg_LINK_STATE *m)
+{
+    struct part *d = find(a, m->topology);
+    if (d != NULL) {
+        change_on_state(d, m);
+    }
+}
+
+void agent_state_ack(struct agent *a, const struct msg_LINK_STATE_ACK *m)
+{
+    struct part *d = find(a, m->topology);
+    if (d != NULL) {
+        change_on_ack(d, m);
+    }
+}
+
+void agent_peer_up(struct agent *a)
+{
+    for (struct part *d = a->parts; d != NULL; d = d->next) {
+        if (!d->dropping) {
+            change_on_peer(d);
         }
     }
 }
@@ -577,6 +630,11 @@ static void on_welcome(struct agent *a, const struct msg_WELCOME *m)
     conn_limit(a->conn, FRAME_BYTES_MAX);
     conn_heartbeat(a->conn);
     report_all(a);
+    for (struct part *d = a->parts; d != NULL; d = d->next) {
+        if (!d->dropping && d->change != NULL && !change_is_going(d)) {
+            on_prepared(a, change_staged(d)); /* R2: ready, and asks what was decided */
+        }
+    }
     struct msg end = {.kind = M_REPORT_END};
     for (struct part *d = a->parts; d != NULL; d = d->next) {
         end.REPORT_END.count += d->dropping ? 0 : 1;

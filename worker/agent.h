@@ -33,6 +33,9 @@ void agent_free(struct agent *a); /* no parts may be left */
 void agent_go_from_peer(struct agent *a, const struct msg_LINK_GO *go);
 void agent_links_open(struct agent *a);
 void agent_links_drained(struct agent *a);
+void agent_state(struct agent *a, const struct msg_LINK_STATE *m);
+void agent_state_ack(struct agent *a, const struct msg_LINK_STATE_ACK *m);
+void agent_peer_up(struct agent *a);
 /* agent_halt - drop every part; on_idle(arg) when none is left. */
 void agent_halt(struct agent *a, void (*on_idle)(void *arg), void *arg);
 

@@ -3,6 +3,7 @@
 #include "worker/part.h"
 
 #include "core/mem.h"
+#include "pe/infer/describe.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -21,9 +22,10 @@ static enum err fail_at(struct part *d, const char *pe, enum err e)
     return e;
 }
 
-/* The type's code: registered in this process, or in a plug-in of the artifact folder. */
+/* The type's code: registered in this process, or in a plug-in of the artifact folder, which the
+ * caller closes. */
 static enum err find_type(struct part *d, const struct rec_INSTANCE_SPEC *spec,
-                          const struct oxb_pe_type **out)
+                          const struct oxb_pe_type **out, struct plugin **plugin)
 {
     if (spec->artifact[0] == '\0') {
         *out = registry_find(spec->type);
@@ -34,15 +36,17 @@ static enum err find_type(struct part *d, const struct rec_INSTANCE_SPEC *spec,
         return ERR_OK;
     }
     char *file = mem_printf("%s/%s.so", d->env->artifact_dir, spec->artifact);
-    struct plugin *plugin = NULL;
-    enum err e = plugin_open(file, &plugin, &d->fail);
+    *out = model_is_file(file) ? registry_find(spec->type) : NULL;
+    if (*out != NULL) { /* a model: the built-in PE that runs it finds it there */
+        mem_free(file);
+        return ERR_OK;
+    }
+    enum err e = plugin_open(file, plugin, &d->fail);
     mem_free(file);
     if (e != ERR_OK) {
         return e;
     }
-    d->plugins = mem_resize(d->plugins, d->plugin_count + 1, sizeof *d->plugins);
-    d->plugins[d->plugin_count++] = plugin;
-    *out = plugin_find(plugin, spec->type[0] != '\0' ? spec->type : NULL);
+    *out = plugin_find(*plugin, spec->type[0] != '\0' ? spec->type : NULL);
     if (*out == NULL) {
         return fail_set(&d->fail, ERR_NOTFOUND, "name a type that the plug-in exports",
                         "the plug-in has no PE type \"%s\"", spec->type);
@@ -72,12 +76,13 @@ static enum err build_code(struct part *d, const struct rec_INSTANCE_SPEC *spec,
                            struct instance *i, struct oxb_pe **out)
 {
     const struct oxb_pe_type *type = NULL;
+    struct plugin *plugin = NULL;
     struct pe_port_spec inputs[PORTS_MAX], outputs[PORTS_MAX];
     if (spec->inputs_count > PORTS_MAX || spec->outputs_count > PORTS_MAX ||
         spec->parallelism > PARALLELISM_MAX) {
         return fail_set(&d->fail, ERR_LIMIT, "use fewer", "too many ports or instances");
     }
-    enum err e = find_type(d, spec, &type);
+    enum err e = find_type(d, spec, &type, &plugin);
     if (e == ERR_OK) {
         e = port_specs(d, spec->inputs, spec->inputs_count, inputs);
     }
@@ -85,10 +90,12 @@ static enum err build_code(struct part *d, const struct rec_INSTANCE_SPEC *spec,
         e = port_specs(d, spec->outputs, spec->outputs_count, outputs);
     }
     if (e != ERR_OK) {
+        plugin_close(plugin);
         return e;
     }
     struct pe_host host = instance_host(i);
     struct pe_spec pe = {.type = type,
+                         .plugin = plugin,
                          .name = i->pe_name,
                          .params = spec->params,
                          .base_dir = plan_of(d)->base_dir,
@@ -98,7 +105,12 @@ static enum err build_code(struct part *d, const struct rec_INSTANCE_SPEC *spec,
                          .input_count = (unsigned)spec->inputs_count,
                          .outputs = outputs,
                          .output_count = (unsigned)spec->outputs_count};
+    char *artifact = spec->artifact[0] != '\0' && registry_find(spec->type) == type
+                         ? mem_printf("%s/%s.so", d->env->artifact_dir, spec->artifact)
+                         : NULL;
+    pe.artifact = artifact;
     *out = pe_new(&pe, &host, d->env->pool);
+    mem_free(artifact);
     return pe_prepare(*out, &d->fail);
 }
 

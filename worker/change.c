@@ -4,6 +4,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/mem.h"
+#include "worker/moves.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -19,6 +20,9 @@ struct change {
     uint32_t member_count;
     struct channel **removed;
     uint32_t removed_count;
+    struct channel **inside;    /* of V, between members: squeezed until the change is over */
+    uint32_t inside_count;
+    struct moves *moves;        /* of state; NULL: none */
     bool going;
     uint64_t go_us;
 };
@@ -34,7 +38,8 @@ struct grave {                  /* things of one finished change, waiting for th
     uint32_t chain_count;
     struct cut **cuts;
     uint32_t cut_count;
-    struct part *shell;         /* the staged part, emptied: its plug-ins are base's now */
+    struct moves *moves;        /* given up: freed when no giver knows them any more */
+    struct part *shell;         /* the staged part, emptied */
 };
 
 static const struct msg_PREPARE *plan_of(const struct part *staged)
@@ -99,36 +104,6 @@ static enum err list_channels(struct change *c)
 
 /* ---------------------------------------------------------------- chains of V' */
 
-static bool listed(struct channel *const *list, uint32_t count, const struct channel *c)
-{
-    for (uint32_t n = 0; n < count; n++) {
-        if (list[n] == c) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Who calls `i` in V'.  What is in no list of the plan stays as it is: a member may be called by
- * one who is none, who is called by others like that. */
-static struct instance *caller_of(const struct change *c, const struct instance *i)
-{
-    for (size_t n = 0; n < c->wired_count; n++) {
-        if (c->wired[n].to == i && c->wired[n].channel->kind == CHANNEL_FUSED) {
-            return c->wired[n].from;
-        }
-    }
-    const struct part *base = c->staged->base;
-    for (uint32_t n = 0; n < base->channel_count; n++) {
-        struct channel *ch = base->channels[n];
-        if (ch->to == i && ch->kind == CHANNEL_FUSED &&
-            !listed(c->removed, c->removed_count, ch)) {
-            return ch->from;
-        }
-    }
-    return NULL;
-}
-
 static bool is_new(const struct change *c, const struct instance *i)
 {
     for (uint32_t k = 0; k < c->staged->instance_count; k++) {
@@ -137,6 +112,24 @@ static bool is_new(const struct change *c, const struct instance *i)
         }
     }
     return false;
+}
+
+/* Who will call `i` directly.  The plan lists the channels of members only; the others stay. */
+static struct instance *caller_of(const struct change *c, const struct instance *i)
+{
+    for (size_t n = 0; n < c->wired_count; n++) {
+        if (c->wired[n].to == i && c->wired[n].channel->kind == CHANNEL_FUSED) {
+            return c->wired[n].from;
+        }
+    }
+    const struct part *base = c->staged->base;
+    bool member = is_new(c, i) || atomic_load(&i->cut) != NULL;
+    for (uint32_t n = 0; !member && n < base->channel_count; n++) {
+        if (base->channels[n]->to == i && base->channels[n]->kind == CHANNEL_FUSED) {
+            return base->channels[n]->from;
+        }
+    }
+    return NULL;
 }
 
 static struct instance *head_of(const struct change *c, struct instance *i, uint32_t *depth)
@@ -264,6 +257,16 @@ static void list_outputs(struct change *c, const struct rec_MEMBER_SPEC *spec,
     }
 }
 
+/* The sender's halves of channels inside the set. */
+static void list_remote(struct change *c, struct channel *const *list, uint32_t count)
+{
+    for (uint32_t n = 0; n < count; n++) {
+        if (list[n]->kind == CHANNEL_OUT) {
+            add_channel(&c->inside, &c->inside_count, list[n]);
+        }
+    }
+}
+
 static struct oxb_pe *take_adopted(struct part *staged, const struct instance *i)
 {
     for (uint32_t k = 0; k < staged->adopted_count; k++) {
@@ -308,8 +311,13 @@ static enum err make_cut(struct change *c, const struct rec_MEMBER_SPEC *spec)
     k->awaited = mem_array(i->input_count, sizeof *k->awaited);
     for (uint32_t n = 0; n < i->input_count; n++) {
         k->awaited[n] = holds(&spec->awaited, i->inputs[n].channel->id);
+        if (k->awaited[n]) {
+            add_channel(&c->inside, &c->inside_count, i->inputs[n].channel);
+        }
     }
     list_outputs(c, spec, i, k);
+    list_remote(c, k->marks, k->mark_count);
+    list_remote(c, k->closes, k->close_count);
     k->pe = spec->role == PLAN_ADOPTED ? take_adopted(staged, i) : NULL;
     c->members[c->member_count++] = i;
     atomic_store(&i->cut, k);
@@ -362,6 +370,26 @@ static void wire_new_ones(struct change *c, enum err *e)
     }
 }
 
+static bool listed(struct channel *const *list, uint32_t count, const struct channel *c)
+{
+    for (uint32_t n = 0; n < count; n++) {
+        if (list[n] == c) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* squeeze - how much may wait between members (H21); what is removed stays as narrow as it is. */
+static void squeeze(struct change *c, uint32_t batches)
+{
+    for (uint32_t n = 0; n < c->inside_count; n++) {
+        if (batches == SQUEEZE_BATCHES || !listed(c->removed, c->removed_count, c->inside[n])) {
+            channel_squeeze(c->inside[n], batches);
+        }
+    }
+}
+
 enum err change_prepare(struct part *staged)
 {
     struct part *base = staged->base;
@@ -387,9 +415,29 @@ enum err change_prepare(struct part *staged)
         e = refuse_ended(c);
     }
     if (e == ERR_OK) {
+        moves_free(base->moved); /* the change before this one is done everywhere (R15) */
+        base->moved = NULL;
+        e = moves_new(staged, &c->moves);
+    }
+    if (e == ERR_OK && c->moves != NULL) {
+        moves_begin(c->moves);
+    }
+    if (e == ERR_OK) {
         plan_chains(c);
+        squeeze(c, SQUEEZE_BATCHES);
     }
     return e;
+}
+
+bool change_squeezed(const struct part *base)
+{
+    const struct change *c = base->change;
+    for (uint32_t n = 0; n < c->inside_count; n++) {
+        if (!channel_is_squeezed(c->inside[n])) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* ---------------------------------------------------------------- going */
@@ -397,6 +445,36 @@ enum err change_prepare(struct part *staged)
 bool change_is_going(const struct part *base)
 {
     return base->change != NULL && base->change->going;
+}
+
+bool change_is_ready(const struct part *base)
+{
+    return base->change != NULL && moves_ready(base->change->moves);
+}
+
+const struct fail *change_fail(const struct part *base)
+{
+    return base->change != NULL ? moves_fail(base->change->moves) : NULL;
+}
+
+void change_on_state(struct part *base, const struct msg_LINK_STATE *m)
+{
+    if (base->change != NULL) {
+        (void)moves_on_state(base->change->moves, m);
+    }
+}
+
+void change_on_ack(struct part *base, const struct msg_LINK_STATE_ACK *m)
+{
+    if (base->change != NULL) {
+        (void)moves_on_ack(base->change->moves, m);
+    }
+}
+
+void change_on_peer(struct part *base)
+{
+    moves_on_peer(base->change != NULL ? base->change->moves : NULL);
+    moves_on_peer(base->moved); /* its last answer may not have come through */
 }
 
 uint64_t change_op(const struct part *base)
@@ -449,7 +527,7 @@ static bool all_cut(const struct change *c)
             return false;
         }
     }
-    return true;
+    return moves_done(c->moves);
 }
 
 static uint64_t get(_Atomic uint64_t *v)
@@ -471,6 +549,7 @@ static void collect_result(const struct change *c, struct change_result *out)
         out->pause_count += cut->pause_count;
     }
     out->switch_us = last - c->go_us;
+    moves_facts(c->moves, out);
     for (uint32_t n = 0; n < c->removed_count; n++) {
         struct ledger *l = &c->removed[n]->ledger;
         if (c->removed[n]->to == NULL) {
@@ -539,11 +618,26 @@ static void merge_chains(struct part *base, struct part *staged)
     staged->chain_count = 0;
 }
 
+/* Every executor that runs something of this part, private ones too, has to begin another turn. */
+static void begin_grace(struct grace *g, const struct part *base)
+{
+    struct executor **own = mem_array(base->chain_count, sizeof(struct executor *));
+    unsigned count = 0;
+    for (uint32_t k = 0; k < base->chain_count; k++) {
+        if (base->chains[k]->private_executor != NULL) {
+            own[count++] = base->chains[k]->private_executor;
+        }
+    }
+    grace_begin(g, base->env->executors, own, count);
+    mem_free(own);
+}
+
 static void merge(struct part *base)
 {
     struct change *c = base->change;
     struct part *staged = c->staged;
     struct grave *g = mem_alloc(sizeof *g);
+    squeeze(c, RING_BATCHES);
     g->cuts = mem_array(c->member_count, sizeof(struct cut *));
     for (uint32_t k = 0; k < c->member_count; k++) {
         g->cuts[g->cut_count++] = atomic_exchange(&c->members[k]->cut, NULL);
@@ -551,21 +645,17 @@ static void merge(struct part *base)
     merge_instances(base, staged, g);
     merge_channels(base, c, g);
     merge_chains(base, staged);
-    base->plugins = mem_resize(base->plugins, base->plugin_count + staged->plugin_count,
-                               sizeof(struct plugin *));
-    memcpy(base->plugins + base->plugin_count, staged->plugins,
-           staged->plugin_count * sizeof(struct plugin *));
-    base->plugin_count += staged->plugin_count;
-    staged->plugin_count = 0;
+    base->moved = c->moves;
     base->version = staged->version;
     base->op = staged->op;
     base->epoch = staged->epoch;
-    grace_begin(&g->grace, base->env->executors, NULL, 0);
+    begin_grace(&g->grace, base);
     g->shell = staged;
     g->next = base->graves;
     base->graves = g;
     mem_free(c->wired);
     mem_free(c->members);
+    mem_free(c->inside);
     mem_free(c);
     base->change = NULL;
 }
@@ -585,6 +675,7 @@ bool change_update(struct part *base, struct change_result *out)
 
 static void grave_free(struct grave *g)
 {
+    moves_free(g->moves); /* before the tables they look at */
     for (uint32_t k = 0; k < g->cut_count; k++) {
         cut_free(g->cuts[k]);
     }
@@ -636,7 +727,8 @@ bool change_sweep(struct part *base)
     struct grave **at = &base->graves;
     while (*at != NULL) {
         struct grave *g = *at;
-        if (chains_dead(g) && grace_over(&g->grace)) {
+        bool unknown = g->moves == NULL || moves_over(g->moves);
+        if (chains_dead(g) && grace_over(&g->grace) && unknown) {
             *at = g->next;
             grave_free(g);
         } else {
@@ -656,6 +748,7 @@ static void change_discard(struct part *base)
     mem_free(c->wired);
     mem_free(c->members);
     mem_free(c->removed);
+    mem_free(c->inside);
     mem_free(c);
     base->change = NULL;
 }
@@ -685,6 +778,7 @@ void change_drop(struct part *base)
         struct grave *g = mem_alloc(sizeof *g);
         absorb(base);
         g->shell = base->change->staged;
+        g->moves = base->change->moves;
         base->change->member_count = 0; /* cuts go with their instances */
         change_discard(base);
         g->next = base->graves;
@@ -715,14 +809,18 @@ void change_abort(struct part *base)
     struct part *staged = c->staged;
     assert(!c->going); /* Z2 */
     struct grave *g = mem_alloc(sizeof *g);
+    c->removed_count = 0; /* nothing is */
+    squeeze(c, RING_BATCHES);
     g->cuts = mem_array(c->member_count, sizeof(struct cut *));
     for (uint32_t k = 0; k < c->member_count; k++) {
-        struct instance *i = c->members[k];
-        g->cuts[g->cut_count++] = atomic_exchange(&i->cut, NULL);
-        atomic_store(&i->look_at_end, true); /* it may have put off its end */
-        task_notify(instance_task(i));
+        g->cuts[g->cut_count++] = atomic_exchange(&c->members[k]->cut, NULL);
+        task_notify(instance_task(c->members[k])); /* it may have put off its end */
     }
     c->member_count = 0;
+    g->moves = c->moves;
+    if (g->moves != NULL) {
+        moves_cancel(g->moves);
+    }
     change_discard(base);
     g->chains = staged->chains;
     g->chain_count = staged->chain_count;
@@ -732,7 +830,7 @@ void change_abort(struct part *base)
         chain_halt(g->chains[k]);
     }
     g->shell = staged;
-    grace_begin(&g->grace, base->env->executors, NULL, 0);
+    begin_grace(&g->grace, base);
     g->next = base->graves;
     base->graves = g;
 }

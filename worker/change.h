@@ -18,6 +18,8 @@
 /* change_prepare - loop: `staged` (staged->base set, its instances built) becomes the change of its
  * base: channels, wiring, chains, cuts.  ERR_*: staged->fail says why; drop `staged`. */
 MUST_CHECK enum err change_prepare(struct part *staged);
+/* change_squeezed - is no more waiting between members than may be?  If not: on_change follows. */
+bool change_squeezed(const struct part *base);
 void change_go(struct part *base);
 void change_abort(struct part *base); /* not after change_go; the staged part is dropped too */
 /* change_update - after news from executors or links.  Return: true once, when it is done:
@@ -26,6 +28,12 @@ bool change_update(struct part *base, struct change_result *out);
 uint64_t change_op(const struct part *base); /* of the change that is READY or going; 0: none */
 struct part *change_staged(const struct part *base);
 bool change_is_going(const struct part *base);
+bool change_is_ready(const struct part *base); /* all that can be done before the cut is done */
+const struct fail *change_fail(const struct part *base); /* why it cannot be; NULL: it can */
+/* change_on_state, change_on_ack - state on the move, from a peer; change_on_peer: one is back. */
+void change_on_state(struct part *base, const struct msg_LINK_STATE *m);
+void change_on_ack(struct part *base, const struct msg_LINK_STATE_ACK *m);
+void change_on_peer(struct part *base);
 /* change_sweep - free what has been retired long enough.  Return: is anything left? */
 bool change_sweep(struct part *base);
 /* change_drop - the part is about to be halted: what is staged or retired goes with it. */

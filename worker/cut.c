@@ -4,6 +4,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/mem.h"
+#include "worker/moves.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -69,13 +70,19 @@ uint32_t cut_spills(const struct instance *i)
     return spills;
 }
 
-/* How long each input had something and was not served because of this change. */
+/* How long each input had something and was not served because of this change.  Where it waits on for
+ * state, the time goes on: see chain_gated in instance.c. */
 static void measure(struct instance *i, struct cut *k, uint64_t start_us, uint64_t end_us)
 {
     k->pauses_us = mem_array(i->input_count, sizeof *k->pauses_us);
     for (uint32_t n = 0; n < i->input_count; n++) {
         struct input *in = &i->inputs[n];
         bool waiting = in->channel->kind != CHANNEL_FUSED && ring_peek(&in->channel->ring) != NULL;
+        if (k->takes != NULL) {
+            in->blocked_since_us = in->blocked_since_us == 0 && waiting ? start_us
+                                                                        : in->blocked_since_us;
+            continue;
+        }
         if (in->blocked_since_us != 0) {
             k->pauses_us[k->pause_count++] = (uint32_t)(end_us - in->blocked_since_us);
         } else if (waiting) {
@@ -118,6 +125,7 @@ static void swap_wiring(struct instance *i, struct cut *k)
         for (uint32_t o = 0; o < input_count; o++) {
             if (inputs[o].channel == in->channel) {
                 in->ended = inputs[o].ended;
+                in->blocked_since_us = inputs[o].blocked_since_us;
             }
         }
         in->channel->to_input = n;
@@ -195,12 +203,20 @@ void cut_now(struct instance *i)
     for (uint32_t n = 0; n < k->close_count; n++) {
         channel_mark(k->closes[n], ITEM_CLOSE, k->epoch);
     }
+    bool gives = atomic_load(&i->gives) != NULL;
+    if (gives) {
+        move_collect(i);
+    }
     if (k->pe != NULL) {
         replace_code(i, k);
     } else if (k->retire && i->started) {
         pe_stop(i->pe);
         i->started = false;
     }
+    if (gives) {
+        move_publish(i);
+    }
+    i->takes = k->takes;
     k->cut_us = clock_now_us();
     measure(i, k, start_us, k->cut_us);
     swap_wiring(i, k);
@@ -212,7 +228,7 @@ void cut_now(struct instance *i)
     i->chain->changed = true;
     struct chain *chain = i->chain;
     atomic_store(&i->cut_epoch, k->epoch);
-    atomic_store(&i->look_at_end, !k->retire);
+    i->look_at_end = !k->retire;
     log_event(LOG_DEBUG, "instance.cut", "pe=%s index=%u epoch=%" PRIu64, i->pe_name, i->index,
               k->epoch);
     uint64_t epoch = k->epoch;

@@ -35,6 +35,7 @@ struct cut {
     struct oxb_pe *pe;           /* replacement, prepared; NULL: the code stays */
     struct chain *chain;         /* it runs in from now on */
     uint32_t order;              /* its place in that chain */
+    struct move *takes;          /* what it waits for afterwards: worker/moves.h */
     uint32_t arrivals;           /* members that come to `chain` from elsewhere: told by its head */
     /* measured at the cut */
     uint64_t cut_us;             /* monotonic */

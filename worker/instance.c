@@ -5,6 +5,8 @@
 #include "core/log.h"
 #include "core/mem.h"
 #include "worker/cut.h"
+#include "worker/moves.h"
+#include "worker/stage.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -106,6 +108,11 @@ void instance_free(struct instance *i)
     pe_free(i->pe);
     mem_free(i->arms);
     cut_free(atomic_load(&i->cut));
+    for (struct stage *s = i->kept; s != NULL;) {
+        struct stage *next = s->next;
+        stage_free(s);
+        s = next;
+    }
     align_fini(&i->align);
     for (uint32_t p = 0; p < i->port_count; p++) {
         route_fini(&i->ports[p]);
@@ -186,12 +193,18 @@ struct pe_host instance_host(struct instance *i)
 
 /* ---------------------------------------------------------------- states */
 
+void instance_tell(struct instance *i)
+{
+    struct chain *c = i->chain;
+    if (c->on_change != NULL) {
+        c->on_change(c->arg, c);
+    }
+}
+
 void instance_set_state(struct instance *i, enum instance_state state)
 {
     atomic_store(&i->state, state);
-    if (i->chain->on_change != NULL) {
-        i->chain->on_change(i->chain->arg, i->chain);
-    }
+    instance_tell(i);
 }
 
 void instance_fail(struct instance *i, const char *text)
@@ -240,28 +253,41 @@ static void mark_outputs(struct instance *i, enum item_kind kind, uint64_t epoch
     }
 }
 
-static bool is_to_cut(struct instance *i)
+/* R4: while a change is prepared nobody ends: what the change gives it may be needed for the end. */
+static bool must_not_end(const struct instance *i)
 {
-    struct cut *k = atomic_load(&i->cut);
-    return k != NULL && atomic_load(&i->cut_epoch) != k->epoch;
+    const struct cut *k = atomic_load(&i->cut);
+    return (k != NULL && atomic_load(&i->cut_epoch) != k->epoch) || i->takes != NULL;
 }
 
-/* R6.  Whoever prepares a cut stores it and then asks whether the instance is ending; here it is the
- * other way round, so that one of the two sees the other.  The cut, or who drops it, asks again. */
+/* Groups of those whose final output has left: in the tables again, which are not emitted any more. */
+static void take_kept(struct instance *i)
+{
+    struct fail f = {0};
+    while (i->kept != NULL) {
+        struct stage *s = i->kept;
+        i->kept = s->next;
+        if (stage_into(s, i->pe, &f) != ERR_OK) {
+            instance_fail(i, f.what);
+        }
+        stage_free(s);
+    }
+}
+
+/* Whoever prepares a cut stores it and then asks whether the instance is ending; here it is the
+ * other way round, so that one of the two sees the other. */
 static void finish(struct instance *i)
 {
-    if (i->finished) {
-        return;
-    }
     atomic_store(&i->ending, true);
-    if (is_to_cut(i)) {
+    i->finish_waits = !i->finished && must_not_end(i);
+    if (i->finish_waits) {
         atomic_store(&i->ending, false);
-        return;
     }
-    if (!survives(i, pe_finish(i->pe))) {
+    if (i->finished || i->finish_waits || (!i->final_done && !survives(i, pe_finish(i->pe)))) {
         return;
     }
     i->finished = true;
+    take_kept(i);
     instance_flush(i);
     if (!survives(i, pe_flush_sink(i->pe))) {
         return;
@@ -308,13 +334,15 @@ static void take_marker(struct instance *i, uint32_t input, const struct item *i
 
 void instance_check_ended(struct instance *i)
 {
-    bool ended = !i->finished && (!i->source || i->exhausted);
+    if (i->source || i->finished) {
+        return;
+    }
     for (uint32_t k = 0; k < i->input_count; k++) {
-        ended = ended && i->inputs[k].ended;
+        if (!i->inputs[k].ended) {
+            return;
+        }
     }
-    if (ended) {
-        finish(i);
-    }
+    finish(i);
 }
 
 static void take_end(struct instance *i, uint32_t input)
@@ -451,6 +479,7 @@ static void flush_all(struct chain *c) /* the head first: its rows pass through 
         if (!i->finished && !i->retiring) {
             instance_flush(i);
             survives(i, pe_flush_sink(i->pe));
+            instance_flush(i); /* what the PE gave out only now */
         }
     }
     c->open_since_us = 0;
@@ -495,16 +524,14 @@ static enum task_after run_source(struct chain *c)
     uint64_t emitted = atomic_load_explicit(&pe_counters(head->pe)->tuples_out,
                                             memory_order_relaxed);
     for (int n = 0; n < RUN_BATCHES_MAX; n++) {
-        if (head->finished || c->failed) {
+        if (head->finished || head->finish_waits || c->failed) {
             return AFTER_IDLE;
         }
         if (cut_due(head)) {
             cut_now(head);
             return AFTER_AGAIN;
         }
-        if (head->exhausted || atomic_load_explicit(&c->drain, memory_order_relaxed)) {
-            head->exhausted = true;
-            flush_all(c);
+        if (atomic_load_explicit(&c->drain, memory_order_relaxed)) {
             finish(head);
             return AFTER_IDLE;
         }
@@ -521,8 +548,6 @@ static enum task_after run_source(struct chain *c)
             return AFTER_IDLE;
         }
         if (result == OXB_END) {
-            head->exhausted = true;
-            flush_all(c);
             finish(head);
             return AFTER_IDLE;
         }
@@ -616,7 +641,9 @@ static void take_arrivals(struct chain *c)
             c->members[at] = c->members[at - 1];
         }
         c->members[at] = i;
-        if (!i->started && c->begun && !start(i)) {
+        if (!i->started && i->takes != NULL) {
+            c->begun = false; /* it starts when its gate has opened */
+        } else if (!i->started && c->begun && !start(i)) {
             return;
         }
         task_rearm(&c->task, i, i->arms, i->arm_count);
@@ -664,10 +691,48 @@ void chain_arrive(struct chain *to, struct instance *i)
 static void cut_heads(struct chain *c)
 {
     for (uint32_t k = 0; k < c->member_count && !c->changed && !c->failed; k++) {
-        if (cut_due(c->members[k])) {
+        if (c->members[k]->started && cut_due(c->members[k])) {
             cut_now(c->members[k]);
         }
     }
+}
+
+/* Moves of state: what givers are asked for, and whether takers must wait.  Return: some must. */
+static bool chain_gated(struct chain *c)
+{
+    bool closed = false;
+    for (uint32_t k = 0; k < c->member_count && !c->failed; k++) {
+        struct instance *i = c->members[k];
+        if (atomic_load(&i->gives) != NULL) {
+            move_turn(i);
+        }
+        closed = closed || i->takes != NULL;
+    }
+    if (!closed || c->failed) {
+        return false;
+    }
+    struct instance *head = c->members[0];
+    uint64_t now = clock_now_us();
+    closed = false;
+    for (uint32_t k = 0; k < c->member_count && !c->failed; k++) {
+        struct instance *i = c->members[k];
+        for (uint32_t n = 0; i->takes != NULL && n < head->input_count; n++) {
+            uint64_t since = head->inputs[n].blocked_since_us;
+            if (since != 0 && move_ready(i)) {
+                move_pause(i, (uint32_t)(now - since));
+                head->inputs[n].blocked_since_us = 0;
+            }
+        }
+        closed = (i->takes != NULL && !move_take(i)) || closed;
+    }
+    for (uint32_t n = 0; closed && n < head->input_count; n++) {
+        struct input *in = &head->inputs[n];
+        if (in->blocked_since_us == 0 && in->channel->kind != CHANNEL_FUSED &&
+            ring_peek(&in->channel->ring) != NULL) {
+            in->blocked_since_us = now;
+        }
+    }
+    return closed && !c->failed;
 }
 
 static void end_calls(struct instance *i) /* R12, for channels that are calls */
@@ -685,18 +750,20 @@ static void end_calls(struct instance *i) /* R12, for channels that are calls */
     }
 }
 
-/* After a cut an instance may find that its inputs, as they are now, have all ended, or that it has
- * ended and calls somebody new.  Not in the cut itself: whom it calls may still run elsewhere. */
-static void settle_ends(struct chain *c)
+/* Ends that came while a change was prepared, which has been made or given up; and ends that a cut
+ * brings about: who has ended calls somebody new, or all inputs that are left have ended.  Not in
+ * the cut itself: whom it calls may still run elsewhere. */
+static void end_late(struct chain *c)
 {
     for (uint32_t k = 0; k < c->member_count && !c->failed; k++) {
         struct instance *i = c->members[k];
-        if (!atomic_exchange(&i->look_at_end, false)) {
-            continue;
-        }
-        if (i->finished) {
+        bool look = i->look_at_end;
+        i->look_at_end = false;
+        if (look && i->finished) {
             end_calls(i);
-        } else {
+        } else if (i->finish_waits && i->started && !i->retiring) {
+            finish(i);
+        } else if (look) {
             instance_check_ended(i);
         }
     }
@@ -723,15 +790,20 @@ static enum task_after chain_run(struct task *t)
     if (c->member_count == 0) {
         return end(c); /* all have retired or left */
     }
-    if (!c->begun && !begin(c)) {
+    bool gated = chain_gated(c);
+    if (!c->failed && !gated && !c->begun && !begin(c)) {
         return AFTER_IDLE;
     }
-    settle_ends(c);
     cut_heads(c);
     if (c->changed) {
         c->changed = false;
         return AFTER_AGAIN;
     }
+    if (gated && !c->failed) {
+        task_hold(t);
+        return AFTER_IDLE; /* who has state for it notifies */
+    }
+    end_late(c);
     if (c->failed || spilled) {
         if (spilled) {
             task_hold(t);

@@ -9,8 +9,6 @@
  *             R3 per channel, what was emitted before a marker or the end leaves before it.
  *             R4 finish runs once, when every input has ended (or the source has), and the end is
  *                passed on once; an ended instance still passes markers (PROTOCOL R12).
- *             R6 from the moment a cut is prepared until it is made or dropped nobody finishes, so that
- *                who gets new inputs has not passed on its end before (PROTOCOL R4).
  *             R5 after a failure nothing of the chain runs but its stop.
  * See:        worker/task.h, worker/channel.h, worker/route.h, worker/align.h. */
 #ifndef OXB_WORKER_INSTANCE_H
@@ -26,6 +24,8 @@
 
 struct chain;
 struct cut;
+struct move;
+struct stage;
 
 struct input {
     struct channel *channel;
@@ -64,13 +64,18 @@ struct instance {
     struct task_arm *arms;        /* timers and watches while it moves between chains */
     size_t arm_count;
     bool retiring;                /* its cut was its last act */
-    _Atomic bool look_at_end;     /* it has cut, or need not: see settle_ends */
-    _Atomic bool ending;          /* it ends, or has; see finish */
+    /* state on the move: worker/moves.h */
+    _Atomic(struct move *) gives; /* until its cut; NULL: none */
+    struct move *takes;           /* its gate is closed until these have come; NULL: open */
+    struct stage *kept;           /* taken over from who had finished; joins the tables at its end */
+    bool final_done;              /* who it takes over from has emitted the final output */
+    _Atomic bool ending;          /* it ends, or has: see finish */
+    bool look_at_end;             /* it has cut: see end_late */
+    bool finish_waits;            /* its end came while a change was prepared: after the cut (R4) */
     uint32_t order;               /* producers before consumers, within one topology */
     /* life */
     _Atomic unsigned state;       /* enum instance_state */
     bool started, finished;
-    bool exhausted;               /* a source that has no more */
     char error[512];              /* valid once state is INSTANCE_FAILED */
     uint64_t child_ns;            /* time spent in instances called from this one, per call */
     struct instance_stats stats;
@@ -119,18 +124,19 @@ void instance_wire(struct instance *i, struct input *inputs TAKES, uint32_t inpu
 
 /* chain_arrive - give an instance that left its chain to `to`.  Thread: the one it left on. */
 void chain_arrive(struct chain *to, struct instance *i);
-/* chain_follow - as chain_arrive for one that was not announced: it goes with its caller, before it. */
+/* chain_follow - as chain_arrive for one that was not announced: it goes before its caller. */
 void chain_follow(struct chain *to, struct instance *i);
 void chain_leave(struct chain *from, struct instance *i); /* from's own thread */
 
 struct task *instance_task(struct instance *i);
 void instance_spills(struct instance *i, int by);
+void instance_tell(struct instance *i); /* the loop looks at its part again; any thread */
 /* instance_take - an item arrives at input `input`; the batch in it is taken over. */
 void instance_take(struct instance *i, uint32_t input, struct item *it);
 void instance_fail(struct instance *i, const char *text);
 /* For worker/cut.c, own thread. */
 void instance_flush(struct instance *i);   /* everything emitted so far leaves for its channel */
 void instance_set_state(struct instance *i, enum instance_state state);
-void instance_check_ended(struct instance *i); /* finish if every input (the source) has ended */
+void instance_check_ended(struct instance *i); /* finish if every input has ended */
 
 #endif

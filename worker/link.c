@@ -69,6 +69,17 @@ void links_send_go(struct links *ls, const struct msg_LINK_GO *go)
     }
 }
 
+bool links_answer(struct links *ls, const char *name, uint64_t incarnation, const struct msg *m)
+{
+    for (struct link_in *i = ls->ins; i != NULL; i = i->next) {
+        if (i->incarnation == incarnation && i->wire != NULL && strcmp(i->name, name) == 0) {
+            wire_send(i->wire, m);
+            return true;
+        }
+    }
+    return false;
+}
+
 unsigned links_count(const struct links *ls)
 {
     unsigned n = 0;

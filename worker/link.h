@@ -21,6 +21,10 @@ struct links_ops {
     void (*on_go)(void *arg, const struct msg_LINK_GO *go);  /* passed on by a peer (R6) */
     void (*on_open)(void *arg);    /* some link towards a peer is up */
     void (*on_drained)(void *arg); /* some CHANNEL_OUT has nothing left that the peer lacks */
+    /* State on the move; each may be NULL.  on_peer: that peer's link to here is up (again). */
+    void (*on_state)(void *arg, const struct msg_LINK_STATE *m);
+    void (*on_state_ack)(void *arg, const struct msg_LINK_STATE_ACK *m);
+    void (*on_peer)(void *arg);
 };
 
 struct links *links_new(struct loop *l, struct pool *pool, const struct address *listen,
@@ -36,6 +40,13 @@ struct link_out *links_out(struct links *ls, const char *name, uint64_t incarnat
 bool link_out_is_open(const struct link_out *o);
 const char *link_out_name(const struct link_out *o);
 struct link_in *links_in(struct links *ls, const char *name, uint64_t incarnation);
+/* link_out_hold - it stays though no channel uses it; link_out_release gives that up. */
+void link_out_hold(struct link_out *o);
+void link_out_release(struct link_out *o);
+/* link_out_say - a message behind the frame being written, before all others.  false: not up. */
+bool link_out_say(struct link_out *o, const struct msg *m);
+/* links_answer - the same to who sends to us; name and incarnation as for links_in. */
+bool links_answer(struct links *ls, const char *name, uint64_t incarnation, const struct msg *m);
 void link_out_add(struct link_out *o, struct channel *c);
 void link_in_add(struct link_in *i, struct channel *c);
 /* link_remove - the channel's task is dead; nothing of it is sent or delivered any more. */

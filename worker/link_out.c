@@ -95,7 +95,7 @@ void out_remove(struct link_out *o, struct channel *c)
 static void out_reap(void *arg)
 {
     struct link_out *o = arg;
-    if (--o->reaps == 0 && o->channels.count == 0) {
+    if (--o->reaps == 0 && o->channels.count == 0 && o->holds == 0) {
         out_free(o);
     }
 }
@@ -106,6 +106,25 @@ static void out_reap_soon(struct link_out *o)
         o->reaps++;
         loop_post(o->links->loop, out_reap, o);
     }
+}
+
+void link_out_hold(struct link_out *o)
+{
+    o->holds++;
+}
+
+void link_out_release(struct link_out *o)
+{
+    o->holds--;
+    out_reap_soon(o);
+}
+
+bool link_out_say(struct link_out *o, const struct msg *m)
+{
+    if (o->wire != NULL) {
+        wire_send(o->wire, m);
+    }
+    return o->wire != NULL;
 }
 
 bool link_out_drained(const struct channel *c)
@@ -265,6 +284,8 @@ static void out_wire_message(void *arg, struct msg *m)
     struct link_out *o = arg;
     if (m->kind == M_LINK_GO) {
         o->links->ops.on_go(o->links->arg, &m->LINK_GO);
+    } else if (m->kind == M_LINK_STATE_ACK && o->links->ops.on_state_ack != NULL) {
+        o->links->ops.on_state_ack(o->links->arg, &m->LINK_STATE_ACK);
     } else if (m->kind == M_LINK_CREDIT) {
         const char *problem = out_credit(o, m->LINK_CREDIT.channels, m->LINK_CREDIT.channels_count);
         if (problem != NULL) {

@@ -43,6 +43,7 @@ struct link_out {
     struct ready ready;      /* channels with something to send */
     _Atomic bool notified;   /* out_pump is posted */
     unsigned reaps;          /* posted looks whether it can be freed */
+    unsigned holds;          /* see link_out_hold */
 };
 
 struct link_in {

@@ -7,6 +7,7 @@
 #include "core/sha256.h"
 #include "core/strbuf.h"
 #include "worker/change.h"
+#include "worker/moves.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -44,11 +45,11 @@ struct part *part_new(const struct part_env *env, const struct msg *prepare)
     return d;
 }
 
-const char *part_artifact(const struct part *d)
+static const char *missing_artifact(const struct part *d, const struct rec_INSTANCE_SPEC *specs,
+                                    size_t count)
 {
-    const struct msg_PREPARE *plan = &d->plan.PREPARE;
-    for (size_t k = 0; k < plan->add_instances_count; k++) {
-        const char *digest = plan->add_instances[k].artifact;
+    for (size_t k = 0; k < count; k++) {
+        const char *digest = specs[k].artifact;
         if (digest[0] == '\0') {
             continue;
         }
@@ -60,6 +61,15 @@ const char *part_artifact(const struct part *d)
         }
     }
     return NULL;
+}
+
+const char *part_artifact(const struct part *d)
+{
+    const struct msg_PREPARE *plan = &d->plan.PREPARE;
+    const char *digest = missing_artifact(d, plan->add_instances, plan->add_instances_count);
+    return digest != NULL
+               ? digest
+               : missing_artifact(d, plan->adopt_instances, plan->adopt_instances_count);
 }
 
 void part_prepare(struct part *d)
@@ -98,14 +108,42 @@ static void prepared_on_loop(void *arg)
     if (d->dropping) { /* a staged change that nobody wants any more */
         struct part *base = d->base;
         part_free(d);
+        if (base->after != NULL && !base->dropping) {
+            base->env->on_change(base->env->arg, base);
+        }
         part_check_dropped(base);
         return;
     }
     if (!d->failed) {
         d->failed = (d->base != NULL ? change_prepare(d) : build_graph(d)) != ERR_OK;
     }
+    if (!d->failed && d->base != NULL && !change_is_ready(d->base)) {
+        return; /* state is being copied: part_moves_changed */
+    }
     d->state = d->failed ? DEPLOYMENT_FAILED : DEPLOYMENT_READY;
     d->env->on_prepared(d->env->arg, d);
+}
+
+void part_moves_changed(struct part *base)
+{
+    if (base->change == NULL) {
+        return;
+    }
+    struct part *staged = change_staged(base);
+    if (staged->state != DEPLOYMENT_PREPARING) {
+        base->env->on_change(base->env->arg, base);
+        return;
+    }
+    const struct fail *why = change_fail(base);
+    if (why != NULL) {
+        staged->failed = true;
+        staged->fail = *why;
+        staged->state = DEPLOYMENT_FAILED;
+        staged->env->on_prepared(staged->env->arg, staged);
+    } else if (change_is_ready(base)) {
+        staged->state = DEPLOYMENT_READY;
+        staged->env->on_prepared(staged->env->arg, staged);
+    }
 }
 
 /* ---------------------------------------------------------------- running */
@@ -224,12 +262,24 @@ struct part *part_stage(struct part *base, const struct msg *prepare)
     return d;
 }
 
+void part_put_after(struct part *base, struct part *after TAKES)
+{
+    if (base->after != NULL) {
+        part_free(base->after);
+    }
+    base->after = after;
+    if (after != NULL) {
+        after->base = base;
+    }
+}
+
 void part_drop(struct part *d)
 {
     if (d->dropping) {
         return;
     }
     d->dropping = true;
+    part_put_after(d, NULL);
     if (d->pending != NULL) {
         part_unstage(d);
     }
@@ -259,7 +309,9 @@ static bool in_a_chain(const struct part *d, const struct instance *i)
 
 void part_free(struct part *d)
 {
+    part_put_after(d, NULL);
     change_free_all(d);
+    moves_free(d->moved);
     for (uint32_t k = 0; k < d->channel_count; k++) {
         link_remove(d->channels[k]);
         channel_free(d->channels[k]);
@@ -273,9 +325,6 @@ void part_free(struct part *d)
     for (uint32_t k = 0; k < d->chain_count; k++) {
         chain_free(d->chains[k]);
     }
-    for (uint32_t k = 0; k < d->plugin_count; k++) {
-        plugin_close(d->plugins[k]);
-    }
     for (uint32_t k = 0; k < d->adopted_count; k++) {
         pe_free(d->adopted[k].pe);
     }
@@ -285,7 +334,6 @@ void part_free(struct part *d)
     mem_free(d->channels);
     mem_free(d->instances);
     mem_free(d->chains);
-    mem_free(d->plugins);
     msg_free(&d->plan);
     mem_free(d);
 }

@@ -1,6 +1,6 @@
 /* worker/part.h - one topology's part on this worker: from PREPARE to its last byte.
  *
- * Owns:       struct part: instances, chains, channels, plug-ins of one topology here.
+ * Owns:       struct part: instances, chains, channels of one topology here.
  * Threads:    the loop's; preparation runs on a helper thread that touches only what it builds.
  * States:     PREPARING -(helper done, artifacts here)-> READY -(GO)-> RUNNING -(STOP)-> DRAINING
  *             RUNNING | DRAINING -(all ended, links drained)-> ENDED; any instance fails -> FAILED.
@@ -21,6 +21,7 @@
 
 struct part;
 struct change;
+struct moves;
 struct grave;
 
 struct part_env { /* what a deployment needs of its worker; borrowed */
@@ -40,6 +41,7 @@ struct part_env { /* what a deployment needs of its worker; borrowed */
 /* What a finished change did here, from the ledgers of the channels it closed. */
 struct change_result {
     uint64_t op, compared, uncompared, lost, duplicated, reordered, switch_us;
+    uint64_t state_bytes, exported, imported; /* sent to peers; keyed entries given and taken in */
     uint32_t *pauses_us;
     size_t pause_count;
 };
@@ -56,13 +58,11 @@ struct part {
     bool failed;              /* preparation failed: `fail`, `fail_where` */
     struct fail fail;
     char fail_where[NAME_BYTES_MAX + 1];
-    uint64_t links_until_us;  /* prepared, but a link is not up: give up then; 0: not waiting */
+    uint64_t waits_since_us;  /* prepared, but not READY: see agent.c; 0: not waiting */
     bool dropping, preparing; /* a helper thread is at work */
     pthread_t helper;
     _Atomic bool change_posted;
     /* parts */
-    struct plugin **plugins;
-    uint32_t plugin_count;
     struct instance **instances; /* [plan.add_instances]; borrowed: chains own them */
     uint32_t instance_count;
     struct chain **chains;
@@ -78,9 +78,11 @@ struct part {
     uint32_t adopted_count;
     struct instance **chain_heads; /* [chain_count], of a staged part */
     struct part *pending;     /* of base: staged and not yet READY, or NULL */
+    struct part *after;       /* of base: its turn comes when `pending`, given up, has gone */
     struct change *change;    /* of base: the one under way, or NULL */
     struct change_result last_change;
     struct grave *graves;     /* of base: retired, not yet freed */
+    struct moves *moved;      /* of base: of its last change, for peers that ask again; or NULL */
 };
 
 /* part_new - @prepare: copied.  Preparation starts with part_prepare. */
@@ -107,10 +109,15 @@ MUST_CHECK enum err build_instances(struct part *d);
 /* part_stage - a change of `base`, as part_new; part_prepare and on_prepared follow as for any.
  * Requires: no change of base is staged or under way. */
 struct part *part_stage(struct part *base, const struct msg *prepare);
+/* part_put_after - what is to be staged when the pending part, which nobody wants any more, is gone;
+ * on_change says when.  NULL: nothing. */
+void part_put_after(struct part *base, struct part *after TAKES);
 /* part_unstage - give up what is pending; it is freed when its helper is done with it. */
 void part_unstage(struct part *base);
 /* part_unlinked - a peer that channels lead to and whose link is not up; NULL: none. */
 const char *part_unlinked(const struct part *d);
+/* part_moves_changed - the moves of its change have gone on: READY, failed, or done? */
+void part_moves_changed(struct part *base);
 /* part_check_dropped - calls on_dropped once nothing of a dropping part runs any more. */
 void part_check_dropped(struct part *d);
 /* part_instance - by id, here or in the part this one changes; NULL.

@@ -44,6 +44,24 @@ static void links_drained(void *arg)
     agent_links_drained(w->agent);
 }
 
+static void links_state(void *arg, const struct msg_LINK_STATE *m)
+{
+    struct worker *w = arg;
+    agent_state(w->agent, m);
+}
+
+static void links_state_ack(void *arg, const struct msg_LINK_STATE_ACK *m)
+{
+    struct worker *w = arg;
+    agent_state_ack(w->agent, m);
+}
+
+static void links_peer(void *arg)
+{
+    struct worker *w = arg;
+    agent_peer_up(w->agent);
+}
+
 static enum err name_and_dir(struct worker *w, const struct oxb_worker_options *o, struct fail *f)
 {
     if (o->name != NULL) {
@@ -69,7 +87,9 @@ struct worker *worker_new(const struct oxb_worker_options *o, const struct worke
                           struct fail *f)
 {
     static const struct links_ops ops = {
-        .on_go = links_go, .on_open = links_open, .on_drained = links_drained};
+        .on_go = links_go,       .on_open = links_open,
+        .on_drained = links_drained, .on_state = links_state,
+        .on_state_ack = links_state_ack, .on_peer = links_peer};
     struct worker *w = mem_alloc(sizeof *w);
     struct agent_options ao = {.slots = o->slots != 0 ? o->slots : SLOTS_DEFAULT,
                                .labels = o->labels,

@@ -315,7 +315,7 @@ struct image *image_make(const struct plan *p, uint64_t final_pes)
     struct image *im = mem_alloc(sizeof *im);
     struct making k = {.im = im, .p = p, .m = p->match};
     im->plan = p;
-    im->exact = p->diff->to->exact;
+    im->exact = p->diff->to->consistency != CONSISTENCY_PER_PE;
     im->worker_count = p->to->worker_count;
     make_pes(&k, final_pes);
     make_nodes(&k);

@@ -87,6 +87,30 @@ static void on_tick(void *arg) /* epochs and drained links are polled, states ar
     changed(l);
 }
 
+static void on_state(void *arg, const struct msg_LINK_STATE *m)
+{
+    struct local *l = arg;
+    for (struct part *d = l->parts; d != NULL; d = d->next) {
+        change_on_state(d, m);
+    }
+}
+
+static void on_state_ack(void *arg, const struct msg_LINK_STATE_ACK *m)
+{
+    struct local *l = arg;
+    for (struct part *d = l->parts; d != NULL; d = d->next) {
+        change_on_ack(d, m);
+    }
+}
+
+static void on_peer(void *arg)
+{
+    struct local *l = arg;
+    for (struct part *d = l->parts; d != NULL; d = d->next) {
+        change_on_peer(d);
+    }
+}
+
 static void *thread_main(void *arg)
 {
     struct local *l = arg;
@@ -96,7 +120,9 @@ static void *thread_main(void *arg)
 
 struct local *local_new(const char *name, unsigned executors)
 {
-    static const struct links_ops ops = {.on_go = on_go, .on_open = on_tick, .on_drained = on_tick};
+    static const struct links_ops ops = {.on_go = on_go, .on_open = on_tick, .on_drained = on_tick,
+                                         .on_state = on_state, .on_state_ack = on_state_ack,
+                                         .on_peer = on_peer};
     struct local *l = mem_alloc(sizeof *l);
     struct address any = {.host = "127.0.0.1", .port = 0};
     struct fail f = {0};

@@ -1,0 +1,235 @@
+/* worker/move_turn.c - moves of state, as the executors that run givers and takers carry them out. */
+#include "worker/moves_own.h"
+
+#include "core/log.h"
+#include "core/mem.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+/* ---------------------------------------------------------------- givers */
+
+static void send_out(struct move *m, struct parcel *p)
+{
+    struct moves *ms = m->set;
+    p->move = m;
+    pthread_mutex_lock(&ms->lock);
+    parcels_add(&ms->outbox, p);
+    pthread_mutex_unlock(&ms->lock);
+}
+
+static void begin_telling(struct move *m, struct oxb_pe *pe)
+{
+    if (m->movers == NULL) {
+        m->mover_count = pe_state_count(pe);
+        m->movers = mem_array(m->mover_count, sizeof(struct state_mover *));
+        for (unsigned n = 0; n < m->mover_count; n++) {
+            m->movers[n] = state_mover_new(pe_state_at(pe, n), m->groups);
+        }
+    }
+}
+
+/* About a slice's bytes of the first state that has something to tell.  Return: is there more? */
+static bool tell(struct move *m, struct oxb_pe *pe, unsigned *rounds)
+{
+    bool more = false;
+    size_t told = 0;
+    for (unsigned n = 0; n < m->mover_count; n++) {
+        struct strbuf bytes = {0};
+        bool has_more = told >= STATE_SLICE_BYTES ||
+                        state_mover_slice(m->movers[n], STATE_SLICE_BYTES - told, &bytes);
+        more = more || has_more;
+        told += bytes.bytes;
+        *rounds = state_mover_rounds(m->movers[n]) > *rounds ? state_mover_rounds(m->movers[n])
+                                                             : *rounds;
+        if (bytes.bytes == 0) {
+            strbuf_fini(&bytes);
+            continue;
+        }
+        struct parcel *p = mem_alloc(sizeof *p);
+        *p = (struct parcel){.kind = STATE_PIECES,
+                             .state = mem_dup(state_decl(pe_state_at(pe, n))->name),
+                             .data = bytes};
+        send_out(m, p);
+    }
+    return more;
+}
+
+static void stop_telling(struct move *m)
+{
+    for (unsigned n = 0; n < m->mover_count; n++) {
+        state_mover_free(m->movers[n]);
+    }
+    mem_free(m->movers);
+    m->movers = NULL;
+    m->mover_count = 0;
+}
+
+void move_turn(struct instance *i)
+{
+    struct move *first = atomic_load(&i->gives);
+    if (atomic_load(&first->cancelled)) {
+        atomic_store(&i->gives, NULL);
+        for (struct move *m = first, *next; m != NULL; m = next) {
+            next = m->next_give;
+            stop_telling(m);
+            atomic_store(&m->released, true); /* it may be freed from here on */
+        }
+        return;
+    }
+    for (struct move *m = first; m != NULL; m = m->next_give) {
+        if (!atomic_load(&m->slice_wanted)) {
+            continue;
+        }
+        atomic_store(&m->slice_wanted, false);
+        begin_telling(m, i->pe);
+        struct parcel *end = mem_alloc(sizeof *end);
+        *end = (struct parcel){.slice_end = true};
+        end->more = tell(m, i->pe, &end->rounds);
+        send_out(m, end);
+        moves_post(m->set);
+    }
+}
+
+static void collect_other(struct move *m, struct instance *i)
+{
+    void *data = NULL;
+    size_t bytes = 0;
+    if (!m->other || !i->started) {
+        return;
+    }
+    if (pe_snapshot(i->pe, &data, &bytes) != ERR_OK) {
+        instance_fail(i, pe_error(i->pe));
+        return;
+    }
+    m->stage->other = data;
+    m->stage->other_bytes = bytes;
+    m->stage->other_version = pe_type(i->pe)->state_version;
+}
+
+void move_collect(struct instance *i)
+{
+    for (struct move *m = atomic_load(&i->gives); m != NULL; m = m->next_give) {
+        if (m->keyed && m->out != NULL) {
+            unsigned rounds = 0;
+            begin_telling(m, i->pe);
+            while (tell(m, i->pe, &rounds)) { /* what was written since the last slice */
+            }
+        }
+        stop_telling(m);
+        if (m->keyed) {
+            stage_from(m->stage, i->pe);
+            m->exported = stage_entries(m->stage);
+        }
+        m->stage->finished = i->finished;
+        collect_other(m, i);
+    }
+}
+
+static void publish_to_peer(struct move *m)
+{
+    struct stage *s = m->stage;
+    if (s->other != NULL) {
+        struct parcel *other = mem_alloc(sizeof *other);
+        *other = (struct parcel){.kind = STATE_OTHER, .version = s->other_version};
+        strbuf_add(&other->data, s->other, s->other_bytes);
+        send_out(m, other);
+    }
+    struct parcel *last = mem_alloc(sizeof *last);
+    *last = (struct parcel){
+        .kind = STATE_FINAL, .entries = m->exported, .finished = s->finished};
+    send_out(m, last);
+    struct parcel *trash = mem_alloc(sizeof *trash);
+    *trash = (struct parcel){.trash = s};
+    m->stage = NULL;
+    send_out(m, trash);
+}
+
+void move_publish(struct instance *i)
+{
+    struct move *m = atomic_load(&i->gives);
+    atomic_store(&i->gives, NULL);
+    for (struct move *next; m != NULL; m = next) {
+        next = m->next_give;
+        struct moves *ms = m->set;
+        if (m->out != NULL) {
+            publish_to_peer(m);
+        } else {
+            struct instance *taker = m->taker;
+            atomic_store(&m->arrived, true);
+            if (atomic_load(&taker->chain) != NULL) {
+                task_notify(instance_task(taker));
+            }
+        }
+        atomic_store(&m->released, true);
+        moves_post(ms);
+    }
+}
+
+/* ---------------------------------------------------------------- takers */
+
+static bool take_one(struct instance *i, struct move *m)
+{
+    struct stage *s = m->stage;
+    struct fail f = {0};
+    if (m->fail.code != ERR_OK) {
+        instance_fail(i, m->fail.what);
+        return false;
+    }
+    if (s->other != NULL && !i->started &&
+        pe_restore(i->pe, s->other, s->other_bytes, s->other_version, &f) != ERR_OK) {
+        instance_fail(i, f.what);
+        return false;
+    }
+    i->final_done = i->final_done || (m->other && s->finished);
+    m->imported_entries = stage_entries(s);
+    if (m->keyed && s->finished && !i->finished) {
+        s->next = i->kept; /* its final output has left already: see instance.c, finish */
+        i->kept = s;
+        m->stage = NULL;
+        return true;
+    }
+    if (m->keyed && stage_into(s, i->pe, &f) != ERR_OK) {
+        instance_fail(i, f.what);
+        return false;
+    }
+    return true;
+}
+
+bool move_ready(const struct instance *i)
+{
+    bool ready = true;
+    for (struct move *m = i->takes; m != NULL && ready; m = m->next_take) {
+        ready = atomic_load(&m->arrived);
+    }
+    return ready;
+}
+
+bool move_take(struct instance *i)
+{
+    if (!move_ready(i)) {
+        return false;
+    }
+    struct move *m = i->takes;
+    i->takes = NULL;
+    for (struct move *next; m != NULL; m = next) {
+        next = m->next_take;
+        struct moves *ms = m->set;
+        if (!take_one(i, m)) {
+            return false;
+        }
+        log_event(LOG_DEBUG, "instance.took", "pe=%s index=%u entries=%" PRIu64, i->pe_name,
+                  i->index, m->imported_entries);
+        atomic_store(&m->imported, true);
+        moves_post(ms);
+    }
+    return true;
+}
+
+void move_pause(struct instance *i, uint32_t us)
+{
+    struct move *m = i->takes;
+    m->pauses_us = mem_resize(m->pauses_us, m->pause_count + 1, sizeof *m->pauses_us);
+    m->pauses_us[m->pause_count++] = us;
+}
