@@ -152,7 +152,8 @@ LIVE := $(patsubst %.c,$(B)/live/%.o,$(filter-out worker/main.c worker/task.c wo
           worker/agent.c worker/embed.c worker/worker.c worker/link%.c worker/wire.c \
           worker/channel_set.c,$(wildcard worker/*.c)) $(filter-out tests/sim/live_main.c \
           tests/sim/live_test.c,$(wildcard tests/sim/live*.c)))
-LIVE_WRAP := $(foreach f,clock_gettime loop_post pthread_create pthread_join pthread_setname_np,\
+LIVE_WRAP := $(foreach f,clock_gettime loop_post pthread_create pthread_join pthread_setname_np \
+               timer_new timer_set timer_stop timer_free,\
                -Wl,--wrap=$(f))
 $(B)/live/%.o: %.c
 	@mkdir -p $(@D)
