@@ -757,14 +757,18 @@ static void end_late(struct chain *c)
 {
     for (uint32_t k = 0; k < c->member_count && !c->failed; k++) {
         struct instance *i = c->members[k];
-        bool look = i->look_at_end;
+        bool look = i->look_at_end || i->finish_waits;
+        if (!look || !i->started || i->retiring) {
+            continue;
+        }
         i->look_at_end = false;
-        if (look && i->finished) {
+        if (i->finished) {
             end_calls(i);
-        } else if (i->finish_waits && i->started && !i->retiring) {
+        } else if (!i->source) {
+            i->finish_waits = false;
+            instance_check_ended(i); /* of the inputs as they are now: there may be new ones */
+        } else if (i->finish_waits) {
             finish(i);
-        } else if (look) {
-            instance_check_ended(i);
         }
     }
 }

@@ -62,6 +62,11 @@ static const struct finding findings[] = {
      TWO "  b: {use: src}\n  k: {use: keyed, uid: u3}\n  s: {use: sink}\n"
          "streams:\n  - {from: a, to: k}\n  - {from: b, to: k}\n  - {from: k, to: s}\n",
      2, 1u << 3},
+    {"its only input ends while others are prepared", /* it ended though the others had not */
+     "pes:\n  a: {use: src, parallelism: 2}\n  m: {use: map, parallelism: 2}\n  s: {use: sink}\n"
+     "streams:\n  - {from: a, to: m}\n  - {from: m, to: s}\n",
+     "pes:\n  a: {use: src, parallelism: 2}\n  m: {use: map, parallelism: 2}\n  s: {use: sink}\n"
+     "streams:\n  - {from: a, to: m, to_all: true}\n  - {from: m, to: s}\n", 1, 0},
     {"who is called by one that is fused to another goes with it", /* it stayed behind */
      PES "  n: {use: map}\n  x: {use: sink}\n"
          "streams:\n  - {from: a, to: m}\n  - {from: a, to: x}\n  - {from: m, to: n}\n"
