@@ -10,6 +10,7 @@
 #include "core/mem.h"
 #include "master/translate.h"
 #include "master/upgrade.h"
+#include "topology/plan.h"
 
 #include <inttypes.h>
 #include <stdio.h>

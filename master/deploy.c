@@ -326,6 +326,26 @@ static char *parts_text(const struct deployment *d)
     return text;
 }
 
+/* Which key groups an instance owns, when some of its PE have moved.  Caller frees. */
+static char *groups_text(const struct pgraph *g, const struct pinstance *n)
+{
+    static const char hex[] = "0123456789abcdef";
+    char text[KEY_GROUPS / 4 + 1] = "";
+    bool moved = false;
+    for (unsigned group = 0; group < KEY_GROUPS; group++) {
+        uint32_t owner = pgraph_owner(g, n->pe, group);
+        moved = moved || owner != physical_owner(group, g->topology->pes[n->pe].parallelism);
+        if (group % 4 == 0) {
+            unsigned digit = 0;
+            for (unsigned k = 0; k < 4; k++) {
+                digit |= (pgraph_owner(g, n->pe, group + k) == n->index ? 8u : 0u) >> k;
+            }
+            text[group / 4] = hex[digit];
+        }
+    }
+    return mem_dup(moved ? text : "");
+}
+
 /* fill_row - as the store keeps it; texts are borrowed from `d`.  free_row. */
 static void fill_row(const struct deployment *d, struct store_version *v)
 {
@@ -347,7 +367,8 @@ static void fill_row(const struct deployment *d, struct store_version *v)
                                                   .index = n->index,
                                                   .worker = g->workers[n->worker].name,
                                                   .incarnation = d->parts[n->worker].incarnation,
-                                                  .chain = n->chain};
+                                                  .chain = n->chain,
+                                                  .groups = groups_text(g, n)};
     }
     for (uint32_t i = 0; i < g->channel_count; i++) {
         const struct pchannel *c = &g->channels[i];
@@ -363,7 +384,10 @@ static void free_row(struct store_version *v)
 {
     mem_free(v->parts);
     mem_free(v->about);
-    mem_free(v->instances);
+    for (size_t i = 0; i < v->instance_count; i++) {
+        mem_free(v->instances[i].groups);
+    }
+    mem_free(v->instances); /* the other texts inside are borrowed */
     mem_free(v->channels);
 }
 

@@ -23,6 +23,7 @@ struct store_instance {
     char *worker;
     uint64_t incarnation; /* of the worker it was made in */
     uint32_t chain;
+    char *groups; /* it owns, where some have moved: 64 hex digits, group 0 first; or "" */
 };
 
 struct store_channel {

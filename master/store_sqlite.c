@@ -40,6 +40,9 @@ static const char schema_sql[] =
     " topology TEXT NOT NULL, version INTEGER NOT NULL, id INTEGER NOT NULL, pe TEXT NOT NULL,"
     " number INTEGER NOT NULL, worker TEXT NOT NULL, incarnation INTEGER NOT NULL,"
     " chain INTEGER NOT NULL, PRIMARY KEY(topology, version, id)) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS key_groups(" /* that have moved: no row, where they were at first */
+    " topology TEXT NOT NULL, version INTEGER NOT NULL, id INTEGER NOT NULL,"
+    " owned TEXT NOT NULL, PRIMARY KEY(topology, version, id)) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS channels("
     " topology TEXT NOT NULL, version INTEGER NOT NULL, id INTEGER NOT NULL, stream TEXT NOT NULL,"
     " from_id INTEGER NOT NULL, to_id INTEGER NOT NULL, fused INTEGER NOT NULL,"
@@ -115,6 +118,7 @@ void store_version_fini(struct store_version *v)
     for (size_t i = 0; i < v->instance_count; i++) {
         mem_free(v->instances[i].pe);
         mem_free(v->instances[i].worker);
+        mem_free(v->instances[i].groups);
     }
     for (size_t i = 0; i < v->channel_count; i++) {
         mem_free(v->channels[i].stream);
@@ -139,6 +143,17 @@ static enum err exec(struct store_sqlite *s, const char *sql, struct fail *f)
                                                                    : fail_db(s, "write", f);
 }
 
+static void bind_all(sqlite3_stmt *q, const char *kinds, va_list ap)
+{
+    for (int i = 0; kinds[i] != '\0'; i++) {
+        if (kinds[i] == 't') {
+            sqlite3_bind_text(q, i + 1, va_arg(ap, const char *), -1, SQLITE_TRANSIENT);
+        } else {
+            sqlite3_bind_int64(q, i + 1, (sqlite3_int64)va_arg(ap, uint64_t));
+        }
+    }
+}
+
 /* A statement with its values: 't' text (NULL binds NULL), 'i' uint64_t. */
 static sqlite3_stmt *bound(struct store_sqlite *s, const char *sql, const char *kinds, ...)
 {
@@ -148,15 +163,21 @@ static sqlite3_stmt *bound(struct store_sqlite *s, const char *sql, const char *
     }
     va_list ap;
     va_start(ap, kinds);
-    for (int i = 0; kinds[i] != '\0'; i++) {
-        if (kinds[i] == 't') {
-            sqlite3_bind_text(q, i + 1, va_arg(ap, const char *), -1, SQLITE_TRANSIENT);
-        } else {
-            sqlite3_bind_int64(q, i + 1, (sqlite3_int64)va_arg(ap, uint64_t));
-        }
-    }
+    bind_all(q, kinds, ap);
     va_end(ap);
     return q;
+}
+
+/* One of many rows: `q` is used again. */
+static enum err insert(sqlite3_stmt *q, const char *kinds, ...)
+{
+    va_list ap;
+    va_start(ap, kinds);
+    bind_all(q, kinds, ap);
+    va_end(ap);
+    int rc = sqlite3_step(q);
+    sqlite3_reset(q);
+    return rc == SQLITE_DONE ? ERR_OK : ERR_IO;
 }
 
 static enum err run(struct store_sqlite *s, sqlite3_stmt *q, struct fail *f)
@@ -280,22 +301,30 @@ static enum err op_each_drained(struct store *base, void (*fn)(void *arg, const 
 
 static enum err insert_graph(struct store_sqlite *s, const struct store_version *v, struct fail *f)
 {
-    enum err e = ERR_OK;
+    sqlite3_stmt *row = bound(s, "INSERT INTO instances VALUES(?,?,?,?,?,?,?,?)", "");
+    sqlite3_stmt *channel = bound(s, "INSERT INTO channels VALUES(?,?,?,?,?,?,?)", "");
+    enum err e = row != NULL && channel != NULL ? ERR_OK : ERR_IO;
     for (size_t i = 0; e == ERR_OK && i < v->instance_count; i++) {
         const struct store_instance *n = &v->instances[i];
-        e = run(s,
-                bound(s, "INSERT INTO instances VALUES(?,?,?,?,?,?,?,?)", "tiititii", v->topology,
-                      v->version, n->id, n->pe, (uint64_t)n->index, n->worker, n->incarnation,
-                      (uint64_t)n->chain),
-                f);
+        e = insert(row, "tiititii", v->topology, v->version, n->id, n->pe, (uint64_t)n->index,
+                   n->worker, n->incarnation, (uint64_t)n->chain);
+        if (e == ERR_OK && n->groups != NULL && n->groups[0] != '\0') {
+            e = run(s,
+                    bound(s, "INSERT INTO key_groups VALUES(?,?,?,?)", "tiit", v->topology,
+                          v->version, n->id, n->groups),
+                    f);
+        }
     }
     for (size_t i = 0; e == ERR_OK && i < v->channel_count; i++) {
         const struct store_channel *c = &v->channels[i];
-        e = run(s,
-                bound(s, "INSERT INTO channels VALUES(?,?,?,?,?,?,?)", "tiitiii", v->topology,
-                      v->version, c->id, c->stream, c->from, c->to, (uint64_t)c->fused),
-                f);
+        e = insert(channel, "tiitiii", v->topology, v->version, c->id, c->stream, c->from, c->to,
+                   (uint64_t)c->fused);
     }
+    if (e != ERR_OK) {
+        e = fail_db(s, "write", f);
+    }
+    sqlite3_finalize(row);
+    sqlite3_finalize(channel);
     return e;
 }
 
@@ -563,7 +592,9 @@ static enum err load_graph(struct store_sqlite *s, struct store_version *v, stru
 {
     size_t capacity = 0;
     sqlite3_stmt *q = bound(s,
-                            "SELECT id, pe, number, worker, incarnation, chain FROM instances"
+                            "SELECT id, pe, number, worker, incarnation, chain,"
+                            " coalesce(owned, '') FROM instances"
+                            " LEFT JOIN key_groups USING(topology, version, id)"
                             " WHERE topology=? AND version=? ORDER BY pe, number",
                             "ti", v->topology, v->version);
     int rc = SQLITE_ERROR;
@@ -572,7 +603,7 @@ static enum err load_graph(struct store_sqlite *s, struct store_version *v, stru
         v->instances[v->instance_count++] = (struct store_instance){
             .id = number(q, 0), .pe = column(q, 1), .index = (uint32_t)number(q, 2),
             .worker = column(q, 3), .incarnation = number(q, 4),
-            .chain = (uint32_t)number(q, 5)};
+            .chain = (uint32_t)number(q, 5), .groups = column(q, 6)};
     }
     sqlite3_finalize(q);
     if (rc != SQLITE_DONE) {

@@ -169,6 +169,7 @@ void translate_prepare_fini(struct msg *m)
         mem_free((void *)(uintptr_t)p->streams[i].keys.data);
         mem_free((void *)(uintptr_t)p->streams[i].owners.data);
     }
+    mem_free(p->moves);
     mem_free(p->workers);
     mem_free(p->members);
     mem_free(p->remove_instances);
@@ -335,15 +336,15 @@ static void fill_streams(const struct deployment *d, struct msg_PREPARE *p)
 static enum err check_size(const struct msg *m, const char *worker, struct fail *f)
 {
     struct strbuf frame = {0};
-    enum err e = msg_encode(m, &frame);
+    enum err e = msg_encode_large(m, &frame);
     if (e == ERR_OK) { /* the receiver will look at it with the same eyes */
         e = msgpack_prescan(frame.data + FRAME_HEAD_BYTES, frame.bytes - FRAME_HEAD_BYTES,
-                            FRAME_DEPTH_MAX, FRAME_OBJECTS_MAX);
+                            FRAME_DEPTH_MAX, LARGE_OBJECTS_MAX);
     }
     strbuf_fini(&frame);
     if (e != ERR_OK) {
         return fail_set(f, ERR_LIMIT, "use less parallelism, or more workers",
-                        "the plan for worker %s is too large for one message: %zu instances, "
+                        "the plan for worker %s is too large: %zu instances, "
                         "%zu channels", worker, m->PREPARE.add_instances_count,
                         m->PREPARE.add_channels_count);
     }

@@ -35,6 +35,8 @@ struct pe_spec {
     const char *name;       /* of the PE in its topology */
     const char *params;     /* canonical JSON object, checked against type->params */
     const char *base_dir;   /* relative OXB_P_PATHs are made absolute against it */
+    const char *artifact;   /* the model file that is its code: what parameter `model` then
+                             * names; NULL: none */
     unsigned index, parallelism;
     const struct pe_port_spec *inputs;
     unsigned input_count;
@@ -63,6 +65,8 @@ struct pe_counters { /* written by the instance's thread, read by any (relaxed) 
 
 struct oxb_pe *pe_new(const struct pe_spec *spec, const struct pe_host *host, struct pool *pool);
 void pe_free(struct oxb_pe *pe); /* accepts NULL; calls type->drop if prepared */
+/* pe_settle - what the topology calls it now, and how many there are.  Thread: any, by turns. */
+void pe_settle(struct oxb_pe *pe, const char *name, unsigned parallelism);
 /* pe_prepare - prepare, then bind per input; pe_free calls drop also when this failed. */
 MUST_CHECK enum err pe_prepare(struct oxb_pe *pe, struct fail *f);
 MUST_CHECK enum err pe_start(struct oxb_pe *pe, struct fail *f);

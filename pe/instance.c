@@ -29,7 +29,7 @@ struct oxb_pe *pe_new(const struct pe_spec *spec, const struct pe_host *host, st
     pe->plugin = spec->plugin;
     pe->host = *host;
     pe->pool = pool;
-    pe->name = mem_dup(spec->name);
+    name_set(&pe->name, spec->name);
     pe->base_dir = mem_dup(spec->base_dir);
     pe->uid = mem_dup(spec->uid != NULL ? spec->uid : spec->name);
     pe->checkpoints = spec->checkpoints;
@@ -39,7 +39,7 @@ struct oxb_pe *pe_new(const struct pe_spec *spec, const struct pe_host *host, st
     pe->self = mem_alloc(spec->type->self_bytes);
     pe->params = NULL;
     struct fail f = {0};
-    if (params_load(pe, spec->params, &f) != ERR_OK) {
+    if (params_load(pe, spec->params, spec->artifact, &f) != ERR_OK) {
         snprintf(pe->error, sizeof pe->error, "%s", f.what); /* pe_prepare reports it */
     }
     ports_init(pe, spec);
@@ -69,9 +69,15 @@ void pe_free(struct oxb_pe *pe)
     mem_free(pe->self);
     mem_free(pe->base_dir);
     mem_free(pe->uid);
-    mem_free(pe->name);
+    name_fini(&pe->name);
     plugin_close(pe->plugin); /* last: the code may go with it */
     mem_free(pe);
+}
+
+void pe_settle(struct oxb_pe *pe, const char *name, unsigned parallelism)
+{
+    name_set(&pe->name, name);
+    atomic_store(&pe->parallelism, parallelism);
 }
 
 enum err pe_prepare(struct oxb_pe *pe, struct fail *f)
@@ -255,7 +261,7 @@ enum err pe_restore(struct oxb_pe *pe, const void *data, size_t bytes, uint32_t 
     if (pe->type->restore == NULL) {
         return bytes == 0 ? ERR_OK
                           : fail_set(f, ERR_VERSION, "", "the PE `%s` has no restore, but %zu "
-                                     "bytes of state are there for it", pe->name, bytes);
+                                     "bytes of state are there for it", oxb_name(pe), bytes);
     }
     emit_begin(pe, NULL);
     return as_err(pe, callback_end(pe, pe->type->restore(pe, data, bytes, version)), f);
@@ -322,7 +328,7 @@ void *oxb_self(struct oxb_pe *pe)
 
 const char *oxb_name(struct oxb_pe *pe)
 {
-    return pe->name;
+    return name_text(&pe->name);
 }
 
 unsigned oxb_index(struct oxb_pe *pe)
@@ -374,7 +380,8 @@ void oxb_log(struct oxb_pe *pe, enum oxb_log_level level, const char *fmt, ...)
                         : level == OXB_INFO ? LOG_INFO
                         : level == OXB_WARN ? LOG_WARN
                                             : LOG_ERROR;
-    log_event(to, "pe.log", "pe=%s index=%u text=\"%s\"", pe->name, pe->index, text);
+    log_event(to, "pe.log", "pe=%s index=%u text=\"%s\"", name_text(&pe->name), pe->index,
+              text);
 }
 
 /* ---- time and descriptors ---- */

@@ -3,6 +3,7 @@
 #define OXB_PE_INSTANCE_H
 
 #include "core/limits.h"
+#include "core/name.h"
 #include "core/strbuf.h"
 #include "pe/host.h"
 
@@ -40,12 +41,13 @@ struct oxb_pe {
     struct plugin *plugin;                   /* whose reference keeps `type` there; or NULL */
     struct pe_host host;
     struct pool *pool;
-    char *name;
+    struct name name;            /* changes when the topology renames the PE */
     char *base_dir;
     char *uid;
     bool checkpoints;
     uint64_t generation;
-    unsigned index, parallelism;
+    unsigned index;
+    _Atomic unsigned parallelism; /* likewise, when it is scaled */
     const struct oxb_schema **in_schemas;    /* [input_count] */
     unsigned input_count;
     struct out_port *outputs;
@@ -77,7 +79,8 @@ struct oxb_pe {
 };
 
 /* params.c */
-enum err params_load(struct oxb_pe *pe, const char *json, struct fail *f);
+enum err params_load(struct oxb_pe *pe, const char *json, const char *artifact,
+                     struct fail *f);
 void params_free(struct oxb_pe *pe);
 /* params_fallback - the default as JSON, or NULL; the caller drops the reference. */
 json_t *params_fallback(const struct oxb_param *p);

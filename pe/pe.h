@@ -173,6 +173,7 @@ struct oxb_param {            /* array ends with name == NULL */
  *   ?bytes(...)   the item in brackets, if parameter `bytes` is set and neither 0 nor false
  *   ?p=word(...)  the item in brackets, if parameter `p` (its default counts) is `word`
  *   ?p!=word(...) likewise, if it is not
+ *   ~out          the outputs of the model that the PE runs, as parameter `out` names them
  *   declared      what the topology's `out:` says (required there)
  * For an input: NULL or "*" takes any schema; otherwise the fields that must be present. */
 struct oxb_port {         /* array ends with name == NULL */
@@ -246,8 +247,8 @@ struct oxb_pe_type {
     int (*restore)(struct oxb_pe *pe, const void *data, size_t bytes, uint32_t version);
     int (*migrate)(struct oxb_pe *pe, const char *state, uint32_t from_version,
                    const void *old_values, void *new_values);
-    /* flush: push what a sink buffers to where others can see it; called when input pauses and at
-     *        markers. */
+    /* flush: push what a sink buffers to where others can see it, or emit what a PE holds back;
+     *        called when input pauses and at markers. */
     int (*flush)(struct oxb_pe *pe);
 
     /* From ABI 1.1 on.
@@ -274,9 +275,9 @@ const char *oxb_uid(struct oxb_pe *pe);        /* identity of the PE's state */
 /* ---------------------------------------------------------------- in an instance */
 
 void *oxb_self(struct oxb_pe *pe);                 /* self_bytes, zeroed before prepare */
-const char *oxb_name(struct oxb_pe *pe);           /* the PE's name in the topology */
+const char *oxb_name(struct oxb_pe *pe);           /* the PE's name in the topology, now */
 unsigned oxb_index(struct oxb_pe *pe);             /* 0 .. parallelism-1 */
-unsigned oxb_parallelism(struct oxb_pe *pe);
+unsigned oxb_parallelism(struct oxb_pe *pe);       /* now: an upgrade may change it */
 
 /* Parameters, checked before prepare; a missing one without default: has() is false, 0, NULL. */
 bool oxb_param_has(struct oxb_pe *pe, const char *name);

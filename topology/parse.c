@@ -161,6 +161,26 @@ struct topology *topology_parse(const char *yaml, size_t bytes, const char *base
     return t;
 }
 
+static void add_file(json_t *files, json_t *seen, const char *text, size_t bytes)
+{
+    char *file = mem_dup_n(text, bytes);
+    if (json_object_get(seen, file) == NULL) {
+        json_object_set_new(seen, file, json_true());
+        json_array_append_new(files, json_string(file));
+    }
+    mem_free(file);
+}
+
+const struct ynode *model_named(const struct ynode *pe)
+{
+    const struct ynode *use = ytree_get(pe, "use"), *with = ytree_get(pe, "with");
+    const struct ynode *model = with != NULL && with->kind == Y_MAP ? ytree_get(with, "model")
+                                                                    : NULL;
+    bool runs = use != NULL && use->kind == Y_SCALAR && strcmp(use->text, "infer") == 0;
+    return runs && model != NULL && model->kind == Y_SCALAR && model->text[0] != '\0' ? model
+                                                                                      : NULL;
+}
+
 json_t *topology_files(const char *yaml, size_t bytes, struct diags *d)
 {
     struct ynode *root = ytree_parse(yaml, bytes, d);
@@ -174,6 +194,11 @@ json_t *topology_files(const char *yaml, size_t bytes, struct diags *d)
         if (use == NULL || use->kind != Y_SCALAR) {
             continue;
         }
+        const struct ynode *model = model_named(pes->items[i + 1]);
+        if (model != NULL) {
+            add_file(files, seen, model->text, strlen(model->text));
+            continue;
+        }
         const char *slash = strrchr(use->text, '/');
         const char *colon = strrchr(slash != NULL ? slash : use->text, ':');
         size_t length = colon != NULL ? (size_t)(colon - use->text) : strlen(use->text);
@@ -181,12 +206,7 @@ json_t *topology_files(const char *yaml, size_t bytes, struct diags *d)
         if (slash == NULL && !so) {
             continue;
         }
-        char *file = mem_dup_n(use->text, length);
-        if (json_object_get(seen, file) == NULL) {
-            json_object_set_new(seen, file, json_true());
-            json_array_append_new(files, json_string(file));
-        }
-        mem_free(file);
+        add_file(files, seen, use->text, length);
     }
     json_decref(seen);
     ytree_free(root);

@@ -597,7 +597,7 @@ static void on_go(struct agent *a, const struct msg_GO *m)
 {
     go(a, m->topology, m->op, m->gen);
     struct part *d = find(a, m->topology);
-    if (d != NULL && d->op == m->op && d->state >= DEPLOYMENT_RUNNING) {
+    if (d != NULL && d->op == m->op && d->state >= DEPLOYMENT_RUNNING && d->arriving == NULL) {
         send_done(a, d);
     } else if (d != NULL) {
         follow_change(a, d); /* nothing here may have had to cut */

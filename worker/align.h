@@ -26,7 +26,7 @@ struct align {
     enum item_kind kind;
     bool active;
     uint64_t epoch_floor;   /* markers below are void */
-    bool *in_set;           /* [input_count]: delivers the switch marker; see align_expect */
+    bool *in_set;           /* [input_count]: delivers the switch marker */
     uint32_t in_set_count;
 };
 
@@ -42,8 +42,11 @@ void align_fini(struct align *a); /* accepts a zeroed struct */
 /* align_marker - input `input` delivered a marker.  After ALIGN_COMPLETE the alignment is over. */
 enum align_action align_marker(struct align *a, uint32_t input, enum item_kind kind,
                                uint64_t epoch);
-/* align_expect - which inputs deliver the next switch marker; all, until told otherwise. */
-void align_expect(struct align *a, const bool *in_set /* [input_count] */);
+/* align_switch - as align_marker for a switch marker, or the close that stands for one.
+ * @in_set: [input_count], which inputs deliver it; NULL: all.  What it finds aligning on an older
+ * checkpoint it releases (A4), so that is no reason not to look at the set. */
+enum align_action align_switch(struct align *a, uint32_t input, uint64_t epoch,
+                               const bool *in_set);
 /* align_void - checkpoint epochs below `epoch` are void.  Return: did that release inputs? */
 bool align_void(struct align *a, uint64_t epoch);
 static inline bool align_blocks(const struct align *a, uint32_t input)

@@ -4,6 +4,7 @@
 
 #include "core/failpoint.h"
 #include "core/mem.h"
+#include "pe/infer/describe.h"
 #include "worker/checkpoint.h"
 #include "worker/checkpoint_restore.h"
 
@@ -38,6 +39,11 @@ static enum err find_type(struct part *d, const struct rec_INSTANCE_SPEC *spec,
         return ERR_OK;
     }
     char *file = mem_printf("%s/%s.so", d->env->artifact_dir, spec->artifact);
+    *out = model_is_file(file) ? registry_find(spec->type) : NULL;
+    if (*out != NULL) { /* a model: the built-in PE that runs it finds it there */
+        mem_free(file);
+        return ERR_OK;
+    }
     enum err e = plugin_open(file, plugin, &d->fail);
     mem_free(file);
     if (e != ERR_OK) {
@@ -93,7 +99,7 @@ static enum err build_code(struct part *d, const struct rec_INSTANCE_SPEC *spec,
     struct pe_host host = instance_host(i);
     struct pe_spec pe = {.type = type,
                          .plugin = plugin,
-                         .name = i->pe_name,
+                         .name = spec->pe,
                          .params = spec->params,
                          .base_dir = plan_of(d)->base_dir,
                          .index = (unsigned)spec->index,
@@ -105,7 +111,12 @@ static enum err build_code(struct part *d, const struct rec_INSTANCE_SPEC *spec,
                          .uid = spec->uid[0] != '\0' ? spec->uid : NULL,
                          .checkpoints = plan_of(d)->checkpoints,
                          .generation = plan_of(d)->gen};
+    char *artifact = spec->artifact[0] != '\0' && registry_find(spec->type) == type
+                         ? mem_printf("%s/%s.so", d->env->artifact_dir, spec->artifact)
+                         : NULL;
+    pe.artifact = artifact;
     *out = pe_new(&pe, &host, d->env->pool);
+    mem_free(artifact);
     return pe_prepare(*out, &d->fail);
 }
 
@@ -113,7 +124,7 @@ static void describe_instance(struct instance *i, const struct rec_INSTANCE_SPEC
 {
     i->source = i->pe != NULL && (pe_type(i->pe)->flags & OXB_SOURCE) != 0;
     i->sink = spec->outputs_count == 0;
-    i->drop_errors = spec->then == PLAN_DROP;
+    atomic_store(&i->drop_errors, spec->then == PLAN_DROP);
     if (i->sink) {
         i->end_to_end_us = mem_alloc(sizeof *i->end_to_end_us);
     }
@@ -178,12 +189,30 @@ enum err build_instances(struct part *d)
         }
     }
     for (size_t k = 0; k < plan->adopt_instances_count; k++) {
-        enum err e = build_adopted(d, &plan->adopt_instances[k]);
+        const struct rec_INSTANCE_SPEC *spec = &plan->adopt_instances[k];
+        enum err e = spec->settings ? ERR_OK : build_adopted(d, spec);
         if (e != ERR_OK) {
             return fail_at(d, plan->adopt_instances[k].pe, e);
         }
     }
     return ERR_OK;
+}
+
+void part_settle(struct part *d)
+{
+    const struct msg_PREPARE *plan = plan_of(d);
+    for (size_t k = 0; k < plan->adopt_instances_count; k++) {
+        const struct rec_INSTANCE_SPEC *spec = &plan->adopt_instances[k];
+        struct instance *i = part_instance(d, spec->id);
+        if (i == NULL) {
+            continue;
+        }
+        name_set(&i->pe_name, spec->pe);
+        atomic_store(&i->drop_errors, spec->then == PLAN_DROP);
+        if (spec->settings) { /* else its code is replaced, and the new one knows */
+            pe_settle(i->pe, spec->pe, (unsigned)spec->parallelism);
+        }
+    }
 }
 
 /* ---------------------------------------------------------------- channels (loop thread) */

@@ -132,7 +132,8 @@ void keeper_take(struct keeper *k, struct instance *i, uint64_t epoch)
                     (i->finished && (type->finish != NULL || i->source));
     take_chain(k, job);
     if (pe_snapshot_at(pe, epoch, &job->own) != ERR_OK) {
-        (void)fail_set(&job->result.fail, ERR_IO, "", "PE %s: %.400s", i->pe_name, pe_error(pe));
+        (void)fail_set(&job->result.fail, ERR_IO, "", "PE %s: %.400s", name_text(&i->pe_name),
+                       pe_error(pe));
         keeper_forget(k);
     } else {
         freeze_states(k, job, pe);

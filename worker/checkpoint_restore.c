@@ -137,7 +137,7 @@ static enum err take_group(struct taking *t, const struct block *b, struct fail 
     if (!meta_is(t->meta, "state_version", pe_type(t->i->pe)->state_version)) {
         return fail_set(f, ERR_VERSION, "roll back to the version that wrote it",
                         "its keyed state is of another state version than PE %s has",
-                        t->i->pe_name);
+                        name_text(&t->i->pe_name));
     }
     for (unsigned n = 0; n < pe_state_count(t->i->pe); n++) {
         struct oxb_state *s = pe_state_at(t->i->pe, n);
@@ -146,7 +146,7 @@ static enum err take_group(struct taking *t, const struct block *b, struct fail 
         }
     }
     return fail_set(f, ERR_VERSION, "roll back to the version that wrote it",
-                    "PE %s has no state \"%s\" any more", t->i->pe_name, name);
+                    "PE %s has no state \"%s\" any more", name_text(&t->i->pe_name), name);
 }
 
 static enum err take_blocks(struct taking *t, struct fail *f)

@@ -113,7 +113,7 @@ struct instance *instance_new(uint64_t id, const char *pe_name, unsigned index, 
 {
     struct instance *i = mem_alloc(sizeof *i);
     i->id = id;
-    i->pe_name = mem_dup(pe_name);
+    name_set(&i->pe_name, pe_name);
     i->index = index;
     i->pool = pool;
     atomic_init(&i->state, INSTANCE_PREPARED);
@@ -140,7 +140,7 @@ void instance_free(struct instance *i)
     }
     mem_free(i->ports);
     mem_free(i->inputs);
-    mem_free(i->pe_name);
+    name_fini(&i->pe_name);
     mem_free(i);
 }
 
@@ -235,8 +235,8 @@ void instance_fail(struct instance *i, const char *text)
     }
     i->chain->failed = true;
     snprintf(i->error, sizeof i->error, "%s", text[0] != '\0' ? text : "failed without a reason");
-    log_event(LOG_ERROR, "instance.failed", "pe=%s index=%u error=\"%s\"", i->pe_name, i->index,
-              i->error);
+    log_event(LOG_ERROR, "instance.failed", "pe=%s index=%u error=\"%s\"", name_text(&i->pe_name),
+              i->index, i->error);
     instance_set_state(i, INSTANCE_FAILED);
 }
 
@@ -247,9 +247,9 @@ static bool survives(struct instance *i, int result)
         return true;
     }
     add(&pe_counters(i->pe)->errors, 1);
-    if (i->drop_errors) {
-        log_event(LOG_WARN, "instance.dropped", "pe=%s index=%u error=\"%s\"", i->pe_name, i->index,
-                  pe_error(i->pe));
+    if (atomic_load_explicit(&i->drop_errors, memory_order_relaxed)) {
+        log_event(LOG_WARN, "instance.dropped", "pe=%s index=%u error=\"%s\"",
+                  name_text(&i->pe_name), i->index, pe_error(i->pe));
         return true;
     }
     instance_fail(i, pe_error(i->pe));
@@ -328,11 +328,10 @@ static void pass_marker(struct instance *i, enum item_kind kind, uint64_t epoch)
 static void take_marker(struct instance *i, uint32_t input, const struct item *it)
 {
     struct cut *cut = atomic_load(&i->cut);
-    if (cut != NULL && it->epoch == cut->epoch && !i->align.active) {
-        align_expect(&i->align, cut->awaited);
-    }
+    const bool *awaited = cut != NULL && it->epoch == cut->epoch ? cut->awaited : NULL;
     enum item_kind kind = it->kind == ITEM_CLOSE ? ITEM_MARKER_SWITCH : it->kind;
-    switch (align_marker(&i->align, input, kind, it->epoch)) {
+    switch (kind == ITEM_MARKER_SWITCH ? align_switch(&i->align, input, it->epoch, awaited)
+                                       : align_marker(&i->align, input, kind, it->epoch)) {
     case ALIGN_COMPLETE:
         if (kind == ITEM_MARKER_SWITCH && atomic_load(&i->cut) != NULL) {
             cut_now(i);
@@ -341,8 +340,8 @@ static void take_marker(struct instance *i, uint32_t input, const struct item *i
         }
         break;
     case ALIGN_CONFLICT:
-        log_event(LOG_ERROR, "marker.conflict", "pe=%s index=%u epoch=%" PRIu64, i->pe_name,
-                  i->index, it->epoch);
+        log_event(LOG_ERROR, "marker.conflict", "pe=%s index=%u epoch=%" PRIu64,
+                  name_text(&i->pe_name), i->index, it->epoch);
         instance_fail(i, "two markers of different epochs met at one instance");
         break;
     case ALIGN_WAIT:
@@ -498,6 +497,7 @@ static void flush_all(struct chain *c) /* the head first: its rows pass through 
         if (!i->finished && !i->retiring) {
             instance_flush(i);
             survives(i, pe_flush_sink(i->pe));
+            instance_flush(i); /* what the PE gave out only now */
         }
     }
     c->open_since_us = 0;
@@ -741,7 +741,8 @@ static void commit_members(struct chain *c)
         if (pe_commit(i->pe, epoch) == OXB_ERROR) {
             add(&pe_counters(i->pe)->errors, 1);
             log_event(LOG_ERROR, "instance.uncommitted",
-                      "pe=%s index=%u epoch=%" PRIu64 " error=\"%s\"", i->pe_name, i->index, epoch,
+                      "pe=%s index=%u epoch=%" PRIu64 " error=\"%s\"",
+                      name_text(&i->pe_name), i->index, epoch,
                       pe_error(i->pe));
             raise(&i->uncommitted, epoch);
         } else {
@@ -889,7 +890,7 @@ static void chain_timer(struct task *t, void *who, uint64_t id)
     struct instance *i = who;
     if (who == c) { /* see rest */
         task_notify(t);
-    } else if (!c->failed && !atomic_load(&t->halt) && !i->finished) {
+    } else if (!c->failed && !atomic_load(&t->halt) && !i->finished && i->started) {
         after_event(c, i, pe_timer(i->pe, id));
     }
 }
@@ -898,7 +899,7 @@ static void chain_ready(struct task *t, void *who, int fd, uint32_t events)
 {
     struct chain *c = chain_of(t);
     struct instance *i = who;
-    if (!c->failed && !atomic_load(&t->halt) && !i->finished) {
+    if (!c->failed && !atomic_load(&t->halt) && !i->finished && i->started) {
         after_event(c, i, pe_ready(i->pe, fd, events));
     }
 }

@@ -15,6 +15,7 @@
 #define OXB_WORKER_INSTANCE_H
 
 #include "core/hist.h"
+#include "core/name.h"
 #include "net/states.h"
 #include "pe/host.h"
 #include "worker/align.h"
@@ -43,9 +44,11 @@ struct instance_stats { /* relaxed; one writer */
 struct instance {
     /* fixed */
     uint64_t id;
-    char *pe_name;
+    struct name pe_name;          /* the loop sets it */
     unsigned index;
-    bool source, sink, drop_errors;
+    bool source;
+    bool sink;                    /* has no outputs; end_to_end_us is there then */
+    _Atomic bool drop_errors;     /* the loop sets it */
     _Atomic(struct chain *) chain; /* changed by its own thread, when it moves (worker/cut.h) */
     struct oxb_pe *pe;
     struct pool *pool;

@@ -87,6 +87,7 @@ struct part {
     struct change *change;    /* of base: the one under way, or NULL */
     struct change_result last_change;
     struct grave *graves;     /* of base: retired, not yet freed */
+    struct moves *arriving;   /* of a new part: state that comes to it from elsewhere, or NULL */
     struct moves *moved;      /* of base: of its last change, for peers that ask again; or NULL */
 };
 
@@ -123,6 +124,8 @@ struct part *part_stage(struct part *base, const struct msg *prepare);
 void part_put_after(struct part *base, struct part *after TAKES);
 /* part_unstage - give up what is pending; it is freed when its helper is done with it. */
 void part_unstage(struct part *base);
+/* part_settle - loop, at GO: names and policies of instances that stay, as the plan has them. */
+void part_settle(struct part *d);
 /* part_unlinked - a peer that channels lead to and whose link is not up; NULL: none. */
 const char *part_unlinked(const struct part *d);
 /* part_moves_changed - the moves of its change have gone on: READY, failed, or done? */
