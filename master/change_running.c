@@ -130,9 +130,17 @@ void running_plan(struct master *m, struct deployment *next TAKES, const struct 
                             .gen = d->token.gen,
                             .next_id = first};
     struct worker_info *workers = deploy_workers(m, d, &in.worker_count);
+    struct state_size *sizes = mem_array(d->graph->instance_count, sizeof *sizes);
+    for (uint32_t i = 0; i < d->graph->instance_count; i++) {
+        sizes[i] = (struct state_size){.instance = d->instances[i].id,
+                                       .bytes = d->instances[i].state_bytes};
+    }
     in.workers = workers;
+    in.sizes = sizes;
+    in.size_count = d->graph->instance_count;
     struct plan *p = plan_make(&in);
     mem_free(workers);
+    mem_free(sizes);
     next->upgrade->planned_us = clock_now_us();
     bool used = false;
     if (r->ask == ASK_PLAN) {
