@@ -374,10 +374,12 @@ static enum err refuse_ended(struct change *c)
             if (!atomic_load(&i->ending) || was_input(i, in) || quiet) {
                 continue;
             }
-            snprintf(c->staged->fail_where, sizeof c->staged->fail_where, "%s", i->pe_name);
+            snprintf(c->staged->fail_where, sizeof c->staged->fail_where, "%s",
+                     name_text(&i->pe_name));
             return fail_set(&c->staged->fail, ERR_DENIED,
                             "leave its inputs as they are, or deploy the topology anew",
-                            "%s[%u] has ended, and would get a new input", i->pe_name, i->index);
+                            "%s[%u] has ended, and would get a new input",
+                            name_text(&i->pe_name), i->index);
         }
     }
     return ERR_OK;

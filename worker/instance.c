@@ -383,6 +383,11 @@ static void take_batch(struct instance *i, uint32_t input, struct batch *batch)
     uint32_t live = batch->pub.live;
     i->child_ns = 0;
     survives(i, pe_process(i->pe, i->inputs[input].port, batch));
+    uint64_t bytes = 0;
+    for (unsigned n = 0; n < pe_state_count(i->pe); n++) {
+        bytes += state_bytes(pe_state_at(i->pe, n));
+    }
+    atomic_store_explicit(&i->stats.state_bytes, bytes, memory_order_relaxed);
     uint64_t took = clock_now_ns() - start;
     uint64_t own = took > i->child_ns ? took - i->child_ns : 0;
     i->child_ns = child_before;

@@ -37,7 +37,7 @@ struct input {
 };
 
 struct instance_stats { /* relaxed; one writer */
-    _Atomic uint64_t busy_ns, blocked_ns, blocked_since_ns, epoch_passed;
+    _Atomic uint64_t busy_ns, blocked_ns, blocked_since_ns, epoch_passed, state_bytes;
     struct hist service_us; /* per batch */
 };
 
