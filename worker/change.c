@@ -431,6 +431,15 @@ bool change_squeezed(const struct part *base)
     return true;
 }
 
+enum err change_expect(struct part *d)
+{
+    enum err e = moves_new(d, &d->arriving);
+    if (e == ERR_OK && d->arriving != NULL) {
+        moves_begin(d->arriving);
+    }
+    return e;
+}
+
 /* ---------------------------------------------------------------- going */
 
 bool change_is_going(const struct part *base)
@@ -452,6 +461,8 @@ void change_on_state(struct part *base, const struct msg_LINK_STATE *m)
 {
     if (base->change != NULL) {
         (void)moves_on_state(base->change->moves, m);
+    } else {
+        (void)moves_on_state(base->arriving, m);
     }
 }
 
@@ -465,6 +476,7 @@ void change_on_ack(struct part *base, const struct msg_LINK_STATE_ACK *m)
 void change_on_peer(struct part *base)
 {
     moves_on_peer(base->change != NULL ? base->change->moves : NULL);
+    moves_on_peer(base->arriving);
     moves_on_peer(base->moved); /* its last answer may not have come through */
 }
 
@@ -655,6 +667,14 @@ static void merge(struct part *base)
 bool change_update(struct part *base, struct change_result *out)
 {
     struct change *c = base->change;
+    if (base->arriving != NULL && base->state >= DEPLOYMENT_RUNNING &&
+        moves_done(base->arriving)) {
+        *out = (struct change_result){.op = base->op};
+        moves_facts(base->arriving, out);
+        base->moved = base->arriving;
+        base->arriving = NULL;
+        return true;
+    }
     if (c == NULL || !c->going || !all_cut(c)) {
         return false;
     }

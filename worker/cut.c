@@ -4,6 +4,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/mem.h"
+#include "worker/checkpoint.h"
 #include "worker/moves.h"
 
 #include <assert.h>
@@ -204,6 +205,7 @@ void cut_now(struct instance *i)
     for (uint32_t n = 0; n < k->close_count; n++) {
         channel_mark(k->closes[n], ITEM_CLOSE, k->epoch);
     }
+    keeper_forget(i->keeper); /* tables change hands; what it was saving is void (R17) */
     bool gives = atomic_load(&i->gives) != NULL;
     if (gives) {
         move_collect(i);
@@ -211,6 +213,10 @@ void cut_now(struct instance *i)
     if (k->pe != NULL) {
         replace_code(i, k);
     } else if (k->retire && i->started) {
+        if (!gives && pe_commit(i->pe, UINT64_MAX) == OXB_ERROR) { /* nobody does it later */
+            log_event(LOG_ERROR, "cut.commit", "pe=%s what=\"%s\"", name_text(&i->pe_name),
+                      pe_error(i->pe));
+        }
         pe_stop(i->pe);
         i->started = false;
     }

@@ -87,6 +87,9 @@ void move_turn(struct instance *i)
         struct parcel *end = mem_alloc(sizeof *end);
         *end = (struct parcel){.slice_end = true};
         end->more = tell(m, i->pe, &end->rounds);
+        for (unsigned n = 0; n < m->mover_count; n++) {
+            end->behind += state_mover_behind(m->movers[n]);
+        }
         send_out(m, end);
         moves_post(m->set);
     }
