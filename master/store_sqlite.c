@@ -741,6 +741,13 @@ WITH_FAILPOINTS(receipt,
 WITH_FAILPOINTS(drained, (struct store * s, const char *worker, bool drained, struct fail *f),
                 (s, worker, drained, f))
 
+WITH_FAILPOINTS(manifest,
+                (struct store * s, const struct store_checkpoint *c, uint32_t keep,
+                 struct fail *f),
+                (s, c, keep, f))
+WITH_FAILPOINTS(recover, (struct store * s, const struct store_version *v, struct fail *f),
+                (s, v, f))
+
 static void op_close(struct store *base)
 {
     struct store_sqlite *s = (struct store_sqlite *)base;
@@ -760,8 +767,8 @@ static const struct store_ops sqlite_ops = {
     .receipt = tested_receipt,
     .history = op_history,
     .newest = op_newest,
-    .manifest = op_manifest,
+    .manifest = tested_manifest,
     .checkpoints = op_checkpoints,
-    .recover = op_recover,
+    .recover = tested_recover,
     .close = op_close,
 };

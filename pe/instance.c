@@ -363,6 +363,13 @@ bool oxb_out_connected(struct oxb_pe *pe, unsigned port)
     return port < pe->output_count && pe->outputs[port].connected;
 }
 
+void pe_connect(struct oxb_pe *pe, unsigned port, bool connected)
+{
+    if (port < pe->output_count) {
+        pe->outputs[port].connected = connected;
+    }
+}
+
 int oxb_fail(struct oxb_pe *pe, const char *fmt, ...)
 {
     va_list ap;

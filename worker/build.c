@@ -2,6 +2,7 @@
  * worker that knows both the plan's messages and the running things. */
 #include "worker/part.h"
 
+#include "core/failpoint.h"
 #include "core/file.h"
 #include "core/mem.h"
 #include "pe/infer/describe.h"
@@ -155,6 +156,9 @@ static enum err restore_state(struct part *d, struct instance *i)
                                 .topology = plan->topology,
                                 .location = plan->location};
     enum err e = ERR_OK;
+    if (plan->restores_count > 0) {
+        FAILPOINT("recovery.restores");
+    }
     for (size_t k = 0; k < plan->restores_count && e == ERR_OK; k++) {
         if (plan->restores[k].instance == i->id) {
             e = restore_instance(&from, &plan->restores[k], i, &d->fail);
