@@ -83,7 +83,7 @@ static enum err too_much(const char *what, size_t size, struct fail *f)
                     size, UNPACK_BYTES_BASE + UNPACK_RATIO * size);
 }
 
-/* Walks with a stack of its own, so that the scan itself has no depth to exhaust.  What the messages
+/* Walks with a stack of its own, so that the scan has no depth to exhaust.  What the messages
  * alone will take is added up, so that a file of nothing but messages is refused at once. */
 static enum err scan_message(const ProtobufCMessageDescriptor *d, const char *what,
                              const uint8_t *bytes, size_t size, struct fail *f)
