@@ -165,6 +165,7 @@ void conduct_report(struct master *m, struct member *w, const struct msg_REPORT 
         return;
     }
     translate_report(d, p, r, &failed);
+    tell_faults(m, d);
     if (d->upgrade == NULL && r->op == d->token.op && p->state >= DEPLOYMENT_RUNNING) {
         conduct_change(m, d, /* as good as its DONE */
                        (struct change_event){.kind = CHANGE_IN_DONE,

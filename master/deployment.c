@@ -102,6 +102,7 @@ void deployment_free(struct deployment *d)
     deployment_free(d->next);
     upgrade_free(d->upgrade, d->graph);
     free_views(d);
+    carry_fini(&d->carry);
     change_fini(&d->change);
     if (d->graph != NULL) {
         pgraph_free(d->graph);
