@@ -15,6 +15,7 @@
 
 #include "core/err.h"
 #include "core/strbuf.h"
+#include "master/carry.h"
 #include "master/change.h"
 #include "master/keeping.h"
 #include "net/states.h"
@@ -100,6 +101,11 @@ struct deployment {
     struct keeping *keeping;     /* checkpoints and recovery; owned; NULL: it takes none */
     bool waits;                  /* its change decides when a checkpoint is over */
     struct upgrade *upgrade;     /* how this version came from another; NULL: deployed */
+    struct carry carry;          /* counters of what changes have removed */
+    struct {                     /* what the ledgers found since it was last told */
+        uint64_t gaps, repeats, reordered, mismatched;
+        uint32_t stream;         /* one that is concerned */
+    } faults;
     uint64_t last_version;       /* highest number given to a version, taken or not */
     /* why it failed; valid when state is TOPOLOGY_FAILED */
     struct fail fail;
