@@ -47,13 +47,10 @@ static enum op_result channels_of(struct op_ctx *ctx, unsigned x, unsigned weigh
     }
     c->n = sx->dims[0];
     c->c = sx->dims[1];
-    if (!c->transposed && sw->dims[1] * c->group != c->c) {
+    int64_t want = c->transposed ? sw->dims[0] : sw->dims[1] * c->group;
+    if (want != c->c) {
         return op_invalid(ctx, "the weights want %lld channels, the input has %lld",
-                          (long long)(sw->dims[1] * c->group), (long long)c->c);
-    }
-    if (c->transposed && sw->dims[0] != c->c) {
-        return op_invalid(ctx, "the weights want %lld channels, the input has %lld",
-                          (long long)sw->dims[0], (long long)c->c);
+                          (long long)want, (long long)c->c);
     }
     c->m = c->transposed ? sw->dims[1] * c->group : sw->dims[0];
     if (c->c % c->group != 0 || c->m % c->group != 0) {

@@ -1,6 +1,6 @@
-/* pe/infer/ops/vision.c - boxes, regions and sampling grids: NonMaxSuppression, RoiAlign, GridSample,
- * MaxUnpool; and Det.
+/* pe/infer/ops/vision.c - boxes, regions and sampling grids: what vision models end with.
  *
+ * NonMaxSuppression, RoiAlign, GridSample, MaxUnpool; and Det.
  * See:        https://onnx.ai/onnx/operators/ */
 #include "pe/infer/ops/window.h"
 

@@ -82,10 +82,10 @@ enum op_result window_slide(struct op_ctx *ctx, struct window *w, bool ceil_mode
             w->after[d] = total - w->before[d];
             continue;
         }
-        int64_t room = w->in[d] + w->before[d] + w->after[d] - extent;
+        int64_t padded = w->in[d] + w->before[d] + w->after[d], room = padded - extent;
         if (room < 0) {
             return op_invalid(ctx, "the kernel spans %lld, dim %u only %lld", (long long)extent, d,
-                              (long long)(room + extent));
+                              (long long)padded);
         }
         w->out[d] = room / stride + 1;
         /* A window more where the last one is only partly inside; none that is all padding. */
