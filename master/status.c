@@ -49,6 +49,23 @@ static json_t *change_json(const struct deployment *d)
                                        "state", change_state_name(d->next->change.state));
 }
 
+/* NULL as JSON when the topology takes none. */
+static json_t *checkpoint_json(const struct deployment *d)
+{
+    const struct keeping *k = d->keeping;
+    if (k == NULL) {
+        return json_null();
+    }
+    const struct checkpoint *c = &k->machine;
+    return json_pack("{s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "epoch",
+                     (json_int_t)c->complete, "live", (int)checkpoint_is_live(c), "completed",
+                     (json_int_t)c->completed, "failed", (json_int_t)c->failed, "voided",
+                     (json_int_t)c->voided, "last_us", (json_int_t)c->last_us, "last_bytes",
+                     (json_int_t)k->last_bytes, "last_pause_us", (json_int_t)k->last_pause_us,
+                     "recoveries", (json_int_t)k->recoveries, "error",
+                     k->last_error[0] != '\0' ? status_text(k->last_error) : json_null());
+}
+
 json_t *status_topology(const struct deployment *d)
 {
     if (d->graph == NULL && d->final != NULL) {
@@ -63,13 +80,13 @@ json_t *status_topology(const struct deployment *d)
     for (uint32_t i = 0; d->graph != NULL && i < d->graph->worker_count; i++) {
         (void)hist_decode(&latency, d->parts[i].latency.data, d->parts[i].latency.bytes);
     }
-    return json_pack("{s:s, s:I, s:s, s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:o}", "name", d->name,
-                     "version", (json_int_t)d->version, "state", topology_state_name(d->state),
+    return json_pack("{s:s, s:I, s:s, s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:o, s:o}", "name",
+                     d->name, "version", (json_int_t)d->version, "state", topology_state_name(d->state),
                      "digest", d->digest, "created_at", created, "error",
                      d->state == TOPOLOGY_FAILED ? status_error(&d->fail, d->fail_where)
                                                  : json_null(),
                      "phase", phase(d), "change", change_json(d), "pes", pes_json(d), "streams",
-                     streams_json(d),
+                     streams_json(d), "checkpoint", checkpoint_json(d),
                      "latency_us", latency_json(&latency));
 }
 
@@ -182,7 +199,8 @@ static json_t *pe_json(const struct deployment *d, uint32_t number)
     json_t *instances = json_array();
     struct rates sum = {0};
     struct hist latency = {0};
-    uint64_t in = 0, out = 0, errors = 0;
+    const struct carry_pe gone = carry_of_pe(d, number);
+    uint64_t in = gone.in, out = gone.out, errors = gone.errors;
     unsigned count = 0;
     for (uint32_t i = 0; i < g->instance_count; i++) {
         if (g->instances[i].pe != number) {
@@ -260,7 +278,14 @@ static json_t *streams_json(const struct deployment *d)
     struct stream_sum *sums = mem_array(t->stream_count, sizeof *sums);
     add_channels(d, sums);
     for (uint32_t i = 0; i < t->stream_count; i++) {
-        const struct stream_sum *s = &sums[i];
+        struct stream_sum *s = &sums[i];
+        const struct carry_stream gone = carry_of_stream(d, i);
+        s->sent += gone.sent;
+        s->gaps += gone.gaps;
+        s->repeats += gone.repeats;
+        s->reordered += gone.reordered;
+        s->compared += gone.compared;
+        s->mismatched += gone.mismatched;
         json_array_append_new(
             all, json_pack("{s:s, s:s, s:s, s:s, s:b, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:i}",
                            "name", t->streams[i].name, "from", t->pes[t->streams[i].from_pe].name,

@@ -115,10 +115,76 @@ static void fill_channels(const struct deployment *d, const struct plan *p, uint
     }
 }
 
+/* ---- state that changes hands */
+
+static struct rec_STATE_MOVE *add_move(const struct plan *p, uint32_t old, uint32_t new,
+                                       struct msg_PREPARE *out, size_t *capacity)
+{
+    const struct pinstance *taker = &p->to->instances[new];
+    out->moves = mem_grow(out->moves, out->moves_count, capacity, sizeof *out->moves);
+    struct rec_STATE_MOVE *m = &out->moves[out->moves_count++];
+    *m = (struct rec_STATE_MOVE){.giver = p->match->from->instances[old].id,
+                                 .taker = taker->id,
+                                 .from_worker = p->to->workers[worker_of_old(p, old)].name,
+                                 .to_worker = p->to->workers[taker->worker].name};
+    return m;
+}
+
+static bool has_move(const struct plan *p, uint32_t old, uint32_t new)
+{
+    for (size_t i = 0; i < p->move_count; i++) {
+        if (p->moves[i].old == old && p->moves[i].new == new) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Where a PE with effects is relocated, each of its instances waits for all the old ones (R11);
+ * what gives it state says so anyway. */
+static void fill_tokens(const struct plan *p, uint32_t part, struct msg_PREPARE *out,
+                        size_t *capacity)
+{
+    const struct cover *c = p->cover;
+    const struct match *m = p->match;
+    for (uint32_t i = 0; i < c->member_count; i++) {
+        const struct cover_member *x = &c->members[i];
+        if (!x->token || x->new == INDEX_NONE) {
+            continue;
+        }
+        uint32_t pe = p->diff->pe_old[p->to->instances[x->new].pe];
+        for (uint32_t old = m->first_old[pe]; old < m->first_old[pe + 1]; old++) {
+            bool here = worker_of_old(p, old) == part || p->to->instances[x->new].worker == part;
+            if (old != x->old && here && c->of_old[old] != INDEX_NONE &&
+                !has_move(p, old, x->new)) {
+                (void)add_move(p, old, x->new, out, capacity);
+            }
+        }
+    }
+}
+
+static void fill_moves(const struct plan *p, uint32_t part, struct msg_PREPARE *out)
+{
+    size_t capacity = 0;
+    for (size_t i = 0; i < p->move_count; i++) {
+        const struct state_move *x = &p->moves[i];
+        if (x->from_worker != part && x->to_worker != part) {
+            continue;
+        }
+        struct rec_STATE_MOVE *m = add_move(p, x->old, x->new, out, &capacity);
+        m->other = x->other;
+        if (x->group_count > 0) {
+            m->groups = (struct msg_bin){x->groups, sizeof x->groups};
+        }
+    }
+    fill_tokens(p, part, out, &capacity);
+}
+
 void translate_change(const struct deployment *d, uint32_t part, struct msg_PREPARE *out)
 {
     const struct plan *p = d->upgrade->plan;
     fill_members(d, p, part, out);
     fill_settings(d, p, part, out);
     fill_channels(d, p, part, out);
+    fill_moves(p, part, out);
 }

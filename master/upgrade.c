@@ -62,34 +62,6 @@ static enum err refuse_change(const struct plan *p, const struct diff_item *c, s
     }
 }
 
-static enum err refuse_members(const struct plan *p, struct fail *f, const char **where)
-{
-    for (size_t i = 0; i < p->move_count; i++) {
-        *where = p->diff->to->pes[p->moves[i].pe].name;
-        return fail_set(f, ERR_DENIED, "leave its parallelism and place as they are",
-                        NOT_YET "state of %s would go to another instance or worker", *where);
-    }
-    for (uint32_t i = 0; i < p->cover->member_count; i++) {
-        const struct cover_member *x = &p->cover->members[i];
-        const struct pe *pe = x->new != INDEX_NONE
-                                  ? &p->diff->to->pes[p->to->instances[x->new].pe]
-                                  : &p->diff->from->pes[p->match->from->instances[x->old].pe];
-        *where = pe->name;
-        if (x->token) {
-            return fail_set(f, ERR_DENIED, "leave its parallelism and place as they are",
-                            NOT_YET "%s, which has effects outside, is scaled or moved",
-                            pe->name);
-        }
-        if (x->role == ROLE_NEW && pe->desc->source &&
-            p->match->heir_old[x->new] != INDEX_NONE) {
-            return fail_set(f, ERR_DENIED, "leave its place as it is",
-                            NOT_YET "the source %s goes to another worker", pe->name);
-        }
-    }
-    *where = "";
-    return ERR_OK;
-}
-
 enum err upgrade_refusal(const struct plan *p, struct fail *f, const char **where)
 {
     *where = "";
@@ -98,6 +70,16 @@ enum err upgrade_refusal(const struct plan *p, struct fail *f, const char **wher
         *where = r->where;
         return fail_set(f, r->code != ERR_OK ? r->code : ERR_DENIED, r->hint, "%s", r->what);
     }
+    const struct topology *from = p->diff->from, *to = p->diff->to;
+    bool moves = strcmp(from->checkpoint_location != NULL ? from->checkpoint_location : "",
+                        to->checkpoint_location != NULL ? to->checkpoint_location : "") != 0;
+    if ((from->checkpoint_every_us == 0) != (to->checkpoint_every_us == 0) || moves) {
+        *where = "checkpoint";
+        return fail_set(f, ERR_DENIED, "stop it and deploy it anew",
+                        NOT_YET "checkpoints are %s", moves ? "kept elsewhere"
+                                : to->checkpoint_every_us == 0 ? "switched off"
+                                                               : "switched on");
+    }
     for (size_t i = 0; i < p->diff->count; i++) {
         enum err e = refuse_change(p, &p->diff->items[i], f);
         if (e != ERR_OK) {
@@ -105,7 +87,7 @@ enum err upgrade_refusal(const struct plan *p, struct fail *f, const char **wher
             return e;
         }
     }
-    return p->match != NULL ? refuse_members(p, f, where) : ERR_OK;
+    return ERR_OK;
 }
 
 /* ---- facts and the receipt */
@@ -125,6 +107,9 @@ void upgrade_note_done(struct deployment *d, const struct msg_DONE *r, uint64_t 
         u->lost += r->lost;
         u->duplicated += r->duplicated;
         u->reordered += r->reordered;
+        u->state_bytes += r->state_bytes;
+        u->exported += r->exported;
+        u->imported += r->imported;
         for (size_t k = 0; k + 4 <= r->pauses_us.bytes; k += 4) {
             u->pauses_us = mem_grow(u->pauses_us, u->pause_count, &u->pause_capacity,
                                     sizeof *u->pauses_us);
@@ -149,6 +134,7 @@ json_t *upgrade_about(const struct plan *p)
     json_object_set_new(about, "instances_touched",
                         json_integer((json_int_t)p->cover->member_count));
     json_object_set_new(about, "workers_touched", json_integer((json_int_t)touched));
+    json_object_set_new(about, "features", tally_features(&p->features));
     json_object_set_new(about, "state_bytes_moved", json_integer((json_int_t)p->remote_bytes));
     mem_free(workers);
     json_decref(doc);
@@ -169,7 +155,8 @@ static json_t *pause_json(const struct upgrade *u)
     size_t at = u->pause_count > 0 ? (u->pause_count * 99 + 99) / 100 - 1 : 0;
     uint32_t max = u->pause_count > 0 ? u->pauses_us[u->pause_count - 1] : 0;
     uint32_t p99 = u->pause_count > 0 ? u->pauses_us[at] : 0;
-    return json_pack("{s:I, s:I}", "max", (json_int_t)max, "p99", (json_int_t)p99);
+    return json_pack("{s:I, s:I, s:I}", "max", (json_int_t)max, "p99", (json_int_t)p99, "inputs",
+                     (json_int_t)u->pause_count);
 }
 
 /* NULL when one of the two was not seen by this master (U3). */
@@ -208,7 +195,8 @@ static void set_losses(json_t *r, const struct upgrade *u, bool is_done)
         const char *name;
         uint64_t count;
     } counts[] = {{"lost", u->lost}, {"duplicated", u->duplicated}, {"reordered", u->reordered}};
-    bool known = !is_done || (u->uncompared == 0 && !u->silent); /* not done: nothing changed */
+    bool whole = u->exported == u->imported;
+    bool known = !is_done || (u->uncompared == 0 && whole && !u->silent); /* not done: no change */
     for (size_t i = 0; i < 3; i++) {
         json_object_set_new(r, counts[i].name,
                             known ? json_integer((json_int_t)counts[i].count) : json_null());
@@ -216,7 +204,12 @@ static void set_losses(json_t *r, const struct upgrade *u, bool is_done)
     if (!known) {
         json_object_set_new(r, "unknown",
                             json_string(u->silent ? "a worker was lost before it had answered"
-                                                  : "not every old channel could be compared"));
+                                        : whole   ? "not every old channel could be compared"
+                                                  : "not all the state that was given came in"));
+    }
+    if (is_done) {
+        json_object_set_new(r, "state_bytes_moved", json_integer((json_int_t)u->state_bytes));
+        json_object_set_new(r, "state_entries_moved", json_integer((json_int_t)u->imported));
     }
     json_object_set_new(r, "replayed", json_integer(0));
     json_object_set_new(r, "channels_compared", json_integer((json_int_t)u->compared));
@@ -229,6 +222,7 @@ json_t *upgrade_receipt(const struct deployment *d, const char *result)
     json_t *r = json_pack("{s:s, s:I, s:I, s:s}", "topology", d->name, "from",
                           (json_int_t)u->base, "to", (json_int_t)d->version, "result", result);
     json_object_update(r, u->about);
+    json_object_del(r, "features");
     set_losses(r, u, !aborted);
     json_object_set_new(r, "pause_us", pause_json(u));
     json_object_set_new(r, "prepare_ms",
@@ -238,7 +232,9 @@ json_t *upgrade_receipt(const struct deployment *d, const char *result)
     json_object_set_new(r, "total_ms", span_json(u->asked_us, clock_now_us()));
     json_object_set_new(r, "phases", phases_json(u));
     if (strcmp(result, "done") != 0) {
-        json_object_set_new(r, "error", status_error(&d->fail, d->fail_where));
+        json_t *error = status_error(&d->fail, d->fail_where);
+        json_object_set_new(error, "code", json_string(err_name(d->fail.code)));
+        json_object_set_new(r, "error", error);
     }
     return r;
 }

@@ -12,6 +12,8 @@
 
 struct oxb_blob {
     struct strbuf bytes;
+    struct pe_file *files; /* to be synced */
+    size_t file_count;
 };
 
 struct oxb_metric {
@@ -41,6 +43,10 @@ struct oxb_pe {
     struct pool *pool;
     struct name name;            /* changes when the topology renames the PE */
     char *base_dir;
+    char *uid;
+    bool checkpoints;
+    uint64_t generation;
+    char *data_dir; /* may be NULL */
     unsigned index;
     _Atomic unsigned parallelism; /* likewise, when it is scaled */
     const struct oxb_schema **in_schemas;    /* [input_count] */
@@ -64,6 +70,7 @@ struct oxb_pe {
     int64_t now_us;              /* wall clock, read in this callback; 0: not yet */
     uint64_t mono_us;            /* monotonic, likewise */
     uint64_t skew_us;            /* added to the monotonic clock by the harness */
+    uint64_t epoch;              /* of the checkpoint whose snapshot runs; 0: none */
     bool failed;                 /* oxb_fail ran and no callback has reported it yet */
     uint16_t sel[BATCH_ROWS_MAX];
     /* any thread */

@@ -2,8 +2,12 @@
  * worker that knows both the plan's messages and the running things. */
 #include "worker/part.h"
 
+#include "core/failpoint.h"
+#include "core/file.h"
 #include "core/mem.h"
 #include "pe/infer/describe.h"
+#include "worker/checkpoint.h"
+#include "worker/checkpoint_restore.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -104,13 +108,19 @@ static enum err build_code(struct part *d, const struct rec_INSTANCE_SPEC *spec,
                          .inputs = inputs,
                          .input_count = (unsigned)spec->inputs_count,
                          .outputs = outputs,
-                         .output_count = (unsigned)spec->outputs_count};
+                         .output_count = (unsigned)spec->outputs_count,
+                         .uid = spec->uid[0] != '\0' ? spec->uid : NULL,
+                         .checkpoints = plan_of(d)->checkpoints,
+                         .generation = plan_of(d)->gen};
     char *artifact = spec->artifact[0] != '\0' && registry_find(spec->type) == type
                          ? mem_printf("%s/%s.so", d->env->artifact_dir, spec->artifact)
                          : NULL;
+    char *data_dir = file_dir_of(d->env->artifact_dir);
     pe.artifact = artifact;
+    pe.data_dir = data_dir;
     *out = pe_new(&pe, &host, d->env->pool);
     mem_free(artifact);
+    mem_free(data_dir);
     return pe_prepare(*out, &d->fail);
 }
 
@@ -136,6 +146,27 @@ static enum err build_adopted(struct part *d, const struct rec_INSTANCE_SPEC *sp
     return e;
 }
 
+/* What a recovery gives the instance back; its position, keyed state, and whether it had ended. */
+static enum err restore_state(struct part *d, struct instance *i)
+{
+    const struct msg_PREPARE *plan = plan_of(d);
+    struct restore_from from = {.master = &d->env->master,
+                                .worker = d->env->worker_name,
+                                .incarnation = d->env->incarnation,
+                                .topology = plan->topology,
+                                .location = plan->location};
+    enum err e = ERR_OK;
+    if (plan->restores_count > 0) {
+        FAILPOINT("recovery.restores");
+    }
+    for (size_t k = 0; k < plan->restores_count && e == ERR_OK; k++) {
+        if (plan->restores[k].instance == i->id) {
+            e = restore_instance(&from, &plan->restores[k], i, &d->fail);
+        }
+    }
+    return e;
+}
+
 enum err build_instances(struct part *d)
 {
     const struct msg_PREPARE *plan = plan_of(d);
@@ -153,6 +184,13 @@ enum err build_instances(struct part *d)
             return fail_at(d, spec->pe, e);
         }
         describe_instance(i, spec);
+        e = restore_state(d, i);
+        if (e != ERR_OK) {
+            return fail_at(d, spec->pe, e);
+        }
+        if (plan->checkpoints) {
+            i->keeper = keeper_new(d->env->saver, plan->topology, plan->gen, plan->location);
+        }
     }
     for (size_t k = 0; k < plan->adopt_instances_count; k++) {
         const struct rec_INSTANCE_SPEC *spec = &plan->adopt_instances[k];

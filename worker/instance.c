@@ -4,6 +4,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/mem.h"
+#include "worker/checkpoint.h"
 #include "worker/cut.h"
 #include "worker/moves.h"
 #include "worker/stage.h"
@@ -84,6 +85,25 @@ void chain_inject(struct chain *c, uint64_t epoch)
     task_notify(&c->task);
 }
 
+static void raise(_Atomic uint64_t *v, uint64_t to)
+{
+    uint64_t seen = atomic_load(v);
+    while (seen < to && !atomic_compare_exchange_weak(v, &seen, to)) {
+    }
+}
+
+void chain_commit(struct chain *c, uint64_t epoch)
+{
+    raise(&c->commit, epoch);
+    task_notify(&c->task);
+}
+
+void chain_void(struct chain *c, uint64_t epoch)
+{
+    raise(&c->void_below, epoch);
+    task_notify(&c->task);
+}
+
 void chain_halt(struct chain *c)
 {
     task_halt(&c->task);
@@ -105,6 +125,7 @@ void instance_free(struct instance *i)
     if (i == NULL) {
         return;
     }
+    keeper_free(i->keeper);
     pe_free(i->pe);
     mem_free(i->arms);
     cut_free(atomic_load(&i->cut));
@@ -274,9 +295,15 @@ static void take_kept(struct instance *i)
     }
 }
 
+/* Whoever prepares a cut stores it and then asks whether the instance is ending; here it is the
+ * other way round, so that one of the two sees the other. */
 static void finish(struct instance *i)
 {
+    atomic_store(&i->ending, true);
     i->finish_waits = !i->finished && must_not_end(i);
+    if (i->finish_waits) {
+        atomic_store(&i->ending, false);
+    }
     if (i->finished || i->finish_waits || (!i->final_done && !survives(i, pe_finish(i->pe)))) {
         return;
     }
@@ -295,6 +322,9 @@ static void pass_marker(struct instance *i, enum item_kind kind, uint64_t epoch)
     instance_flush(i);
     if (!survives(i, pe_flush_sink(i->pe))) {
         return;
+    }
+    if (kind == ITEM_MARKER_CHECKPOINT && i->keeper != NULL) {
+        keeper_take(i->keeper, i, epoch);
     }
     mark_outputs(i, kind, epoch);
     atomic_store_explicit(&i->stats.epoch_passed, epoch, memory_order_relaxed);
@@ -353,6 +383,11 @@ static void take_batch(struct instance *i, uint32_t input, struct batch *batch)
     uint32_t live = batch->pub.live;
     i->child_ns = 0;
     survives(i, pe_process(i->pe, i->inputs[input].port, batch));
+    uint64_t bytes = 0;
+    for (unsigned n = 0; n < pe_state_count(i->pe); n++) {
+        bytes += state_bytes(pe_state_at(i->pe, n));
+    }
+    atomic_store_explicit(&i->stats.state_bytes, bytes, memory_order_relaxed);
     uint64_t took = clock_now_ns() - start;
     uint64_t own = took > i->child_ns ? took - i->child_ns : 0;
     i->child_ns = child_before;
@@ -525,7 +560,7 @@ static enum task_after run_source(struct chain *c)
             cut_now(head);
             return AFTER_AGAIN;
         }
-        if (atomic_load_explicit(&c->drain, memory_order_relaxed)) {
+        if (head->had_finished || atomic_load_explicit(&c->drain, memory_order_relaxed)) {
             finish(head);
             return AFTER_IDLE;
         }
@@ -691,6 +726,53 @@ static void cut_heads(struct chain *c)
     }
 }
 
+/* R17: what aligned on a checkpoint that a change made void goes on. */
+static void apply_void(struct chain *c)
+{
+    uint64_t below = atomic_load_explicit(&c->void_below, memory_order_relaxed);
+    if (below == c->voided) {
+        return;
+    }
+    c->voided = below;
+    for (uint32_t k = 0; k < c->member_count; k++) {
+        align_void(&c->members[k]->align, below);
+    }
+}
+
+/* The checkpoint is complete.  What cannot be committed now is tried again with the next one. */
+static void commit_members(struct chain *c)
+{
+    uint64_t epoch = atomic_load_explicit(&c->commit, memory_order_relaxed);
+    for (uint32_t k = 0; epoch != 0 && k < c->member_count; k++) {
+        struct instance *i = c->members[k];
+        if (!i->started || !pe_commits(i->pe) || atomic_load(&i->committed) >= epoch ||
+            atomic_load(&i->uncommitted) >= epoch) {
+            continue;
+        }
+        if (pe_commit(i->pe, epoch) == OXB_ERROR) {
+            add(&pe_counters(i->pe)->errors, 1);
+            log_event(LOG_ERROR, "instance.uncommitted",
+                      "pe=%s index=%u epoch=%" PRIu64 " error=\"%s\"",
+                      name_text(&i->pe_name), i->index, epoch,
+                      pe_error(i->pe));
+            raise(&i->uncommitted, epoch);
+        } else {
+            atomic_store(&i->committed, epoch);
+        }
+        c->on_change(c->arg, c);
+    }
+}
+
+static void inject_marker(struct chain *c)
+{
+    struct instance *head = c->members[0];
+    uint64_t epoch = head->source ? atomic_exchange(&c->inject, 0) : 0;
+    if (epoch > atomic_load_explicit(&head->stats.epoch_passed, memory_order_relaxed) &&
+        epoch >= c->voided) {
+        pass_marker(head, ITEM_MARKER_CHECKPOINT, epoch);
+    }
+}
+
 /* Moves of state: what givers are asked for, and whether takers must wait.  Return: some must. */
 static bool chain_gated(struct chain *c)
 {
@@ -729,12 +811,39 @@ static bool chain_gated(struct chain *c)
     return closed && !c->failed;
 }
 
-/* Ends that came while a change was prepared: it has been made, or given up. */
+static void end_calls(struct instance *i) /* R12, for channels that are calls */
+{
+    for (uint32_t p = 0; p < i->port_count; p++) {
+        for (uint32_t s = 0; s < i->ports[p].stream_count; s++) {
+            struct out_stream *stream = &i->ports[p].streams[s];
+            for (uint32_t d = 0; d < stream->channel_count; d++) {
+                struct channel *c = stream->channels[d];
+                if (c->kind == CHANNEL_FUSED && !atomic_load(&c->ledger.ended)) {
+                    channel_mark(c, ITEM_END, 0);
+                }
+            }
+        }
+    }
+}
+
+/* Ends that came while a change was prepared, which has been made or given up; and ends that a cut
+ * brings about: who has ended calls somebody new, or all inputs that are left have ended.  Not in
+ * the cut itself: whom it calls may still run elsewhere. */
 static void end_late(struct chain *c)
 {
     for (uint32_t k = 0; k < c->member_count && !c->failed; k++) {
         struct instance *i = c->members[k];
-        if (i->finish_waits && i->started && !i->retiring) {
+        bool look = i->look_at_end || i->finish_waits;
+        if (!look || !i->started || i->retiring) {
+            continue;
+        }
+        i->look_at_end = false;
+        if (i->finished) {
+            end_calls(i);
+        } else if (!i->source) {
+            i->finish_waits = false;
+            instance_check_ended(i); /* of the inputs as they are now: there may be new ones */
+        } else if (i->finish_waits) {
             finish(i);
         }
     }
@@ -765,6 +874,7 @@ static enum task_after chain_run(struct task *t)
     if (!c->failed && !gated && !c->begun && !begin(c)) {
         return AFTER_IDLE;
     }
+    apply_void(c);
     cut_heads(c);
     if (c->changed) {
         c->changed = false;
@@ -775,6 +885,9 @@ static enum task_after chain_run(struct task *t)
         return AFTER_IDLE; /* who has state for it notifies */
     }
     end_late(c);
+    if (!c->failed) {
+        commit_members(c);
+    }
     if (c->failed || spilled) {
         if (spilled) {
             task_hold(t);
@@ -783,10 +896,7 @@ static enum task_after chain_run(struct task *t)
     }
     task_release(t);
     struct instance *head = c->members[0];
-    uint64_t epoch = head->source ? atomic_exchange(&c->inject, 0) : 0;
-    if (epoch != 0) {
-        pass_marker(head, ITEM_MARKER_CHECKPOINT, epoch);
-    }
+    inject_marker(c);
     enum task_after after = head->source ? run_source(c) : run_inputs(c);
     /* What the turn's last flush or end spilled asks for a wake-up here, or nobody would. */
     if (after == AFTER_IDLE && c->spilled > 0) {
@@ -818,7 +928,7 @@ static void chain_timer(struct task *t, void *who, uint64_t id)
     struct instance *i = who;
     if (who == c) { /* see rest */
         task_notify(t);
-    } else if (!c->failed && !atomic_load(&t->halt) && !i->finished) {
+    } else if (!c->failed && !atomic_load(&t->halt) && !i->finished && i->started) {
         after_event(c, i, pe_timer(i->pe, id));
     }
 }
@@ -827,7 +937,7 @@ static void chain_ready(struct task *t, void *who, int fd, uint32_t events)
 {
     struct chain *c = chain_of(t);
     struct instance *i = who;
-    if (!c->failed && !atomic_load(&t->halt) && !i->finished) {
+    if (!c->failed && !atomic_load(&t->halt) && !i->finished && i->started) {
         after_event(c, i, pe_ready(i->pe, fd, events));
     }
 }
