@@ -121,7 +121,9 @@ struct node *case_node(struct step_case *c, const char *domain, const char *op)
             in[in_count++] = v;
         }
     }
-    uint32_t at = graph_add_node(c->graph, domain, op, 17, in, in_count, out, out_count);
+    int opset = *domain != '\0' ? 1 : 17;
+    uint32_t at =
+        graph_add_node(c->graph, domain, op, opset, in, in_count, out, out_count);
     c->node = &c->graph->nodes[at];
     return c->node;
 }
@@ -259,7 +261,7 @@ static void reference(struct step_case *c, struct tensor *results)
         }
     }
     struct fail f = {0};
-    struct op_ctx ctx = {c->node, 17, in, in_count, out, out_count, scratch_new(), &f};
+    struct op_ctx ctx = {c->node, c->node->opset, in, in_count, out, out_count, scratch_new(), &f};
     if (op_run(&ctx) != OP_OK) {
         fail_msg("reference: %s", f.what);
     }
