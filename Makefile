@@ -5,6 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
+.SECONDARY:
 MAKEFLAGS += --no-builtin-rules
 
 CC := gcc
@@ -23,7 +24,7 @@ WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmis
 HARDEN := -fstack-protector-strong -fstack-clash-protection -fPIC $(if $(SAN),,-D_FORTIFY_SOURCE=2)
 OPT := $(if $(SAN),-O1 -fno-omit-frame-pointer -fsanitize=$(SAN),-O3)
 PACKAGES := libevent_core libevent_extra libevent_pthreads msgpack yaml-0.1 jansson sqlite3 \
-            libzstd libxxhash libcrypto libcurl
+            libzstd libxxhash libcrypto libcurl libprotobuf-c OpenCL
 PKG_CFLAGS = $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 PKG_LIBS = $(shell pkg-config --libs $(PACKAGES) 2>/dev/null)
 CFLAGS = -std=c17 -g $(OPT) $(ARCH_FLAGS) $(WARN) $(HARDEN) -D_GNU_SOURCE -I. -I$(B) \
@@ -33,23 +34,27 @@ LIBS = $(PKG_LIBS) -ldl -lm
 
 DEPS := gcc make git pkg-config libevent-dev libmsgpack-dev libyaml-dev libcmocka-dev \
         libjansson-dev libsqlite3-dev libzstd-dev libxxhash-dev libssl-dev libprotobuf-c-dev \
-        protobuf-c-compiler ocl-icd-opencl-dev pocl-opencl-icd libcurl4-openssl-dev curl
+        protobuf-c-compiler libonnx-dev ocl-icd-opencl-dev pocl-opencl-icd libcurl4-openssl-dev curl
 
 src = $(patsubst %.c,$(B)/%.o,$(wildcard $(1)))
 CORE := $(call src,core/*.c)
 TOPOLOGY := $(call src,topology/*.c)
-PE := $(call src,pe/*.c pe/builtin/*.c)
+PE := $(call src,pe/*.c pe/builtin/*.c pe/infer/*.c pe/infer/ops/*.c pe/infer/cl/*.c) \
+      $(B)/onnx/onnx.pb-c.o
 NET := $(call src,net/*.c)
 WORKER := $(call src,$(filter-out worker/main.c,$(wildcard worker/*.c)))
 MASTER := $(call src,$(filter-out master/main.c,$(wildcard master/*.c)))
 CLI := $(call src,$(filter-out cli/main.c,$(wildcard cli/*.c)))
 LIB := $(CORE) $(PE) $(NET) $(WORKER)
 SUPPORT := $(call src,tests/support/*.c)
-UNIT := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/*/*_test.c))
+UNIT := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/*/*_test.c tests/sim/*_test.c))
 E2E_TOOLS := $(patsubst %.c,$(B)/%,$(wildcard tests/e2e/*.c))
 FUZZ := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/*_fuzz.c))
 BENCH := $(call src,$(filter-out bench/gentext.c bench/%_bench.c,$(wildcard bench/*.c)))
-BENCH_PROGRAMS := $(B)/bench/oxbow-bench $(B)/bench/gentext $(B)/bench/bench_pes.so \
+BENCH_UPGRADE := $(call src,$(filter-out bench/upgrade/pes.c,$(wildcard bench/upgrade/*.c)) \
+                 bench/cluster.c bench/procs.c)
+BENCH_PROGRAMS := $(B)/bench/oxbow-bench $(B)/bench/upgrade/oxbow-bench-upgrade \
+                  $(B)/bench/upgrade/pes.so $(B)/bench/gentext $(B)/bench/bench_pes.so \
                   $(patsubst %.c,$(B)/%,$(wildcard bench/*_bench.c))
 PROGRAMS := $(B)/oxbow $(B)/oxbow-master $(B)/oxbow-worker $(B)/liboxbow.a $(B)/liboxbow.so
 
@@ -64,6 +69,25 @@ $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	@echo "  CC $<"
 	@$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
+
+# ONNX's messages in C, from the packaged description.
+ONNX_PROTO ?= /usr/include/onnx/onnx.proto
+$(B)/onnx/onnx.pb-c.c $(B)/onnx/onnx.pb-c.h &: $(ONNX_PROTO)
+	@mkdir -p $(B)/onnx
+	@echo "  PROTOC $<"
+	@protoc-c --c_out=$(B)/onnx -I$(dir $<) $(notdir $<)
+$(B)/onnx/onnx.pb-c.o: $(B)/onnx/onnx.pb-c.c
+	@echo "  CC $<"
+	@$(CC) $(filter-out $(WARN),$(CFLAGS)) -c $< -o $@
+$(patsubst %.c,$(B)/%.o,$(shell grep -lE 'infer/proto.h|onnx.pb-c.h' -r pe/infer tests --include=*.c)): \
+  | $(B)/onnx/onnx.pb-c.h
+# Kernels travel inside the library, one array of characters per file.
+$(B)/pe/infer/cl/kernels.inc: $(sort $(wildcard pe/infer/cl/kernels/*.cl)) Makefile
+	@mkdir -p $(@D)
+	@for f in $(filter %.cl,$^); do n=$$(basename $$f .cl); \
+	  echo "static const char cl_$$n[] = {"; od -An -v -tx1 $$f | sed 's/ \(..\)/0x\1,/g'; \
+	  echo "0};"; done >$@
+$(B)/pe/infer/cl/kernels.o: $(B)/pe/infer/cl/kernels.inc
 
 $(B)/liboxbow.a: $(LIB)
 	@rm -f $@
@@ -107,18 +131,49 @@ unit: $(UNIT) ## build and run the unit tests
 .PHONY: e2e
 e2e: programs $(E2E_TOOLS) $(B)/bench/gentext ## run the end-to-end tests; T="wordcount ..." picks
 	@tests/e2e/run.sh $(T)
+$(B)/tests/e2e/makemodel: $(B)/tests/support/onnx_build.o
 $(B)/tests/e2e/%: $(B)/tests/e2e/%.o $(CORE)
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
+# The simulator: `make sim` looks for SIM_SECONDS on every core, `make sim SEED=n` shows one schedule.
+SIM := $(call src,$(filter-out tests/sim/main.c tests/sim/live%.c %_test.c,$(wildcard tests/sim/*.c)))
+SIM_SECONDS ?= 60
+SIM_ARGS ?=
+.PHONY: sim
+sim: $(B)/tests/sim/sim ## simulate upgrades for SIM_SECONDS (60); SEED=n shows one schedule
+	@$(B)/tests/sim/sim $(if $(SEED),--seed $(SEED),--seconds $(SIM_SECONDS)) $(SIM_ARGS)
+$(B)/tests/sim/sim: $(B)/tests/sim/main.o $(SIM) $(MASTER) $(CLI) $(TOPOLOGY) $(LIB)
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(LIBS) -lcmocka
+# The worker's own code with small rings, over tests/sim/live_os.c instead of threads and sockets.
+LIVE_FLAGS := -DRING_BATCHES=2 -DRUN_BATCHES_MAX=1
+LIVE := $(patsubst %.c,$(B)/live/%.o,$(filter-out worker/main.c worker/task.c worker/timers.c \
+          worker/agent.c worker/embed.c worker/worker.c worker/link%.c worker/wire.c \
+          worker/channel_set.c,$(wildcard worker/*.c)) $(wildcard tests/sim/live*.c))
+LIVE_WRAP := -Wl,--wrap=clock_gettime,--wrap=loop_post,--wrap=pthread_create,--wrap=pthread_join,--wrap=pthread_setname_np
+$(B)/live/%.o: %.c
+	@mkdir -p $(@D)
+	@echo "  CC $< (live)"
+	@$(CC) $(CFLAGS) $(LIVE_FLAGS) -MMD -MP -c $< -o $@
+$(B)/tests/sim/sim-live: $(LIVE) $(SIM) $(MASTER) $(TOPOLOGY) $(CORE) $(PE) $(NET)
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) $(LIVE_WRAP) -rdynamic -o $@ $^ $(LIBS) -lcmocka
+$(B)/tests/sim/%_test: $(B)/tests/sim/%_test.o $(SIM) $(MASTER) $(CLI) $(TOPOLOGY) $(LIB)
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(LIBS) -lcmocka
+
 # Fuzzers need clang, so they are a flavour of their own.
 FUZZ_SECONDS ?= 60
+ONNX_DATA ?= /usr/share/libonnx-testdata/data
 .PHONY: fuzz fuzz-build
 fuzz: ## run each fuzzer for FUZZ_SECONDS (60); needs clang
 	@echo 'int LLVMFuzzerTestOneInput(void); int LLVMFuzzerTestOneInput(void) { return 0; }' | \
 	  clang -x c -fsanitize=fuzzer - -o /dev/null 2>/dev/null || { echo \
 	  "fuzz: clang with libFuzzer is missing; apt-get install clang libclang-rt-dev"; exit 1; }
 	@$(MAKE) --no-print-directory $(JOBS) fuzz-build CC=clang SAN=fuzzer-no-link,address
+	@mkdir -p build/fuzz/model_fuzz; for m in $(ONNX_DATA)/node/*/model.onnx; do \
+	  [ ! -f "$$m" ] || cp -n "$$m" build/fuzz/model_fuzz/$$(basename $$(dirname $$m)); done
 	@for f in $(basename $(notdir $(FUZZ))); do \
 	  mkdir -p build/fuzz/$$f tests/fuzz/corpus/$${f%_fuzz}; echo "== $$f"; \
 	  build/fuzzer-no-link-address/clang/tests/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) \
@@ -130,6 +185,17 @@ $(B)/tests/fuzz/%_fuzz: $(B)/tests/fuzz/%_fuzz.o $(MASTER) $(CLI) $(TOPOLOGY) $(
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
 
+# ONNX's own tests; CONFORMANCE="--device cpu node" picks a device and suites.
+CONFORMANCE ?= --quiet
+.PHONY: conformance
+conformance: $(B)/tests/conformance/conformance ## run the ONNX project's tests of operators
+	@dpkg -s libonnx-testdata >/dev/null 2>&1 || $(MAKE) --no-print-directory deps \
+	  DEPS=libonnx-testdata
+	@$(B)/tests/conformance/conformance $(CONFORMANCE)
+$(B)/tests/conformance/conformance: $(B)/tests/conformance/conformance.o $(PE) $(CORE)
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
 # ---- measuring: floors get the flags of a program built for this machine alone
 .PHONY: bench
 bench: programs $(BENCH_PROGRAMS) ## measure throughput and latency beside hand-written C
@@ -138,9 +204,16 @@ $(B)/bench/floor_%.o: ARCH_FLAGS = -march=native
 $(B)/bench/oxbow-bench: $(BENCH) $(PE) $(CORE)
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+.PHONY: bench-upgrade
+bench-upgrade: programs $(BENCH_PROGRAMS) ## measure live changes beside three other strategies
+	@$(B)/bench/upgrade/oxbow-bench-upgrade $(BENCH_ARGS)
+$(B)/bench/upgrade/oxbow-bench-upgrade: $(BENCH_UPGRADE) $(CORE)
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(B)/bench/gentext: $(B)/bench/gentext.o $(CORE)
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+$(B)/bench/infer_bench: $(call src,bench/infer_models.c bench/onnx_write.c bench/ort.c)
 $(B)/bench/%_bench: $(B)/bench/%_bench.o $(PE) $(CORE)
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)

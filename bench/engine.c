@@ -3,6 +3,7 @@
  * Each run has a folder of its own with the topology, the data and the reports that the PEs write;
  * times are taken inside the PEs, so starting and stopping processes is not in them. */
 #include "bench/bench.h"
+#include "bench/cluster.h"
 #include "bench/procs.h"
 #include "bench/rows.h"
 #include "core/clock.h"
@@ -204,52 +205,6 @@ struct result engine_words(struct engine *e, const char *path, uint64_t bytes)
 
 /* ---------------------------------------------------------------- two workers over TCP */
 
-struct cluster {
-    pid_t master;
-    pid_t worker[2];
-    char http[128];
-};
-
-static void cluster_stop(struct cluster *c)
-{
-    proc_end(c->worker[0]);
-    proc_end(c->worker[1]);
-    proc_end(c->master);
-}
-
-static bool cluster_start(struct cluster *c, const struct engine *e, const struct run *r)
-{
-    char program[4200];
-    char data[4300];
-    char log[4300];
-    char control[128];
-    *c = (struct cluster){-1, {-1, -1}, ""};
-    snprintf(program, sizeof program, "%s/oxbow-master", e->bin);
-    snprintf(data, sizeof data, "%s/master", r->dir);
-    snprintf(log, sizeof log, "%s/master.log", r->dir);
-    const char *master[] = {program,       "--data", data,          "--listen",
-                            "127.0.0.1:0", "--http", "127.0.0.1:0", NULL};
-    c->master = proc_start(master, log);
-    if (!proc_said(log, "control=", control, sizeof control, 5) ||
-        !proc_said(log, "http=", c->http, sizeof c->http, 5)) {
-        return false;
-    }
-    for (unsigned w = 0; w < 2; w++) {
-        const char *label = w == 0 ? "side=a" : "side=b";
-        char word[16];
-        snprintf(program, sizeof program, "%s/oxbow-worker", e->bin);
-        snprintf(data, sizeof data, "%s/worker%u", r->dir, w);
-        snprintf(log, sizeof log, "%s/worker%u.log", r->dir, w);
-        const char *argv[] = {program,  "--master",    control,   "--data", data,
-                              "--listen", "127.0.0.1:0", "--label", label,    NULL};
-        c->worker[w] = proc_start(argv, log);
-        if (!proc_said(log, " ", word, sizeof word, 5)) {
-            return false;
-        }
-    }
-    return true;
-}
-
 static bool wait_report(const struct run *r, struct report *to)
 {
     uint64_t deadline = clock_now_ns() + RUN_SECONDS_MAX * UINT64_C(1000000000);
@@ -270,19 +225,17 @@ struct result engine_tcp(struct engine *e, uint64_t rows)
     struct report from = {0};
     struct report to = {0};
     char program[4200];
-    char url[160];
     if (!run_open(e, &r) ||
         !two_pes(e, &r, rows, 0, "place: {labels: {side: a}},", "place: {labels: {side: b}},",
                  "fields: [k, v, x, s, b]")) {
         return result_fail("cannot write below %s", e->dir);
     }
     struct result out;
-    if (!cluster_start(&c, e, &r)) {
+    if (!cluster_start(&c, e->bin, r.dir, 2)) {
         out = result_fail("the cluster did not start; see %s", r.dir);
     } else {
         snprintf(program, sizeof program, "%s/oxbow", e->bin);
-        snprintf(url, sizeof url, "%s%s", strncmp(c.http, "http", 4) == 0 ? "" : "http://", c.http);
-        const char *argv[] = {program, "--master", url, "deploy", r.yaml, NULL};
+        const char *argv[] = {program, "--master", c.url, "deploy", r.yaml, NULL};
         int status = proc_wait(proc_start(argv, r.log), 30);
         if (status != 0) {
             out = run_failed(&r, "oxbow deploy", status);

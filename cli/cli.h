@@ -14,7 +14,8 @@
 #include <stdio.h>
 
 #define CLI_MASTER_DEFAULT "http://127.0.0.1:7480"
-#define CLI_ARGS_MAX 16 /* words after the verb that are no options */
+#define CLI_ARGS_MAX 4096 /* words after the verb that are no options */
+#define OPTION_LIST_MAX 64
 
 enum exit_code {
     EXIT_DONE = 0,
@@ -41,6 +42,12 @@ enum option_kind {
     OPTION_COUNT,   /* uint32_t, min..max */
     OPTION_SECONDS, /* uint64_t, microseconds; `30` is seconds, as is `30s`; also `500ms` */
     OPTION_CHOICE,  /* const char *, one word of `choices` */
+    OPTION_LIST,    /* struct option_list: may be given several times */
+};
+
+struct option_list {
+    const char *items[OPTION_LIST_MAX]; /* borrowed from argv */
+    uint32_t count;
 };
 
 struct option {       /* array ends with name == NULL */
@@ -64,8 +71,8 @@ struct verb {
     int (*run)(struct cli *cli, const void *options, char **args, unsigned arg_count);
 };
 
-extern const struct verb verb_deploy, verb_graph, verb_history, verb_plan, verb_receipt,
+extern const struct verb verb_deploy, verb_graph, verb_history, verb_model, verb_plan, verb_receipt,
     verb_rollback, verb_upgrade, verb_new, verb_pe, verb_run, verb_status,
-    verb_stop, verb_validate, verb_workers;
+    verb_stop, verb_validate, verb_workers, verb_scale, verb_drain, verb_undrain, verb_checkpoint;
 
 #endif

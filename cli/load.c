@@ -72,7 +72,7 @@ static void describe_file(struct loaded *l, struct load_file *file, const char *
     mem_free(json);
 }
 
-/* place_of - where the text names a plug-in first, after `use:`. */
+/* place_of - where the text names a file first, after `use:` or `model:`. */
 static struct place_at place_of(const struct loaded *l, const char *use)
 {
     struct place_at at = {1, 1};
@@ -84,8 +84,9 @@ static struct place_at place_of(const struct loaded *l, const char *use)
             line++;
             line_start = p + 1;
         } else if (strncmp(p, use, use_bytes) == 0) {
-            const char *key = memmem(line_start, (size_t)(p - line_start), "use:", 4);
-            if (key != NULL) {
+            size_t before = (size_t)(p - line_start);
+            if (memmem(line_start, before, "use:", 4) != NULL ||
+                memmem(line_start, before, "model:", 6) != NULL) {
                 at.line = line;
                 at.column = (uint32_t)(p - line_start) + 1;
                 return at;
@@ -105,12 +106,12 @@ static void report_file(struct loaded *l, const struct load_file *file)
         if (d->items[i].at.line == at.line && strstr(d->items[i].message, file->use) != NULL) {
             mem_free(d->items[i].message);
             mem_free(d->items[i].hint);
-            d->items[i].message = mem_printf("plug-in %s: %s", file->use, file->why.what);
+            d->items[i].message = mem_printf("%s: %s", file->use, file->why.what);
             d->items[i].hint = hint;
             return;
         }
     }
-    diags_error(d, at, hint, "plug-in %s: %s", file->use, file->why.what);
+    diags_error(d, at, hint, "%s: %s", file->use, file->why.what);
     diags_sort(d);
 }
 

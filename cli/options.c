@@ -97,6 +97,19 @@ static int refuse_value(struct cli *cli, const struct option *o, const char *val
     return EXIT_USAGE;
 }
 
+static int add_value(struct cli *cli, const struct option *o, struct option_list *list,
+                     const char *value)
+{
+    if (list->count == OPTION_LIST_MAX) {
+        char *what = mem_printf("%s is given too often", o->name);
+        cli_error(cli, what, NULL, "64 times are the most");
+        mem_free(what);
+        return EXIT_USAGE;
+    }
+    list->items[list->count++] = value;
+    return EXIT_DONE;
+}
+
 /* set_value - check one value and store it at the option's field. */
 static int set_value(struct cli *cli, const struct option *o, void *options, const char *value)
 {
@@ -115,6 +128,8 @@ static int set_value(struct cli *cli, const struct option *o, void *options, con
     case OPTION_TEXT:
         memcpy(to, &value, sizeof value);
         return EXIT_DONE;
+    case OPTION_LIST:
+        return add_value(cli, o, (struct option_list *)(void *)to, value);
     case OPTION_COUNT:
         if (!text_parse_i64(value, &number) || number < o->min || number > o->max) {
             return refuse_value(cli, o, value);

@@ -41,7 +41,7 @@ static int upload(struct cli *cli, const struct load_file *file)
     return code;
 }
 
-int submit_file(struct cli *cli, const struct loaded *l, const char *path,
+int submit_file(struct cli *cli, const struct loaded *l, const char *path, uint64_t more_us,
                 struct client_reply *reply)
 {
     int code = EXIT_DONE;
@@ -66,8 +66,8 @@ int submit_file(struct cli *cli, const struct loaded *l, const char *path,
     char *body = json_dumps(document, JSON_COMPACT);
     json_decref(document);
     struct fail f = {0};
-    enum err e = client_call(cli->master, "POST", path, "application/json", body, strlen(body),
-                             reply, &f);
+    enum err e = client_call_for(cli->master, "POST", path, "application/json", body,
+                                 strlen(body), more_us, reply, &f);
     mem_free(body);
     if (e != ERR_OK) {
         return cli_fail(cli, &f);
@@ -83,7 +83,7 @@ int submit_file(struct cli *cli, const struct loaded *l, const char *path,
 int submit_topology(struct cli *cli, const struct loaded *l, char **name, uint64_t *version)
 {
     struct client_reply reply = {0};
-    int code = submit_file(cli, l, "/v1/topologies", &reply);
+    int code = submit_file(cli, l, "/v1/topologies", 0, &reply);
     if (code == EXIT_DONE) {
         *name = mem_dup(json_text_of(reply.json, "topology"));
         *version = json_count_of(reply.json, "version");

@@ -7,8 +7,9 @@
 #include "cli/load.h"
 
 /* submit_file - upload the plug-ins, then POST the YAML to `path`; errors are printed.
+ * @more_us: the master may hold the answer for so long.
  * Return: EXIT_DONE with a 2xx reply (client_reply_fini), or the exit code. */
-int submit_file(struct cli *cli, const struct loaded *l, const char *path,
+int submit_file(struct cli *cli, const struct loaded *l, const char *path, uint64_t more_us,
                 struct client_reply *reply);
 void submit_sleep_ms(uint64_t ms);
 

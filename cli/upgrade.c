@@ -2,20 +2,16 @@
  *
  * Why:        `upgrade` shows the plan, asks, and sends its digest along: what is carried out is
  *             what was shown, or nothing. */
+#include "cli/outcome.h"
 #include "cli/print.h"
-#include "cli/receipt.h"
 #include "cli/submit.h"
 #include "cli/validate.h"
-#include "core/clock.h"
 #include "core/mem.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#define UPGRADE_TIMEOUT_US 120000000u
-#define POLL_MS 20
 
 struct upgrade_options {
     uint64_t timeout_us;
@@ -34,7 +30,7 @@ static const struct option upgrade_list[] = {
      .kind = OPTION_SECONDS,
      .offset = offsetof(struct upgrade_options, timeout_us),
      .value = "S",
-     .doc = "how long to wait for the receipt (120)"},
+     .doc = "not decided by then: given up (what the file says; 60)"},
     {.name = "--yes",
      .kind = OPTION_FLAG,
      .offset = offsetof(struct upgrade_options, yes),
@@ -54,7 +50,7 @@ static const struct option rollback_list[] = {
      .kind = OPTION_SECONDS,
      .offset = offsetof(struct upgrade_options, timeout_us),
      .value = "S",
-     .doc = "how long to wait for the receipt (120)"},
+     .doc = "not decided by then: given up (what the file says; 60)"},
     {.name = NULL},
 };
 
@@ -81,8 +77,11 @@ const struct verb verb_upgrade = {
     .brief = "change a running topology while its data flows",
     .help = "Example: oxbow upgrade access.yaml --yes\n\n"
             "Plans, asks (on a terminal), prepares what is new beside what runs, cuts over and\n"
-            "prints the receipt.  Exit code 3 when it is refused, 1 when it was given up and\n"
-            "nothing has changed, 5 when there is no receipt in time (not undone).",
+            "prints the receipt.  Phases go to stderr as they pass.  One that is under way and\n"
+            "not decided yet is given up for this one; one that is decided is waited for.\n"
+            "Ctrl-C ends the watching, not the upgrade (exit code 130).  Exit code 3 when it is\n"
+            "refused, 1 when it was given up and nothing has changed, 5 when it was not decided\n"
+            "in time (nothing has changed) or is decided and not over yet.",
     .args_min = 1,
     .args_max = 1,
     .options = upgrade_list,
@@ -104,79 +103,15 @@ const struct verb verb_rollback = {
     .run = run_rollback,
 };
 
-static void show_phase(struct cli *cli, const char *name, char *last, size_t bytes)
-{
-    char *path = mem_printf("/v1/topologies/%s", name);
-    struct client_reply reply = {0};
-    struct fail f = {0};
-    if (client_call(cli->master, "GET", path, NULL, NULL, 0, &reply, &f) == ERR_OK) {
-        const char *state = json_text_of(json_object_get(reply.json, "change"), "state");
-        if (state[0] != '\0' && strcmp(state, last) != 0) {
-            snprintf(last, bytes, "%s", state);
-            fprintf(cli->err, "%s\n", state);
-        }
-        client_reply_fini(&reply);
-    }
-    mem_free(path);
-}
-
-/* Until there is a receipt for `version`.  Return: EXIT_DONE with *out, or the exit code. */
-static int wait_receipt(struct cli *cli, const char *name, uint64_t version, uint64_t timeout_us,
-                        json_t **out)
-{
-    char last[32] = "";
-    uint64_t until_us = clock_now_us() + (timeout_us != 0 ? timeout_us : UPGRADE_TIMEOUT_US);
-    for (;;) {
-        int code = receipt_find(cli, name, version, out);
-        if (code != EXIT_DONE || *out != NULL) {
-            return code;
-        }
-        if (clock_now_us() > until_us) {
-            cli_error(cli, "there is no receipt yet", "the time given has passed",
-                      "it goes on; look with `oxbow history`");
-            return EXIT_TIMEOUT;
-        }
-        show_phase(cli, name, last, sizeof last);
-        submit_sleep_ms(POLL_MS);
-    }
-}
-
-static int finish(struct cli *cli, const json_t *answer, uint64_t timeout_us)
-{
-    const char *name = json_text_of(answer, "topology");
-    json_t *receipt = NULL;
-    if (strcmp(json_text_of(answer, "result"), "no change") == 0) {
-        if (cli->json) {
-            cli_print_json(cli->out, answer);
-        } else {
-            fprintf(cli->out, "no change: %s stays at version %" PRIu64 "\n", name,
-                    json_count_of(answer, "version"));
-        }
-        return EXIT_DONE;
-    }
-    int code = wait_receipt(cli, name, json_count_of(answer, "version"), timeout_us, &receipt);
-    if (code != EXIT_DONE) {
-        return code;
-    }
-    receipt_print(cli, receipt);
-    if (strcmp(json_text_of(receipt, "result"), "done") != 0) {
-        const json_t *error = json_object_get(receipt, "error");
-        char *what = mem_printf("the upgrade was %s", json_text_of(receipt, "result"));
-        cli_error(cli, what, json_text_of(error, "message"), json_text_of(error, "hint"));
-        mem_free(what);
-        code = EXIT_FAILED;
-    }
-    json_decref(receipt);
-    return code;
-}
-
 /* POST the file to .../NAME/`verb`. */
 static int post_file(struct cli *cli, const struct loaded *l, const char *verb,
-                     const char *digest, struct client_reply *reply)
+                     const char *digest, uint64_t timeout_us, struct client_reply *reply)
 {
     char *path = mem_printf("/v1/topologies/%s/%s%s%s", l->topology->name, verb,
                             digest != NULL ? "?plan=" : "", digest != NULL ? digest : "");
-    int code = submit_file(cli, l, path, reply);
+    char *full = outcome_path(path, timeout_us);
+    int code = submit_file(cli, l, full, timeout_us, reply);
+    mem_free(full);
     mem_free(path);
     return code;
 }
@@ -210,7 +145,7 @@ static int run_plan(struct cli *cli, const void *options, char **args, unsigned 
     struct client_reply reply = {0};
     int code = load(cli, args[0], &l);
     if (code == EXIT_DONE) {
-        code = post_file(cli, &l, "plan", NULL, &reply);
+        code = post_file(cli, &l, "plan", NULL, 0, &reply);
     }
     if (code == EXIT_DONE) {
         if (cli->json) {
@@ -230,7 +165,7 @@ static int agree(struct cli *cli, const struct loaded *l, char **digest)
 {
     struct client_reply reply = {0};
     char answer[16] = "";
-    int code = post_file(cli, l, "plan", NULL, &reply);
+    int code = post_file(cli, l, "plan", NULL, 0, &reply);
     if (code != EXIT_DONE) {
         return code;
     }
@@ -261,10 +196,10 @@ static int run_upgrade(struct cli *cli, const void *options, char **args, unsign
         code = agree(cli, &l, &digest);
     }
     if (code == EXIT_DONE) {
-        code = post_file(cli, &l, "upgrade", digest, &reply);
+        code = post_file(cli, &l, "upgrade", digest, o->timeout_us, &reply);
     }
     if (code == EXIT_DONE) {
-        code = finish(cli, reply.json, o->timeout_us);
+        code = outcome_finish(cli, reply.json, o->timeout_us);
         client_reply_fini(&reply);
     }
     mem_free(digest);
@@ -276,21 +211,18 @@ static int run_rollback(struct cli *cli, const void *options, char **args, unsig
 {
     (void)arg_count;
     const struct upgrade_options *o = options;
-    struct client_reply reply = {0};
-    struct fail f = {0};
+    json_t *answer = NULL;
     if (submit_check_name(cli, args[0]) != EXIT_DONE) {
         return EXIT_USAGE;
     }
     char *path = o->to != 0
                      ? mem_printf("/v1/topologies/%s/rollback?to=%" PRIu32, args[0], o->to)
                      : mem_printf("/v1/topologies/%s/rollback", args[0]);
-    enum err e = client_call(cli->master, "POST", path, NULL, NULL, 0, &reply, &f);
+    int code = outcome_post(cli, path, NULL, o->timeout_us, &answer);
     mem_free(path);
-    if (e != ERR_OK) {
-        return cli_fail(cli, &f);
+    if (code == EXIT_DONE) {
+        code = outcome_finish(cli, answer, o->timeout_us);
     }
-    int code = reply.status < 200 || reply.status > 299 ? cli_refused(cli, &reply, NULL)
-                                                        : finish(cli, reply.json, o->timeout_us);
-    client_reply_fini(&reply);
+    json_decref(answer);
     return code;
 }

@@ -112,7 +112,12 @@ void view_workers(const json_t *workers, FILE *out, bool color)
         const json_t *gpu = json_object_get(worker, "gpu");
         bool has_gpu = json_is_true(gpu) || (json_is_string(gpu) && json_string_length(gpu) > 0);
         table_cell(&t, json_text_of(worker, "name"));
-        cell_state(&t, json_text_of(worker, "state"));
+        bool drained = json_is_true(json_object_get(worker, "draining"));
+        if (drained && strcmp(json_text_of(worker, "state"), "up") == 0) {
+            table_styled(&t, "up, drained", TABLE_WARN);
+        } else {
+            cell_state(&t, json_text_of(worker, "state"));
+        }
         table_cell(&t, json_text_of(worker, "address"));
         cell_count(&t, worker, "slots");
         cell_count(&t, worker, "slots_used");

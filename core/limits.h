@@ -37,42 +37,68 @@
 #define BATCH_BYTES_MAX (TUPLE_BYTES_MAX + (1u << 20)) /* any batch, any frame */
 
 /* ---- channels ---- */
+#ifndef RING_BATCHES                /* the simulator takes smaller ones */
 #define RING_BATCHES 8              /* per channel: 8 x 64 KiB in flight covers 1 ms at 500 MB/s */
+#endif
 #define RING_RESERVED 2             /* slots kept for marker and end/close, which need no credit */
+#define SQUEEZE_BATCHES 1           /* that may wait in a channel inside a covering set */
+#define SQUEEZE_MS 2000             /* a change is READY after that, squeezed or not */
 #define LINGER_US 1000              /* an open batch waits at most this long on a busy instance */
 
 /* ---- state on the move ---- */
 #define STATE_SLICE_BYTES (48u << 10)  /* told in one turn of the giver: some 50 us */
+#define STATE_MESSAGE_BYTES (56u << 10) /* a slice with its last entry: as a rule one message */
 #define STATE_SLICES_AHEAD 8           /* told in so many turns before the loop is asked again */
 #define STATE_WINDOW 24                /* messages of a worker's moves on their way: 1.2 MiB, which
                                         * is what data may have to wait behind */
 #define STATE_ROUND_MS 5               /* between rounds while everything waits for the cut */
 #define STATE_ROUNDS_MAX 16            /* to catch up with the giver; each is half the last or less */
 #define STATE_BEHIND_MAX 65536         /* entries that may be left for the cut then: some 2 MiB */
-#define STATE_BYTES_PER_US 10          /* slowest copy that is waited for, beyond the usual time */
 
 /* ---- executors ---- */
 #define EXECUTORS_MAX 256           /* shared and private together, per worker */
+#ifndef RUN_BATCHES_MAX
 #define RUN_BATCHES_MAX 16          /* batches one instance takes before the next one runs */
+#endif
 #define REST_TURNS 64               /* of a source without a row, before it is asked less often, */
 #define REST_TURN_NS 200000         /* each shorter than this; */
 #define REST_US 1000                /* and then so often */
 #define SPIN_NS 4000                /* before sleeping; a wake-up costs about 22 us */
 #define FUSION_DEPTH_MAX 32         /* PEs in one chain; bounds the stack */
 
+/* ---- models ---- */
+#define MODEL_BYTES_MAX (256u << 20) /* an ONNX file; as an artifact it has the same bound */
+#define MODEL_DEPTH_MAX 64           /* protobuf messages in messages; protobuf-c recurses */
+#define MODEL_NODES_MAX 100000       /* per graph, subgraphs counted in */
+#define MODEL_VALUES_MAX 400000
+#define MODEL_ATTRS_MAX 64           /* per node */
+#define MODEL_DOMAINS_MAX 32         /* of operators */
+#define FOLD_BYTES_BASE (4u << 20)   /* that folding may add to constants, beside their own size */
+#define FOLD_HEAVY_BYTES_MAX (64u << 10) /* inputs and outputs of a heavy operator that is folded */
+#define TENSOR_RANK_MAX 8
+#define TENSOR_BYTES_MAX (1ull << 30) /* one value while a model runs, and its scratch */
+#define ARENA_BYTES_MAX (4ull << 30)  /* all values of one compiled model */
+#define INFER_BATCH_MAX 1024          /* rows of one inference; as many as a batch of tuples has */
+#define INFER_BUCKETS_MAX 8           /* programs per model, one per batch size */
+
 /* ---- control plane ---- */
 #define FRAME_BYTES_MAX (1u << 20)  /* control frame body */
 #define FRAME_PRE_AUTH_BYTES_MAX (64u << 10) /* before HELLO is accepted */
 #define FRAME_DEPTH_MAX 16
 #define FRAME_OBJECTS_MAX (64u << 10)
+#define LARGE_BYTES_MAX (24u << 20) /* of a message cut into frames: 262,144 channels and more */
+#define LARGE_OBJECTS_MAX (4u << 20)
+#define FRAGMENT_BYTES (256u << 10) /* of it in one frame */
 #define HANDSHAKE_MS 5000
 #define HEARTBEAT_MS 500
 #define PEER_DEAD_MS 3000           /* silence after which a connection is given up */
+#define WORKER_LOST_MS 1000         /* closed and not back: a killed one is replaced within 2 s */
 #define TCP_USER_TIMEOUT_MS 3000    /* half-open links found by the kernel while we write */
 #define RECONNECT_MS_MIN 50
 #define RECONNECT_MS_MAX 2000
 #define CONN_OUT_BYTES_MAX (8u << 20) /* queued output after which a control peer is dropped */
 #define WORKERS_MAX 1000
+#define GO_AGAIN_MS 2000            /* a GO without DONE is sent again after this */
 #define SLOTS_DEFAULT 64
 #define LABELS_MAX 32
 
@@ -82,13 +108,34 @@
 #define HTTP_ARTIFACT_BYTES_MAX (256u << 20)
 #define HTTP_REQUEST_MS_MAX 10000   /* whole request; evhttp's own does not stop slow loris */
 #define HTTP_CONNS_MAX 64
+#define EVENTS_KEPT 2048            /* for readers that come back */
+#define EVENT_READERS_MAX 24        /* below HTTP_CONNS_MAX: readers do not shut out requests */
+#define EVENTS_BYTES_MAX (1u << 20) /* of all that are kept */
+#define EVENT_READER_BYTES_MAX (2u << 20) /* that wait for a reader before it is dropped */
+#define EVENT_BEAT_MS 5000          /* a comment on a silent line, so that dead readers show */
+#define CHANGES_WAITING_MAX 16      /* requests that wait for a decided change; each is a conn */
+
+/* ---- OpenCL ---- */
+#define CL_BINARY_BYTES_MAX (64u << 20) /* compiled kernels of one operator; PoCL: 36 KB each */
+#define CL_TUNE_MS 50               /* spent on trying variants of one operator, beforehand */
 
 #define ARTIFACT_CHUNK_BYTES (256u << 10)
 
+/* ---- checkpoints ---- */
+#define BLOCK_BYTES_MAX (1u << 30)  /* one key group, or one PE's own snapshot */
+#define SNAPSHOT_CHUNK_BYTES (256u << 10) /* of a snapshot on its way */
+#define SNAPSHOT_CHAIN_MAX 32       /* files of one instance; a restore reads them all */
+#define SNAPSHOT_IO_MS 30000        /* no answer for so long: the upload is given up */
+#define SNAPSHOT_UPLOADS_MAX 64     /* at the master, at a time */
+
 static_assert(HEARTBEAT_MS * 3 <= PEER_DEAD_MS, "three heartbeats may be missed");
 static_assert(PEER_DEAD_MS <= 4000, "a half-open link is found within 4 s");
+static_assert(EVENTS_BYTES_MAX * 2 <= EVENT_READER_BYTES_MAX, "who comes back is not dropped");
+static_assert(EVENT_READERS_MAX + CHANGES_WAITING_MAX < HTTP_CONNS_MAX, "requests get through");
 static_assert(BATCH_ROWS_MAX <= 65535, "selections are uint16_t");
-static_assert(STATE_SLICE_BYTES + 4096 < FRAME_PRE_AUTH_BYTES_MAX, "a slice fits a link message");
+static_assert(FRAGMENT_BYTES < FRAME_BYTES_MAX, "a fragment fits a control frame");
+static_assert(STATE_MESSAGE_BYTES + 4096 < FRAME_PRE_AUTH_BYTES_MAX, "a slice fits a link message");
 static_assert(ARTIFACT_CHUNK_BYTES < FRAME_BYTES_MAX, "a chunk fits a control frame");
+static_assert(SNAPSHOT_CHUNK_BYTES < FRAME_BYTES_MAX, "a chunk fits a control frame");
 
 #endif

@@ -16,6 +16,7 @@
 #include <strings.h>
 #include <unistd.h>
 
+#define CHANGE_S_MAX 86400      /* a change is given at most a day */
 #define UPLOADS_MAX 4           /* at a time: they hold a file and a hash each, no memory */
 #define UPLOAD_MS_MAX 120000    /* 256 MiB at 2 MiB/s */
 #define ARTIFACTS_PATH "/v1/artifacts/"
@@ -26,8 +27,8 @@ typedef void handler_fn(struct master *m, struct exchange *x, const char *name);
 static void on_head(void *arg, struct exchange *x);
 static void on_request(void *arg, struct exchange *x);
 static handler_fn get_health, get_workers, get_pes, get_topologies, post_topologies, get_topology,
-    get_graph, post_stop, get_metrics, put_artifact, post_plan, post_upgrade, post_rollback,
-    get_versions, get_receipts;
+    get_graph, post_stop, post_checkpoint, get_metrics, put_artifact, post_plan, post_upgrade,
+    post_rollback, get_versions, get_receipts, post_scale, post_drain, post_undrain, get_events;
 static bool is_foreign(const struct master *m, const struct http_head *h);
 static void start_upload(struct master *m, struct exchange *x);
 
@@ -48,9 +49,14 @@ static const struct route {
     {"GET", "/v1/topologies/*/metrics", get_topology},
     {"GET", "/v1/topologies/*/graph", get_graph},
     {"POST", "/v1/topologies/*/stop", post_stop},
+    {"POST", "/v1/topologies/*/checkpoint", post_checkpoint},
     {"POST", "/v1/topologies/*/plan", post_plan},
     {"POST", "/v1/topologies/*/upgrade", post_upgrade},
     {"POST", "/v1/topologies/*/rollback", post_rollback},
+    {"POST", "/v1/topologies/*/scale", post_scale},
+    {"POST", "/v1/workers/*/drain", post_drain},
+    {"POST", "/v1/workers/*/undrain", post_undrain},
+    {"GET", "/v1/events", get_events},
     {"GET", "/v1/topologies/*/versions", get_versions},
     {"GET", "/v1/topologies/*/receipts", get_receipts},
     {"PUT", "/v1/artifacts/*", put_artifact},
@@ -398,44 +404,163 @@ static void post_topologies(struct master *m, struct exchange *x, const char *na
     }
 }
 
-static void ask_change(struct master *m, struct exchange *x, const char *name,
-                       enum deploy_ask ask)
+/* What every change may carry: ?plan=DIGEST and ?timeout=SECONDS.  false: answered. */
+static bool read_terms(struct exchange *x, struct deploy_request *r)
 {
-    struct deploy_request r = {.ask = ask, .asked_us = clock_now_us()};
-    char digest[80] = "";
-    if (named(m, x, name) == NULL || !read_topology(x, &r)) {
+    const char *query = exchange_head(x)->query;
+    char digest[80] = "", seconds[32] = "", *end = seconds;
+    r->asked_us = clock_now_us();
+    if (http_query(query, "plan", digest, sizeof digest)) {
+        r->digest = mem_dup(digest);
+    }
+    if (!http_query(query, "timeout", seconds, sizeof seconds)) {
+        return true;
+    }
+    double s = strtod(seconds, &end);
+    if (end == seconds || *end != '\0' || !(s > 0 && s <= CHANGE_S_MAX)) {
+        refuse(x, 400, ERR_INVALID, "\"timeout\" must be seconds, above 0 and at most 86400",
+               "leave it out for what the topology says");
+        return false;
+    }
+    r->timeout_us = (uint64_t)(s * 1e6);
+    return true;
+}
+
+static void ask_file(struct master *m, struct exchange *x, const char *name, enum deploy_ask ask)
+{
+    struct deploy_request r = {.ask = ask};
+    if (named(m, x, name) != NULL && read_terms(x, &r) && read_topology(x, &r)) {
+        r.name = mem_dup(name);
+        ask_change(m, &r, x);
         return;
     }
-    r.name = mem_dup(name);
-    if (http_query(exchange_head(x)->query, "plan", digest, sizeof digest)) {
-        r.digest = mem_dup(digest);
+    deploy_request_fini(&r); /* answered */
+}
+
+static void post_checkpoint(struct master *m, struct exchange *x, const char *name)
+{
+    struct deployment *d = named(m, x, name);
+    struct fail f = {0};
+    if (d == NULL) {
+        return;
     }
-    deploy_start(m, &r, x);
+    if (d->keeping == NULL || (d->state != TOPOLOGY_RUNNING && d->state != TOPOLOGY_DRAINING)) {
+        fail_set(&f, ERR_DENIED,
+                 d->keeping == NULL ? "give it `checkpoint: {every: 10s}` and deploy it"
+                                    : "wait until it runs",
+                 d->keeping == NULL ? "topology %s takes no checkpoints (it is %s)"
+                                    : "topology %s is %s",
+                 name, topology_state_name(d->state));
+        api_fail(x, 409, &f, name);
+        return;
+    }
+    json_t *body = json_pack("{s:s, s:I, s:I}", "topology", d->name, "after",
+                             (json_int_t)keeping_newest(d), "failed",
+                             (json_int_t)d->keeping->machine.failed);
+    keeping_ask(m, d);
+    api_json(x, 202, body);
 }
 
 static void post_plan(struct master *m, struct exchange *x, const char *name)
 {
-    ask_change(m, x, name, ASK_PLAN);
+    ask_file(m, x, name, ASK_PLAN);
 }
 
 static void post_upgrade(struct master *m, struct exchange *x, const char *name)
 {
-    ask_change(m, x, name, ASK_UPGRADE);
+    ask_file(m, x, name, ASK_UPGRADE);
 }
 
 static void post_rollback(struct master *m, struct exchange *x, const char *name)
 {
-    struct deployment *d = named(m, x, name);
-    char to[24] = "";
-    if (d != NULL) {
-        char *end = to;
-        bool given = http_query(exchange_head(x)->query, "to", to, sizeof to);
-        uint64_t version = given ? strtoull(to, &end, 10) : 0;
-        if (given && (version == 0 || *end != '\0')) {
-            refuse(x, 400, ERR_INVALID, "\"to\" must be a version", "see .../versions");
-            return;
-        }
-        running_rollback(m, d, version, x);
+    struct deploy_request r = {.ask = ASK_ROLLBACK};
+    char to[24] = "", *end = to;
+    if (named(m, x, name) == NULL || !read_terms(x, &r)) {
+        deploy_request_fini(&r);
+        return;
+    }
+    bool given = http_query(exchange_head(x)->query, "to", to, sizeof to);
+    r.to = given ? strtoull(to, &end, 10) : 0;
+    if (given && (r.to == 0 || *end != '\0')) {
+        refuse(x, 400, ERR_INVALID, "\"to\" must be a version", "see .../versions");
+        deploy_request_fini(&r);
+        return;
+    }
+    r.name = mem_dup(name);
+    ask_change(m, &r, x);
+}
+
+/* `{"parallelism": {"PE": N, ...}}`.  NULL: answered. */
+static json_t *read_scale(struct exchange *x)
+{
+    size_t bytes;
+    const char *body = exchange_body(x, &bytes), *pe;
+    json_t *root = json_loadb(body, bytes, JSON_REJECT_DUPLICATES, NULL);
+    json_t *all = json_incref(json_object_get(root, "parallelism")), *count;
+    bool ok = json_is_object(all) && json_object_size(all) > 0 && json_object_size(all) <= PES_MAX;
+    json_object_foreach(all, pe, count)
+    {
+        ok = ok && json_is_integer(count) && json_integer_value(count) >= 1 &&
+             json_integer_value(count) <= PARALLELISM_MAX;
+    }
+    json_decref(root);
+    if (!ok) {
+        refuse(x, 400, ERR_INVALID,
+               "the body must be {\"parallelism\": {\"PE\": N, ...}}, N from 1 to 1024",
+               "see docs/API.md");
+        json_decref(all);
+        return NULL;
+    }
+    return all;
+}
+
+static void post_scale(struct master *m, struct exchange *x, const char *name)
+{
+    struct deploy_request r = {.ask = ASK_SCALE};
+    if (named(m, x, name) != NULL && read_terms(x, &r) && (r.scale = read_scale(x)) != NULL) {
+        r.name = mem_dup(name);
+        ask_change(m, &r, x);
+        return;
+    }
+    deploy_request_fini(&r);
+}
+
+static void post_drain(struct master *m, struct exchange *x, const char *name)
+{
+    struct deploy_request r = {0};
+    if (read_terms(x, &r)) {
+        ask_drain(m, name, r.timeout_us, x);
+    }
+    deploy_request_fini(&r);
+}
+
+static void post_undrain(struct master *m, struct exchange *x, const char *name)
+{
+    drain_end(m, name, x);
+}
+
+/* The id after which to go on: as EventSource says it, or in the query. */
+static void get_events(struct master *m, struct exchange *x, const char *name)
+{
+    const struct http_head *h = exchange_head(x);
+    const char *last = http_head_find(h, "last-event-id");
+    char after[32] = "", topology[NAME_BYTES_MAX + 1] = "", *end;
+    (void)name;
+    if (last != NULL) {
+        snprintf(after, sizeof after, "%s", last);
+    } else {
+        (void)http_query(h->query, "after", after, sizeof after);
+    }
+    (void)http_query(h->query, "topology", topology, sizeof topology);
+    uint64_t id = strtoull(after, &end, 10);
+    if (*end != '\0' || after[0] == '-') {
+        refuse(x, 400, ERR_INVALID, "the id to go on after must be a number", "see docs/API.md");
+    } else if (strcmp(h->method, "HEAD") == 0) {
+        exchange_reply(x, 200, "text/event-stream", NULL, "", 0);
+    } else if (m->events.reader_count >= EVENT_READERS_MAX) {
+        refuse(x, 503, ERR_FULL, "too many read the events", "try again in a moment");
+    } else {
+        events_follow(&m->events, x, id, topology);
     }
 }
 

@@ -14,9 +14,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-static enum err begin(struct master *m, struct deployment *d, struct deployment *next,
-                      struct plan *p, uint64_t first_id, struct fail *f);
-
 struct deployment *running_of_op(struct master *m, const char *name, uint64_t op)
 {
     struct deployment *d = deployments_find(&m->deployments, name);
@@ -32,13 +29,12 @@ static enum err check_running(const struct deployment *d, const char *name, stru
         return fail_set(f, ERR_NOTFOUND, "use `oxbow deploy`", "there is no topology %s", name);
     }
     if (d->state != TOPOLOGY_RUNNING || d->graph == NULL) {
-        return fail_set(f, ERR_DENIED, "only what runs can be changed while it runs",
-                        "topology %s is %s", d->name, topology_state_name(d->state));
-    }
-    if (d->next != NULL) {
-        return fail_set(f, ERR_AGAIN, "wait until it is over",
-                        "topology %s is changing to version %" PRIu64 " already", d->name,
-                        d->next->version);
+        bool failed = d->state == TOPOLOGY_FAILED;
+        return fail_set(f, ERR_DENIED,
+                        deployment_is_over(d) ? "start it anew: oxbow deploy"
+                                              : "only what runs can be changed while it runs",
+                        "topology %s is %s%s%.200s", d->name, topology_state_name(d->state),
+                        failed ? ": " : "", failed ? d->fail.what : "");
     }
     return ERR_OK;
 }
@@ -88,18 +84,58 @@ static bool answer_upgrade(struct master *m, struct deployment *d, struct deploy
         answer_refusal(x, p, &f, where);
         return false;
     }
-    if (begin(m, d, next, p, first_id, &f) != ERR_OK) {
+    if (running_begin(m, d, next, p, first_id, &f) != ERR_OK) {
         api_fail(x, 503, &f, d->name);
-        (void)plan_take_graph(p);
-        next->upgrade->plan = NULL; /* the graph stays the deployment's, which goes too */
         return false;
     }
-    json_t *body = json_pack("{s:s, s:I, s:I, s:I, s:s}", "topology", d->name, "from",
-                             (json_int_t)d->version, "version", (json_int_t)next->version, "op",
-                             (json_int_t)next->token.op, "plan", p->digest);
+    json_t *body = running_answer(m, d, next, p);
     conduct_change(m, next, (struct change_event){.kind = CHANGE_IN_START}, NULL, NULL);
     api_json(x, 202, body);
     return true;
+}
+
+enum err running_plan_make(struct master *m, const struct deployment *d, struct deployment *next,
+                           uint64_t asked_us, uint64_t timeout_us, struct plan **out,
+                           uint64_t *first, struct fail *f)
+{
+    enum err e = m->store->ops->reserve(m->store, 0, first, f);
+    if (e != ERR_OK) {
+        return e;
+    }
+    uint64_t time_us = timeout_us != 0 ? timeout_us : next->topology->upgrade_timeout_us;
+    next->upgrade = mem_alloc(sizeof *next->upgrade);
+    *next->upgrade = (struct upgrade){.base = d->version,
+                                      .asked_us = asked_us,
+                                      .deadline_us = asked_us + time_us,
+                                      .parsed_us = clock_now_us()};
+    struct plan_input in = {.running = d->graph,
+                            .next = next->topology,
+                            .base_version = d->version,
+                            .gen = d->token.gen,
+                            .next_id = *first};
+    struct worker_info *workers = deploy_workers(m, d, &in.worker_count);
+    struct state_size *sizes = mem_array(d->graph->instance_count, sizeof *sizes);
+    for (uint32_t i = 0; i < d->graph->instance_count; i++) {
+        sizes[i] = (struct state_size){.instance = d->instances[i].id,
+                                       .bytes = d->instances[i].state_bytes};
+    }
+    in.workers = workers;
+    in.sizes = sizes;
+    in.size_count = d->graph->instance_count;
+    *out = plan_make(&in);
+    mem_free(workers);
+    mem_free(sizes);
+    next->upgrade->planned_us = clock_now_us();
+    return ERR_OK;
+}
+
+json_t *running_answer(const struct master *m, const struct deployment *d,
+                       const struct deployment *next, const struct plan *p)
+{
+    return json_pack("{s:s, s:I, s:I, s:I, s:s, s:I}", "topology", d->name, "from",
+                     (json_int_t)d->version, "version", (json_int_t)next->version, "op",
+                     (json_int_t)next->token.op, "plan", p->digest, "event",
+                     (json_int_t)events_last(&m->events));
 }
 
 void running_plan(struct master *m, struct deployment *next TAKES, const struct deploy_request *r,
@@ -113,35 +149,15 @@ void running_plan(struct master *m, struct deployment *next TAKES, const struct 
         e = fail_set(&f, ERR_INVALID, "name it as the one that runs",
                      "the topology given is %s, not %s", next->name, d->name);
     }
+    struct plan *p = NULL;
     if (e == ERR_OK) {
-        e = m->store->ops->reserve(m->store, 0, &first, &f);
+        e = running_plan_make(m, d, next, r->asked_us, r->timeout_us, &p, &first, &f);
     }
     if (e != ERR_OK) {
         api_fail(x, e == ERR_NOTFOUND ? 404 : e == ERR_INVALID ? 422 : 409, &f, r->name);
         deployment_free(next);
         return;
     }
-    next->upgrade = mem_alloc(sizeof *next->upgrade);
-    *next->upgrade = (struct upgrade){
-        .base = d->version, .asked_us = r->asked_us, .parsed_us = clock_now_us()};
-    struct plan_input in = {.running = d->graph,
-                            .next = next->topology,
-                            .base_version = d->version,
-                            .gen = d->token.gen,
-                            .next_id = first};
-    struct worker_info *workers = deploy_workers(m, d, &in.worker_count);
-    struct state_size *sizes = mem_array(d->graph->instance_count, sizeof *sizes);
-    for (uint32_t i = 0; i < d->graph->instance_count; i++) {
-        sizes[i] = (struct state_size){.instance = d->instances[i].id,
-                                       .bytes = d->instances[i].state_bytes};
-    }
-    in.workers = workers;
-    in.sizes = sizes;
-    in.size_count = d->graph->instance_count;
-    struct plan *p = plan_make(&in);
-    mem_free(workers);
-    mem_free(sizes);
-    next->upgrade->planned_us = clock_now_us();
     bool used = false;
     if (r->ask == ASK_PLAN) {
         api_json(x, 200, plan_answer(p));
@@ -155,8 +171,8 @@ void running_plan(struct master *m, struct deployment *next TAKES, const struct 
 }
 
 /* Everything that can be refused is refused before `next` is hung up. */
-static enum err begin(struct master *m, struct deployment *d, struct deployment *next,
-                      struct plan *p, uint64_t first_id, struct fail *f)
+enum err running_begin(struct master *m, struct deployment *d, struct deployment *next,
+                       struct plan *p, uint64_t first_id, struct fail *f)
 {
     next->upgrade->plan = p;
     next->upgrade->about = upgrade_about(p);
@@ -180,10 +196,14 @@ static enum err begin(struct master *m, struct deployment *d, struct deployment 
     }
     if (e == ERR_OK) {
         d->next = next;
+        keeping_planned(d);
         d->last_version = next->version;
         log_event(LOG_INFO, "topology.changes",
                   "topology=%s from=%" PRIu64 " to=%" PRIu64 " op=%" PRIu64, d->name, d->version,
                   next->version, next->token.op);
+    } else {
+        next->upgrade->plan = NULL; /* the caller's again, with its graph */
+        deployment_drop_graph(next);
     }
     return e;
 }
@@ -206,6 +226,11 @@ void running_sweep(struct master *m)
     }
 }
 
+static void resume(void *arg)
+{
+    ask_resume(arg);
+}
+
 static void keep_receipt(struct master *m, struct deployment *next, const char *result)
 {
     struct fail f = {0};
@@ -215,6 +240,7 @@ static void keep_receipt(struct master *m, struct deployment *next, const char *
         log_event(LOG_ERROR, "store.receipt", "topology=%s what=\"%s\"", next->name, f.what);
     }
     log_event(LOG_INFO, "topology.receipt", "topology=%s receipt=%s", next->name, text);
+    tell_receipt(m, next, receipt);
     mem_free(text);
     json_decref(receipt);
 }
@@ -243,6 +269,7 @@ void running_over(struct master *m, struct deployment *next, const char *result)
     next->upgrade->silent = strcmp(result, "failed") == 0;
     next->timing = false;
     keep_receipt(m, next, result);
+    loop_post(m->loop, resume, m); /* who waits for its end */
     if (next->upgrade->plan != NULL) { /* it borrows from both versions */
         (void)plan_take_graph(next->upgrade->plan);
         plan_free(next->upgrade->plan);
@@ -254,6 +281,7 @@ void running_over(struct master *m, struct deployment *next, const char *result)
             log_event(LOG_ERROR, "store.state", "topology=%s what=\"%s\"", next->name, f.what);
         }
         d->next = NULL;
+        keeping_aborted(m, d);
         bury(m, next);
         return;
     }
@@ -261,6 +289,7 @@ void running_over(struct master *m, struct deployment *next, const char *result)
     for (size_t i = 0; d != next && i < m->deployments.count; i++) {
         if (m->deployments.items[i] == d) {
             m->deployments.items[i] = next;
+            keeping_hand_on(m, d, next);
             bury(m, d);
             break;
         }
@@ -272,9 +301,6 @@ void running_over(struct master *m, struct deployment *next, const char *result)
 struct looking {
     json_t *list;
     bool receipts;
-    uint64_t wanted;       /* rollback: this one; 0: the newest before `before` that ran */
-    uint64_t before;
-    struct deploy_request request;
 };
 
 static void add_row(void *arg, const struct store_version *v)
@@ -312,56 +338,4 @@ void running_history(struct master *m, const char *name, bool receipts, struct e
         return;
     }
     api_json(x, 200, l.list);
-}
-
-static void find_row(void *arg, const struct store_version *v)
-{
-    struct looking *l = arg;
-    bool fits = l->wanted != 0 ? v->version == l->wanted : v->version == l->before;
-    if (!fits || !v->decided) {
-        return;
-    }
-    mem_free(l->request.yaml);
-    mem_free(l->request.base_dir);
-    json_decref(l->request.artifacts);
-    l->request.yaml = mem_dup(v->yaml);
-    l->request.yaml_bytes = strlen(v->yaml);
-    l->request.base_dir = mem_dup(v->base_dir);
-    l->request.artifacts = json_loads(v->artifacts, 0, NULL);
-}
-
-/* The version that `of` replaced. */
-static void find_base(void *arg, const struct store_version *v)
-{
-    struct looking *l = arg;
-    if (v->version == l->wanted) {
-        l->before = v->base;
-    }
-}
-
-void running_rollback(struct master *m, struct deployment *d, uint64_t version,
-                      struct exchange *x TAKES)
-{
-    struct looking l = {.wanted = d->version};
-    struct fail f = {0};
-    enum err e = m->store->ops->history(m->store, d->name, find_base, &l, &f);
-    l.wanted = version;
-    if (e == ERR_OK) {
-        e = m->store->ops->history(m->store, d->name, find_row, &l, &f);
-    }
-    if (e != ERR_OK) {
-        api_fail(x, 503, &f, d->name);
-        return;
-    }
-    if (l.request.yaml == NULL) {
-        fail_set(&f, ERR_NOTFOUND, "see `oxbow history`",
-                 version != 0 ? "there is no such version of topology %s"
-                              : "there is no version before the first of topology %s", d->name);
-        api_fail(x, 404, &f, d->name);
-        return;
-    }
-    l.request.ask = ASK_UPGRADE;
-    l.request.name = mem_dup(d->name);
-    l.request.asked_us = clock_now_us();
-    deploy_start(m, &l.request, x);
 }

@@ -2,12 +2,14 @@
 #include "master/master.h"
 
 #include "core/clock.h"
+#include "core/failpoint.h"
 #include "core/limits.h"
 #include "core/log.h"
 #include "core/mem.h"
 #include "master/translate.h"
 #include "master/upgrade.h"
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -16,12 +18,30 @@ static void on_closed(void *arg, struct conn *c, const char *why);
 
 const struct conn_ops control_ops = {.on_message = on_message, .on_closed = on_closed};
 
+/* "send.GO.before" */
+static void pass_failpoint(const char *verb, enum msg_kind kind, const char *when)
+{
+    if (failpoint_armed) {
+        char name[64];
+        snprintf(name, sizeof name, "%s.%s.%s", verb, msg_name(kind), when);
+        for (char *p = name; *p != '\0'; p++) {
+            *p = (char)tolower((unsigned char)*p);
+        }
+        FAILPOINT(name);
+    }
+}
+
 void control_send(struct master *m, uint64_t worker_id, uint64_t incarnation,
                   const struct msg *msg)
 {
     struct member *w = members_by_id(&m->members, worker_id);
     if (w != NULL && w->state == MEMBER_UP && w->incarnation == incarnation) {
+        pass_failpoint("send", msg->kind, "before");
         conn_send(w->conn, msg);
+        if (failpoint_armed) {
+            conn_flush(w->conn); /* what dies behind this line has sent it */
+        }
+        pass_failpoint("send", msg->kind, "after");
     }
 }
 
@@ -30,8 +50,19 @@ void control_tick(struct master *m, uint64_t now_us)
     for (struct member *w; (w = members_overdue(&m->members, now_us)) != NULL;) {
         log_event(LOG_WARN, "worker.lost", "worker=%s incarnation=%" PRIx64, w->name,
                   w->incarnation);
+        tell_worker(m, w);
         conduct_lost(m, w, w->incarnation);
     }
+}
+
+bool control_may_save(void *arg, const char *worker, uint64_t incarnation, const char *topology,
+                      uint64_t gen)
+{
+    struct master *m = arg;
+    const struct member *w = members_find(&m->members, worker);
+    const struct deployment *d = deployments_find(&m->deployments, topology);
+    return w != NULL && w->state == MEMBER_UP && w->incarnation == incarnation && d != NULL &&
+           !deployment_is_over(d) && (gen == 0 || gen == d->token.gen);
 }
 
 static void refuse(struct conn *c, const struct fail *f)
@@ -80,14 +111,28 @@ static void admit(struct master *m, struct conn *c, const struct member_hello *h
                                             .heartbeat_ms = HEARTBEAT_MS}};
     conn_send(c, &welcome);
     conn_heartbeat(c);
+    tell_worker(m, w);
     log_event(LOG_INFO, "worker.joined", "worker=%s incarnation=%" PRIx64 " address=%s", w->name,
               w->incarnation, w->address);
+}
+
+/* A process that was killed and started again may be heard before its old connection's end is. */
+static void close_dead(struct master *m, const char *name, uint64_t incarnation)
+{
+    struct member *w = members_find(&m->members, name);
+    if (w != NULL && w->state == MEMBER_UP && w->incarnation != incarnation &&
+        conn_peer_is_gone(w->conn)) {
+        struct conn *old = w->conn;
+        members_closed(w, clock_now_us(), 0);
+        conn_close(old, "its process is gone");
+    }
 }
 
 static void on_hello(struct master *m, struct conn *c, const struct msg_HELLO *hello)
 {
     struct member_hello h = {0};
     struct fail f = {0};
+    close_dead(m, hello->name, hello->incarnation);
     if (translate_hello(hello, conn_peer_host(c), &h, &f) != ERR_OK ||
         members_check(&m->members, &h, m->term, &f) != ERR_OK) {
         refuse(c, &f);
@@ -97,10 +142,18 @@ static void on_hello(struct master *m, struct conn *c, const struct msg_HELLO *h
     translate_hello_fini(&h);
 }
 
+static bool is_answer_to(const struct deployment *d, const struct member *w, uint64_t term,
+                         uint64_t op, uint64_t incarnation)
+{
+    return d->token.term == term && d->token.op == op && w->incarnation == incarnation &&
+           !change_is_over(&d->change);
+}
+
 static void on_ready(struct master *m, struct member *w, const struct msg_READY *r)
 {
     struct deployment *d = running_of_op(m, r->topology, r->op);
-    if (d == NULL || d->graph == NULL || d->token.op != r->op || d->state != TOPOLOGY_DEPLOYING) {
+    if (d == NULL || d->graph == NULL || d->token.op != r->op ||
+        (d->state != TOPOLOGY_DEPLOYING && !recover_is_under_way(d))) {
         const struct msg abort = {.kind = M_ABORT, /* no decision on record: presumed abort */
                                   .ABORT = {m->term, r->topology, r->op}};
         conn_send(w->conn, &abort);
@@ -109,6 +162,16 @@ static void on_ready(struct master *m, struct member *w, const struct msg_READY 
     struct fail why = {.code = ERR_INVALID};
     snprintf(why.what, sizeof why.what, "%s", r->what);
     snprintf(why.hint, sizeof why.hint, "%s", r->hint);
+    if (is_answer_to(d, w, r->term, r->op, r->incarnation)) {
+        tell_answer(m, d, w->name, r->ok ? "ready" : "not ready", r->ok ? NULL : &why);
+    }
+    if (!r->ok && recover_is_under_way(d) && r->term == d->token.term) {
+        why.code = r->code > 0 && r->code < ERR_COUNT ? (enum err)r->code : ERR_IO;
+        recover_not_ready(m, d, why.code, &why);
+        if (deployment_is_over(d)) {
+            return;
+        }
+    }
     conduct_change(m, d,
                    (struct change_event){.kind = r->ok ? CHANGE_IN_READY : CHANGE_IN_NOT_READY,
                                          .worker_id = w->id,
@@ -122,6 +185,9 @@ static void on_done(struct master *m, struct member *w, const struct msg_DONE *r
 {
     struct deployment *d = running_of_op(m, r->topology, r->op);
     if (d != NULL && d->graph != NULL) {
+        if (is_answer_to(d, w, r->term, r->op, r->incarnation)) {
+            tell_answer(m, d, w->name, "done", NULL);
+        }
         upgrade_note_done(d, r, w->id);
         conduct_change(m, d,
                        (struct change_event){.kind = CHANGE_IN_DONE,
@@ -154,12 +220,15 @@ static void on_message(void *arg, struct conn *c, struct msg *msg)
     if (w == NULL) {
         if (msg->kind == M_HELLO) {
             on_hello(m, c, &msg->HELLO);
+        } else if (msg->kind == M_SNAPSHOT_PUT || msg->kind == M_SNAPSHOT_GET) {
+            snapshots_take(&m->snapshots, c, msg);
         } else {
             conn_close(c, "spoke before HELLO");
         }
         return;
     }
     w->heard_at_us = clock_now_us();
+    pass_failpoint("heard", msg->kind, "before");
     switch (msg->kind) {
     case M_READY:
         on_ready(m, w, &msg->READY);
@@ -176,6 +245,12 @@ static void on_message(void *arg, struct conn *c, struct msg *msg)
             conduct_joined(m, w);
         }
         break;
+    case M_CHECKPOINT_ACK:
+        keeping_ack(m, w, &msg->CHECKPOINT_ACK);
+        break;
+    case M_COMMITTED:
+        keeping_committed(m, w, &msg->COMMITTED);
+        break;
     case M_ARTIFACT_GET:
         on_artifact_get(m, c, &msg->ARTIFACT_GET);
         break;
@@ -189,6 +264,7 @@ static void on_message(void *arg, struct conn *c, struct msg *msg)
         conn_close(c, "sent what only a master sends");
         break;
     }
+    pass_failpoint("heard", msg->kind, "after");
 }
 
 static void on_closed(void *arg, struct conn *c, const char *why)
@@ -198,5 +274,6 @@ static void on_closed(void *arg, struct conn *c, const char *why)
     if (w != NULL) {
         log_event(LOG_WARN, "worker.away", "worker=%s why=\"%s\"", w->name, why);
         members_closed(w, clock_now_us(), (uint64_t)m->options.lost_ms * 1000u);
+        tell_worker(m, w);
     }
 }

@@ -134,11 +134,7 @@ static void finish(struct deploying *g)
         mem_free(g->plugins[i].json);
     }
     mem_free(g->plugins);
-    mem_free(g->request.yaml);
-    mem_free(g->request.base_dir);
-    mem_free(g->request.name);
-    mem_free(g->request.digest);
-    json_decref(g->request.artifacts);
+    deploy_request_fini(&g->request);
     mem_free(g);
 }
 
@@ -151,6 +147,10 @@ static void plan(struct deploying *g)
 {
     struct master *m = g->master;
     struct fail f = {0};
+    if (g->request.ask != ASK_DEPLOY && ask_must_wait(m, &g->request, g->x)) {
+        finish(g); /* something began while its plug-ins were described */
+        return;
+    }
     struct deployment *d = parse(g); /* answers when it fails */
     if (d == NULL) {
         finish(g);
@@ -229,16 +229,22 @@ failed:
     return NULL;
 }
 
-struct worker_info *deploy_workers(struct master *m, struct deployment *except, uint32_t *count)
+struct worker_info *deploy_workers(struct master *m, const struct deployment *except,
+                                   uint32_t *count)
 {
     struct worker_info *workers = mem_array(m->members.count, sizeof *workers);
     *count = 0;
     for (size_t i = 0; i < m->members.count; i++) {
         const struct member *w = m->members.items[i];
         uint32_t own = except != NULL ? deployment_slots(except, w->id) : 0;
+        uint32_t next = except != NULL && except->next != NULL
+                            ? deployment_slots(except->next, w->id)
+                            : 0;
+        own = own > next ? own : next; /* as status_slots_used counts it */
         if (w->state == MEMBER_UP) {
-            translate_worker(w, status_slots_used(&m->deployments, w->id) - own,
-                             &workers[(*count)++]);
+            struct worker_info *info = &workers[(*count)++];
+            translate_worker(w, status_slots_used(&m->deployments, w->id) - own, info);
+            info->draining = members_is_drained(&m->members, w->name);
         }
     }
     return workers;
@@ -320,7 +326,6 @@ static char *parts_text(const struct deployment *d)
     return text;
 }
 
-/* Ids first, then the plan: an id that a crash leaves unused is never met again. */
 /* Which key groups an instance owns, when some of its PE have moved.  Caller frees. */
 static char *groups_text(const struct pgraph *g, const struct pinstance *n)
 {
@@ -341,55 +346,83 @@ static char *groups_text(const struct pgraph *g, const struct pinstance *n)
     return mem_dup(moved ? text : "");
 }
 
-enum err deploy_keep(struct master *m, struct deployment *d, uint64_t ids, struct fail *f)
+/* fill_row - as the store keeps it; texts are borrowed from `d`.  free_row. */
+static void fill_row(const struct deployment *d, struct store_version *v)
 {
     const struct pgraph *g = d->graph;
+    *v = (struct store_version){
+        .topology = d->name, .version = d->version, .gen = d->token.gen, .op = d->token.op,
+        .epoch = d->token.epoch, .state = (char *)(uintptr_t)topology_state_name(d->state),
+        .yaml = d->yaml, .canonical = d->topology->canonical, .digest = d->digest,
+        .base_dir = d->base_dir, .artifacts = d->artifacts, .types = d->types,
+        .created_at_us = d->created_at_us,
+        .instances = mem_array(g->instance_count, sizeof *v->instances),
+        .instance_count = g->instance_count,
+        .channels = mem_array(g->channel_count, sizeof *v->channels),
+        .channel_count = g->channel_count};
+    for (uint32_t i = 0; i < g->instance_count; i++) {
+        const struct pinstance *n = &g->instances[i];
+        v->instances[i] = (struct store_instance){.id = n->id,
+                                                  .pe = d->topology->pes[n->pe].name,
+                                                  .index = n->index,
+                                                  .worker = g->workers[n->worker].name,
+                                                  .incarnation = d->parts[n->worker].incarnation,
+                                                  .chain = n->chain,
+                                                  .groups = groups_text(g, n)};
+    }
+    for (uint32_t i = 0; i < g->channel_count; i++) {
+        const struct pchannel *c = &g->channels[i];
+        v->channels[i] = (struct store_channel){.id = c->id,
+                                                .stream = d->topology->streams[c->stream].name,
+                                                .from = g->instances[c->from].id,
+                                                .to = g->instances[c->to].id,
+                                                .fused = c->fused};
+    }
+}
+
+static void free_row(struct store_version *v)
+{
+    mem_free(v->parts);
+    mem_free(v->about);
+    for (size_t i = 0; i < v->instance_count; i++) {
+        mem_free(v->instances[i].groups);
+    }
+    mem_free(v->instances); /* the other texts inside are borrowed */
+    mem_free(v->channels);
+}
+
+/* Ids first, then the plan: an id that a crash leaves unused is never met again. */
+enum err deploy_keep(struct master *m, struct deployment *d, uint64_t ids, struct fail *f)
+{
     uint64_t first = 0;
     enum err e = m->store->ops->reserve(m->store, ids + 2, &first, f);
     if (e != ERR_OK) {
         return e;
     }
     assert(first + ids == d->token.op);
-    struct store_version v = {
-        .topology = d->name, .version = d->version, .gen = d->token.gen, .op = d->token.op,
-        .epoch = d->token.epoch, .state = (char *)(uintptr_t)topology_state_name(d->state),
-        .yaml = d->yaml, .canonical = d->topology->canonical, .digest = d->digest,
-        .base_dir = d->base_dir, .artifacts = d->artifacts, .types = d->types,
-        .created_at_us = d->created_at_us,
-        .instances = mem_array(g->instance_count, sizeof *v.instances),
-        .instance_count = g->instance_count,
-        .channels = mem_array(g->channel_count, sizeof *v.channels),
-        .channel_count = g->channel_count};
+    struct store_version v;
+    fill_row(d, &v);
     if (d->upgrade != NULL) {
         v.base = d->upgrade->base;
         v.parts = parts_text(d);
         v.about = json_dumps(d->upgrade->about, JSON_COMPACT);
     }
-    for (uint32_t i = 0; i < g->instance_count; i++) {
-        const struct pinstance *n = &g->instances[i];
-        v.instances[i] = (struct store_instance){.id = n->id,
-                                                 .pe = d->topology->pes[n->pe].name,
-                                                 .index = n->index,
-                                                 .worker = g->workers[n->worker].name,
-                                                 .incarnation = d->parts[n->worker].incarnation,
-                                                 .chain = n->chain,
-                                                 .groups = groups_text(g, n)};
-    }
-    for (uint32_t i = 0; i < g->channel_count; i++) {
-        const struct pchannel *c = &g->channels[i];
-        v.channels[i] = (struct store_channel){.id = c->id,
-                                               .stream = d->topology->streams[c->stream].name,
-                                               .from = g->instances[c->from].id,
-                                               .to = g->instances[c->to].id,
-                                               .fused = c->fused};
-    }
     e = m->store->ops->plan(m->store, &v, f);
-    mem_free(v.parts);
-    mem_free(v.about);
-    for (size_t i = 0; i < v.instance_count; i++) {
-        mem_free(v.instances[i].groups);
+    free_row(&v);
+    return e;
+}
+
+enum err deploy_recover(struct master *m, struct deployment *d, uint64_t ids, struct fail *f)
+{
+    uint64_t first = 0;
+    enum err e = m->store->ops->reserve(m->store, ids + 2, &first, f);
+    if (e != ERR_OK) {
+        return e;
     }
-    mem_free(v.instances); /* the other texts inside are borrowed */
-    mem_free(v.channels);
+    assert(first + ids == d->token.op);
+    struct store_version v;
+    fill_row(d, &v);
+    e = m->store->ops->recover(m->store, &v, f);
+    free_row(&v);
     return e;
 }

@@ -31,7 +31,7 @@ struct http {
     unsigned count;
 };
 
-enum exchange_state { X_HEAD, X_BODY, X_HANDLING, X_REPLYING };
+enum exchange_state { X_HEAD, X_BODY, X_HANDLING, X_FOLLOWING, X_REPLYING };
 
 struct exchange {
     struct http *http;
@@ -165,7 +165,8 @@ static const char *reason(int status)
                    {413, "Content Too Large"}, {415, "Unsupported Media Type"},
                    {417, "Expectation Failed"}, {422, "Unprocessable Content"},
                    {431, "Request Header Fields Too Large"}, {500, "Internal Server Error"},
-                   {503, "Service Unavailable"}, {505, "HTTP Version Not Supported"}};
+                   {503, "Service Unavailable"}, {504, "Gateway Timeout"},
+                   {505, "HTTP Version Not Supported"}};
     for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++) {
         if (reasons[i].status == status) {
             return reasons[i].text;
@@ -174,10 +175,47 @@ static const char *reason(int status)
     return "Status";
 }
 
+bool exchange_is_gone(const struct exchange *x)
+{
+    return x->bev == NULL;
+}
+
+bool exchange_follow(struct exchange *x, const char *type, void (*on_gone)(void *ctx), void *ctx)
+{
+    assert(x->state == X_HANDLING);
+    if (x->bev == NULL) {
+        leave(x);
+        return false;
+    }
+    x->state = X_FOLLOWING;
+    x->on_gone = on_gone;
+    x->ctx = ctx;
+    evbuffer_add_printf(bufferevent_get_output(x->bev),
+                        "HTTP/1.1 200 OK\r\nContent-Type: %s\r\nConnection: close\r\n"
+                        "X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n\r\n",
+                        type);
+    bufferevent_enable(x->bev, EV_READ); /* its end is how we learn that the client has gone */
+    return true;
+}
+
+size_t exchange_push(struct exchange *x, const void *data, size_t bytes)
+{
+    assert(x->state == X_FOLLOWING);
+    struct evbuffer *out = bufferevent_get_output(x->bev);
+    evbuffer_add(out, data, bytes);
+    return evbuffer_get_length(out);
+}
+
+void exchange_drop(struct exchange *x TAKES)
+{
+    assert(x->state == X_FOLLOWING);
+    leave(x);
+}
+
 void exchange_reply(struct exchange *x TAKES, int status, const char *type, const char *headers,
                     const void *body, size_t bytes)
 {
-    assert(x->state != X_REPLYING); /* H4 */
+    assert(x->state != X_REPLYING && x->state != X_FOLLOWING); /* H4 */
     x->state = X_REPLYING;
     x->ctx = NULL;
     if (x->bev == NULL) {
@@ -318,7 +356,7 @@ static void on_read(struct bufferevent *bev, void *arg)
         take_body(x, in);
         return; /* x may be gone */
     }
-    if (x->state == X_REPLYING) {
+    if (x->state == X_REPLYING || x->state == X_FOLLOWING) {
         evbuffer_drain(in, evbuffer_get_length(in));
     }
 }
@@ -368,7 +406,8 @@ static void disconnect(struct exchange *x)
         evtimer_del(x->deadline);
         return;
     }
-    bool was_streaming = x->state == X_BODY && on_gone != NULL && ctx != NULL;
+    bool was_streaming = (x->state == X_BODY || x->state == X_FOLLOWING) && on_gone != NULL &&
+                         ctx != NULL;
     leave(x);
     if (was_streaming) {
         on_gone(ctx);

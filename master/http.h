@@ -9,7 +9,8 @@
  * Invariants: H1 at most HTTP_CONNS_MAX connections.  H2 a request that is not complete within its
  *             deadline is closed, whatever arrives.  H3 nothing is buffered beyond the limit that
  *             is in force.  H4 each exchange is answered exactly once; until then its memory is
- *             valid, also when the client has gone. */
+ *             valid, also when the client has gone.  H5 a follower that does not read is the
+ *             owner's to drop: exchange_push tells how much waits. */
 #ifndef OXB_MASTER_HTTP_H
 #define OXB_MASTER_HTTP_H
 
@@ -49,5 +50,16 @@ void *exchange_stream_ctx(const struct exchange *x); /* NULL: not streamed */
  * @headers: further lines "Name: value\r\n", or NULL. */
 void exchange_reply(struct exchange *x TAKES, int status, const char *type, const char *headers,
                     const void *body, size_t bytes);
+
+/* exchange_is_gone - has the client left before the answer? */
+bool exchange_is_gone(const struct exchange *x);
+
+/* exchange_follow - answer without an end: what is pushed goes out until one side leaves.
+ * @on_gone: the client left, or the server closes; the exchange is freed.
+ * Return: false when the client has gone already; the exchange is freed, on_gone is not called. */
+bool exchange_follow(struct exchange *x, const char *type, void (*on_gone)(void *ctx), void *ctx);
+/* exchange_push - Return: bytes that wait for the client. */
+size_t exchange_push(struct exchange *x, const void *data, size_t bytes);
+void exchange_drop(struct exchange *x TAKES); /* a follower; on_gone is not called */
 
 #endif

@@ -1,6 +1,7 @@
 /* master/main.c - the program oxbow-master: options, signals, the loop.
  *
  * Threads:    the main thread runs the loop; helper threads are those of master/job.h. */
+#include "core/failpoint.h"
 #include "core/limits.h"
 #include "core/log.h"
 #include "core/mem.h"
@@ -130,6 +131,9 @@ int main(int argc, char **argv)
         return describe_plugin_main(argv[2]); /* the child of types_describe */
     }
     log_setup("oxbow-master", LOG_INFO);
+    if (!failpoint_setup()) {
+        return EXIT_USAGE;
+    }
     int code = parse_options(argc, argv, &p, &f);
     if (code >= 0) {
         return code;

@@ -23,6 +23,7 @@ static void on_tick(void *arg)
     uint64_t now_us = clock_now_us();
     control_tick(m, now_us);
     conduct_tick(m, now_us);
+    events_tick(&m->events, now_us);
 }
 
 /* One master per data folder: the lock is held for the life of the process. */
@@ -69,7 +70,13 @@ static enum err open_parts(struct master *m, struct fail *f)
     }
     if (e == ERR_OK) {
         m->term = m->store->ops->term(m->store); /* durable: W1 */
+        events_init(&m->events, m->term);
         e = artifacts_init(&m->artifacts, m->options.data, f);
+    }
+    if (e == ERR_OK) {
+        m->snapshots = (struct snapshots){
+            .loop = m->loop, .jobs = &m->jobs, .may = control_may_save, .arg = m};
+        e = snapshots_init(&m->snapshots, m->options.data, f);
     }
     if (e == ERR_OK) {
         types_init(&m->types);
@@ -115,9 +122,12 @@ void master_free(struct master *m)
         timer_free(m->tick);
     }
     http_close(m->http);
+    ask_fini(m);
+    events_fini(&m->events);
     if (m->listener != NULL) {
         listener_close(m->listener);
     }
+    snapshots_fini(&m->snapshots);
     running_sweep(m);
     deployments_fini(&m->deployments);
     members_fini(&m->members);

@@ -10,9 +10,11 @@
 
 #include "master/artifacts.h"
 #include "master/deployment.h"
+#include "master/events.h"
 #include "master/http.h"
 #include "master/job.h"
 #include "master/members.h"
+#include "master/snapshots.h"
 #include "master/store.h"
 #include "master/types.h"
 #include "net/conn.h"
@@ -29,7 +31,7 @@ struct master_options {
 #define MASTER_OPTIONS_DEFAULT                                                                     \
     {                                                                                              \
         .listen = {"127.0.0.1", 7400}, .http = {"127.0.0.1", 7480}, .data = "./oxbow-data",        \
-        .lost_ms = PEER_DEAD_MS, .rejoin_ms = PEER_DEAD_MS + 2 * RECONNECT_MS_MAX,                 \
+        .lost_ms = WORKER_LOST_MS, .rejoin_ms = PEER_DEAD_MS + 2 * RECONNECT_MS_MAX,               \
         .prepare_ms = 30000, .request_ms = HTTP_REQUEST_MS_MAX                                     \
     }
 
@@ -46,11 +48,15 @@ struct master {
     /* now */
     struct artifacts artifacts;
     struct types types;
+    struct snapshots snapshots;
     struct jobs jobs;
     struct members members;
     struct deployments deployments;
     unsigned uploads;        /* in flight */
     struct deployment *replaced; /* linked by next; freed at the next tick */
+    struct waiting *waiting;     /* ask.c: requests whose turn has not come, oldest first */
+    unsigned waiting_count;
+    struct events events;
 };
 
 /* master_new - takes the lock and the next term, reads back what ran, listens.
@@ -64,6 +70,9 @@ extern const struct conn_ops control_ops; /* arg: struct master */
 void control_send(struct master *m, uint64_t worker_id, uint64_t incarnation,
                   const struct msg *msg);
 void control_tick(struct master *m, uint64_t now_us); /* who is lost by now? */
+/* control_may_save - for snapshots.h; arg: struct master. */
+bool control_may_save(void *arg, const char *worker, uint64_t incarnation, const char *topology,
+                      uint64_t gen);
 
 /* ---- conduct.c: performs what the machines say ---- */
 /* @why, @where: kept as the topology's error if this event makes it fail; may be NULL. */
@@ -76,19 +85,28 @@ void conduct_report(struct master *m, struct member *w, const struct msg_REPORT 
 void conduct_joined(struct master *m, struct member *w); /* all its reports are in */
 void conduct_lost(struct master *m, const struct member *w, uint64_t incarnation);
 void conduct_tick(struct master *m, uint64_t now_us);    /* deadlines */
+/* conduct_decide_now - the change waited for a checkpoint; nothing if it does not (any more). */
+void conduct_decide_now(struct master *m, struct deployment *next);
+void conduct_ended(struct master *m, struct deployment *d); /* every part has ended */
+/* conduct_supersede - give up the change of `d` that is not decided yet. */
+void conduct_supersede(struct master *m, struct deployment *d, const char *why);
 
 /* ---- deploy.c: from a request to a change under way ---- */
-enum deploy_ask { ASK_DEPLOY, ASK_PLAN, ASK_UPGRADE };
+enum deploy_ask { ASK_DEPLOY, ASK_PLAN, ASK_UPGRADE, ASK_SCALE, ASK_ROLLBACK };
 struct deploy_request {
-    char *yaml;
+    char *yaml;        /* ASK_SCALE, ASK_ROLLBACK: made from what runs when it is their turn */
     size_t yaml_bytes;
     char *base_dir;
     json_t *artifacts; /* object: name in the YAML -> digest */
     enum deploy_ask ask;
     char *name;        /* of the running topology, unless ASK_DEPLOY */
-    char *digest;      /* ASK_UPGRADE: of the plan that was agreed to; NULL: any */
+    char *digest;      /* of the plan that was agreed to; NULL: any */
+    json_t *scale;     /* ASK_SCALE: object, PE -> parallelism */
+    uint64_t to;       /* ASK_ROLLBACK: version; 0: the one before */
     uint64_t asked_us;
+    uint64_t timeout_us; /* until it must be decided; 0: what the topology says */
 };
+void deploy_request_fini(struct deploy_request *r);
 /* deploy_start - answers `x`, now or when the plug-ins are described. */
 void deploy_start(struct master *m, struct deploy_request *r TAKES, struct exchange *x TAKES);
 
@@ -99,16 +117,58 @@ MUST_CHECK enum err deploy_fits(struct master *m, struct deployment *d, struct f
 /* deploy_keep - reserve `ids` (and two more) and store the plan.  @parts, @about: of a change. */
 MUST_CHECK enum err deploy_keep(struct master *m, struct deployment *d, uint64_t ids,
                                 struct fail *f);
+/* deploy_recover - as deploy_keep: the same version under its next generation. */
+MUST_CHECK enum err deploy_recover(struct master *m, struct deployment *d, uint64_t ids,
+                                   struct fail *f);
 /* deploy_workers - those that are up, as placement sees them without `except`; caller frees. */
-struct worker_info *deploy_workers(struct master *m, struct deployment *except, uint32_t *count);
+struct worker_info *deploy_workers(struct master *m, const struct deployment *except,
+                                   uint32_t *count);
+
+/* ---- ask.c: what is asked of running topologies: now, later or never ---- */
+#define UPGRADE_TIMEOUT_US 60000000u /* where no topology says another */
+void ask_change(struct master *m, struct deploy_request *r TAKES, struct exchange *x TAKES);
+void ask_drain(struct master *m, const char *worker, uint64_t timeout_us,
+               struct exchange *x TAKES);
+/* ask_must_wait - true: `r` and `x` are taken, their turn comes; what is under way and not decided
+ * has been given up before false is returned. */
+bool ask_must_wait(struct master *m, struct deploy_request *r, struct exchange *x);
+void ask_resume(struct master *m); /* something is over, or some time has passed */
+void ask_fini(struct master *m);
+
+/* ---- drain.c: a worker is emptied ---- */
+bool drain_must_wait(const struct master *m, const char *worker);
+void drain_start(struct master *m, const char *worker, uint64_t timeout_us,
+                 struct exchange *x TAKES);
+void drain_end(struct master *m, const char *worker, struct exchange *x TAKES);
+
+/* ---- tell.c: events ---- */
+void tell_topology(struct master *m, const struct deployment *d);
+void tell_phase(struct master *m, const struct deployment *d);
+/* @answer: "ready", "not ready", "done".  @why: of "not ready", or NULL. */
+void tell_answer(struct master *m, const struct deployment *d, const char *worker,
+                 const char *answer, const struct fail *why);
+void tell_receipt(struct master *m, const struct deployment *d, const json_t *receipt);
+void tell_worker(struct master *m, const struct member *w);
+void tell_error(struct master *m, const struct deployment *d, const struct fail *f,
+                const char *where);
 
 /* ---- change_running.c: a running topology becomes another one ---- */
+struct plan;
+/* running_plan_make - `next`, parsed, against what runs.
+ * @timeout_us: 0: what `next` says.  @first: the id its plan starts from. */
+MUST_CHECK enum err running_plan_make(struct master *m, const struct deployment *d,
+                                      struct deployment *next, uint64_t asked_us,
+                                      uint64_t timeout_us, struct plan **out, uint64_t *first,
+                                      struct fail *f);
+/* running_begin - store it and hang it up at `d`; the change is the caller's to start.
+ * @p: next's on ERR_OK, else still the caller's. */
+MUST_CHECK enum err running_begin(struct master *m, struct deployment *d, struct deployment *next,
+                                  struct plan *p, uint64_t first_id, struct fail *f);
+json_t *running_answer(const struct master *m, const struct deployment *d,
+                       const struct deployment *next, const struct plan *p);
 /* running_plan - `next` is parsed: plan it against what runs; answer, and begin when asked to. */
 void running_plan(struct master *m, struct deployment *next TAKES, const struct deploy_request *r,
                   struct exchange *x TAKES);
-/* running_rollback - to the YAML of an earlier version.  @version: 0 is the one before. */
-void running_rollback(struct master *m, struct deployment *d, uint64_t version,
-                      struct exchange *x TAKES);
 void running_history(struct master *m, const char *name, bool receipts, struct exchange *x TAKES);
 /* running_over - `next`'s change is over: its receipt is kept; it takes the place of what it
  * replaces unless it was aborted.  Both stay valid until the next tick. */

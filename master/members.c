@@ -21,7 +21,25 @@ void members_fini(struct members *ms)
         mem_free(ms->items[i]);
     }
     mem_free(ms->items);
+    json_decref(ms->drained);
     *ms = (struct members){0};
+}
+
+bool members_is_drained(const struct members *ms, const char *name)
+{
+    return json_object_get(ms->drained, name) != NULL;
+}
+
+void members_set_drained(struct members *ms, const char *name, bool drained)
+{
+    if (ms->drained == NULL) {
+        ms->drained = json_object();
+    }
+    if (drained) {
+        json_object_set_new(ms->drained, name, json_true());
+    } else {
+        json_object_del(ms->drained, name);
+    }
 }
 
 struct member *members_find(const struct members *ms, const char *name)

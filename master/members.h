@@ -49,6 +49,7 @@ struct member {
 struct members {
     struct member **items; /* in order of joining */
     size_t count, capacity;
+    json_t *drained;       /* object: names of those that take no instances; NULL: none */
 };
 
 /* What HELLO says, already taken apart by translate.c; strings and JSON borrowed. */
@@ -93,6 +94,9 @@ void members_closed(struct member *w, uint64_t now_us, uint64_t patience_us);
 
 /* members_overdue - the next AWAY member whose time has run out, now LOST; NULL: none. */
 struct member *members_overdue(struct members *ms, uint64_t now_us);
+
+bool members_is_drained(const struct members *ms, const char *name);
+void members_set_drained(struct members *ms, const char *name, bool drained);
 
 const char *member_state_name(enum member_state s); /* "up", "away", "lost" */
 

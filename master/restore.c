@@ -22,9 +22,18 @@ static void restore_one(void *arg, const struct store_version *v);
 static enum err rebuild(struct master *m, struct deployment *d, const struct store_version *v,
                         struct fail *f);
 
+static void restore_drained(void *arg, const char *worker)
+{
+    struct master *m = arg;
+    members_set_drained(&m->members, worker, true);
+}
+
 enum err restore_all(struct master *m, struct fail *f)
 {
-    enum err e = m->store->ops->newest(m->store, restore_one, m, f);
+    enum err e = m->store->ops->each_drained(m->store, restore_drained, m, f);
+    if (e == ERR_OK) {
+        e = m->store->ops->newest(m->store, restore_one, m, f);
+    }
     for (size_t i = 0; e == ERR_OK && i < m->deployments.count; i++) {
         struct deployment *d = m->deployments.items[i];
         if (d->state == TOPOLOGY_DEPLOYING && d->graph != NULL) {
@@ -33,6 +42,10 @@ enum err restore_all(struct master *m, struct fail *f)
             conduct_life(m, d, LIFE_ABORTED, NULL, NULL);
         } else if (d->graph == NULL) {
             conduct_life(m, d, LIFE_FAILED, NULL, NULL);
+        } else if (d->state == TOPOLOGY_RECOVERING) { /* begun by the master before: once more */
+            (void)recover_lost(m, d, "the master was restarted");
+        } else {
+            keeping_went(m, d);
         }
     }
     return e;
@@ -40,7 +53,7 @@ enum err restore_all(struct master *m, struct fail *f)
 
 static unsigned state_of(const char *name)
 {
-    for (unsigned s = TOPOLOGY_DEPLOYING; s <= TOPOLOGY_FAILED; s++) {
+    for (unsigned s = TOPOLOGY_DEPLOYING; s < TOPOLOGY_STATES; s++) {
         if (strcmp(topology_state_name(s), name) == 0) {
             return s;
         }

@@ -49,6 +49,23 @@ static json_t *change_json(const struct deployment *d)
                                        "state", change_state_name(d->next->change.state));
 }
 
+/* NULL as JSON when the topology takes none. */
+static json_t *checkpoint_json(const struct deployment *d)
+{
+    const struct keeping *k = d->keeping;
+    if (k == NULL) {
+        return json_null();
+    }
+    const struct checkpoint *c = &k->machine;
+    return json_pack("{s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "epoch",
+                     (json_int_t)c->complete, "live", (int)checkpoint_is_live(c), "completed",
+                     (json_int_t)c->completed, "failed", (json_int_t)c->failed, "voided",
+                     (json_int_t)c->voided, "last_us", (json_int_t)c->last_us, "last_bytes",
+                     (json_int_t)k->last_bytes, "last_pause_us", (json_int_t)k->last_pause_us,
+                     "recoveries", (json_int_t)k->recoveries, "error",
+                     k->last_error[0] != '\0' ? status_text(k->last_error) : json_null());
+}
+
 json_t *status_topology(const struct deployment *d)
 {
     if (d->graph == NULL && d->final != NULL) {
@@ -63,13 +80,13 @@ json_t *status_topology(const struct deployment *d)
     for (uint32_t i = 0; d->graph != NULL && i < d->graph->worker_count; i++) {
         (void)hist_decode(&latency, d->parts[i].latency.data, d->parts[i].latency.bytes);
     }
-    return json_pack("{s:s, s:I, s:s, s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:o}", "name", d->name,
-                     "version", (json_int_t)d->version, "state", topology_state_name(d->state),
+    return json_pack("{s:s, s:I, s:s, s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:o, s:o}", "name",
+                     d->name, "version", (json_int_t)d->version, "state", topology_state_name(d->state),
                      "digest", d->digest, "created_at", created, "error",
                      d->state == TOPOLOGY_FAILED ? status_error(&d->fail, d->fail_where)
                                                  : json_null(),
                      "phase", phase(d), "change", change_json(d), "pes", pes_json(d), "streams",
-                     streams_json(d),
+                     streams_json(d), "checkpoint", checkpoint_json(d),
                      "latency_us", latency_json(&latency));
 }
 
@@ -93,8 +110,11 @@ uint32_t status_slots_used(const struct deployments *ds, uint64_t worker_id)
 {
     uint32_t used = 0;
     for (size_t i = 0; i < ds->count; i++) {
-        if (!deployment_is_over(ds->items[i])) {
-            used += deployment_slots(ds->items[i], worker_id);
+        const struct deployment *d = ds->items[i];
+        if (!deployment_is_over(d)) { /* while it changes: the larger of both */
+            uint32_t now = deployment_slots(d, worker_id);
+            uint32_t next = d->next != NULL ? deployment_slots(d->next, worker_id) : 0;
+            used += now > next ? now : next;
         }
     }
     return used;
@@ -109,8 +129,10 @@ json_t *status_workers(const struct members *ms, const struct deployments *ds, u
         json_t *labels = w->labels != NULL ? json_deep_copy(w->labels) : json_object();
         json_array_append_new(
             all,
-            json_pack("{s:s, s:I, s:s, s:o, s:o, s:i, s:i, s:i, s:b, s:o, s:I, s:o, s:I}", "name",
-                      w->name, "id", (json_int_t)w->id, "state", member_state_name(w->state),
+            json_pack("{s:s, s:I, s:s, s:b, s:o, s:o, s:i, s:i, s:i, s:b, s:o, s:I, s:o, s:I}",
+                      "name", w->name, "id", (json_int_t)w->id, "state",
+                      member_state_name(w->state), "draining",
+                      (int)members_is_drained(ms, w->name),
                       "address", status_text(w->address), "host", status_text(w->host), "slots",
                       (int)w->slots, "slots_used", (int)status_slots_used(ds, w->id), "threads",
                       (int)w->threads, "gpu", (int)w->gpu, "labels", labels, "pid",

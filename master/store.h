@@ -59,6 +59,22 @@ struct store_version { /* one version of one topology */
     size_t channel_count;
 };
 
+struct store_snapshot { /* of one instance, part of a checkpoint */
+    char *uid;
+    uint32_t index, parallelism;
+    uint64_t *epochs; /* [epoch_count]: files to read, the base first; none: nothing was saved */
+    size_t epoch_count;
+};
+
+struct store_checkpoint { /* the manifest of a complete one */
+    char *topology;
+    uint64_t epoch, gen, version;
+    int64_t created_at_us;
+    uint64_t bytes, took_us;
+    struct store_snapshot *snapshots;
+    size_t snapshot_count;
+};
+
 struct store;
 struct store_ops {
     /* this run's term; durable already */
@@ -67,6 +83,10 @@ struct store_ops {
     enum err (*reserve)(struct store *s, uint64_t count, uint64_t *first, struct fail *f);
     /* the id that belongs to a worker's name, made when new */
     enum err (*worker_id)(struct store *s, const char *name, uint64_t *id, struct fail *f);
+    /* whether the worker of that name takes new instances no more */
+    enum err (*drained)(struct store *s, const char *worker, bool drained, struct fail *f);
+    enum err (*each_drained)(struct store *s, void (*fn)(void *arg, const char *worker), void *arg,
+                             struct fail *f);
     /* a plan, undecided, replacing nothing: (topology, version) is new */
     enum err (*plan)(struct store *s, const struct store_version *v, struct fail *f);
     /* the point of no return */
@@ -86,6 +106,16 @@ struct store_ops {
      * Changes of a running topology that were not decided are aborted here and passed over. */
     enum err (*newest)(struct store *s, void (*fn)(void *arg, const struct store_version *v),
                        void *arg, struct fail *f);
+    /* the checkpoint is complete, and of older ones all but `keep` - 1 are forgotten.  ERR_STALE: a
+     * change was decided meanwhile, or the generation is another: it is void (PROTOCOL R17). */
+    enum err (*manifest)(struct store *s, const struct store_checkpoint *c, uint32_t keep,
+                         struct fail *f);
+    /* the complete ones, newest first; borrowed as below */
+    enum err (*checkpoints)(struct store *s, const char *topology,
+                            void (*fn)(void *arg, const struct store_checkpoint *c), void *arg,
+                            struct fail *f);
+    /* the same version under a new generation, with the graph of `v`; its state: recovering */
+    enum err (*recover)(struct store *s, const struct store_version *v, struct fail *f);
     void (*close)(struct store *s);
 };
 struct store { /* first member of every implementation */
@@ -96,5 +126,6 @@ struct store { /* first member of every implementation */
 MUST_CHECK enum err store_sqlite_open(const char *dir, struct store **out, struct fail *f);
 
 void store_version_fini(struct store_version *v);
+void store_checkpoint_fini(struct store_checkpoint *c);
 
 #endif

@@ -38,7 +38,8 @@ static void fill_members(const struct deployment *d, const struct plan *p, uint3
     const struct cover *c = p->cover;
     const struct pgraph *v = p->match->from;
     out->add_instances = mem_array(c->member_count, sizeof *out->add_instances);
-    out->adopt_instances = mem_array(c->member_count, sizeof *out->adopt_instances);
+    size_t most = (size_t)c->member_count + p->to->instance_count;
+    out->adopt_instances = mem_array(most, sizeof *out->adopt_instances);
     out->remove_instances = mem_array(c->member_count, sizeof *out->remove_instances);
     out->members = mem_array(c->member_count, sizeof *out->members);
     for (uint32_t i = 0; i < c->member_count; i++) {
@@ -53,7 +54,9 @@ static void fill_members(const struct deployment *d, const struct plan *p, uint3
             continue;
         }
         if (x->role == ROLE_ADOPTED) {
-            translate_instance(d, x->new, &out->adopt_instances[out->adopt_instances_count++]);
+            struct rec_INSTANCE_SPEC *spec = &out->adopt_instances[out->adopt_instances_count++];
+            translate_instance(d, x->new, spec);
+            spec->anew = p->drops[p->to->instances[x->new].pe];
         } else if (x->role == ROLE_OLD) {
             out->remove_instances[out->remove_instances_count++].id = v->instances[x->old].id;
         }
@@ -63,6 +66,20 @@ static void fill_members(const struct deployment *d, const struct plan *p, uint3
             .head = x->head,
             .awaited = ids_of(v, &x->lists[LIST_OLD_INPUTS]),
             .marks = ids_of(v, &x->lists[LIST_STAYING_OUTPUTS])};
+    }
+}
+
+/* Names and policies of those that stay as they are otherwise. */
+static void fill_settings(const struct deployment *d, const struct plan *p, uint32_t part,
+                          struct msg_PREPARE *out)
+{
+    for (size_t i = 0; i < p->instruction_count; i++) {
+        const struct instruction *x = &p->instructions[i];
+        if (x->kind == DO_SET_POLICY && x->worker == part) {
+            struct rec_INSTANCE_SPEC *spec = &out->adopt_instances[out->adopt_instances_count++];
+            translate_instance(d, x->new, spec);
+            spec->settings = true;
+        }
     }
 }
 
@@ -167,6 +184,7 @@ void translate_change(const struct deployment *d, uint32_t part, struct msg_PREP
 {
     const struct plan *p = d->upgrade->plan;
     fill_members(d, p, part, out);
+    fill_settings(d, p, part, out);
     fill_channels(d, p, part, out);
     fill_moves(p, part, out);
 }

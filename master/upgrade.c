@@ -45,41 +45,21 @@ static enum err refuse_change(const struct plan *p, const struct diff_item *c, s
     }
     bool keeps = a->desc->stateful || a->desc->snapshots;
     switch (c->kind) {
-    case CHANGE_PE_SCHEMA:
-        return fail_set(f, ERR_DENIED, "add a PE with the new ports beside it, and remove the old",
-                        NOT_YET "the ports of the running PE %s change", b->name);
     case CHANGE_PE_CODE:
-        if (keeps && a->desc->state_version != b->desc->state_version) {
+        if (a->desc->source != b->desc->source) {
+            return fail_set(f, ERR_DENIED, "give the new one a uid of its own",
+                            "%s %s a source; it cannot become %s while it runs", b->name,
+                            a->desc->source ? "is" : "is no", a->desc->source ? "none" : "one");
+        }
+        if (keeps && !p->drops[c->new] && a->desc->state_version != b->desc->state_version) {
             return fail_set(f, ERR_DENIED, "keep the state version, or deploy it anew",
                             NOT_YET "the state of %s has version %u, its new code has version %u",
                             b->name, a->desc->state_version, b->desc->state_version);
         }
         return ERR_OK;
-    case CHANGE_PE_POLICY:
-        if (a->then != b->then || a->retries != b->retries) {
-            return fail_set(f, ERR_DENIED, "stop it and deploy it anew",
-                            NOT_YET "on_error of the running PE %s changes", b->name);
-        }
-        return ERR_OK;
-    case CHANGE_PE_THREADS:
-        return fail_set(f, ERR_DENIED, "stop it and deploy it anew",
-                        NOT_YET "the threads of the running PE %s change", b->name);
     default:
         return ERR_OK;
     }
-}
-
-static enum err refuse_members(const struct plan *p, struct fail *f, const char **where)
-{
-    for (uint32_t i = 0; i < p->diff->to->pe_count; i++) {
-        if (p->drops[i]) {
-            *where = p->diff->to->pes[i].name;
-            return fail_set(f, ERR_DENIED, "stop it and deploy it anew",
-                            NOT_YET "the state of the running PE %s is dropped", *where);
-        }
-    }
-    *where = "";
-    return ERR_OK;
 }
 
 enum err upgrade_refusal(const struct plan *p, struct fail *f, const char **where)
@@ -90,6 +70,16 @@ enum err upgrade_refusal(const struct plan *p, struct fail *f, const char **wher
         *where = r->where;
         return fail_set(f, r->code != ERR_OK ? r->code : ERR_DENIED, r->hint, "%s", r->what);
     }
+    const struct topology *from = p->diff->from, *to = p->diff->to;
+    bool moves = strcmp(from->checkpoint_location != NULL ? from->checkpoint_location : "",
+                        to->checkpoint_location != NULL ? to->checkpoint_location : "") != 0;
+    if ((from->checkpoint_every_us == 0) != (to->checkpoint_every_us == 0) || moves) {
+        *where = "checkpoint";
+        return fail_set(f, ERR_DENIED, "stop it and deploy it anew",
+                        NOT_YET "checkpoints are %s", moves ? "kept elsewhere"
+                                : to->checkpoint_every_us == 0 ? "switched off"
+                                                               : "switched on");
+    }
     for (size_t i = 0; i < p->diff->count; i++) {
         enum err e = refuse_change(p, &p->diff->items[i], f);
         if (e != ERR_OK) {
@@ -97,7 +87,7 @@ enum err upgrade_refusal(const struct plan *p, struct fail *f, const char **wher
             return e;
         }
     }
-    return p->match != NULL ? refuse_members(p, f, where) : ERR_OK;
+    return ERR_OK;
 }
 
 /* ---- facts and the receipt */

@@ -29,6 +29,8 @@ struct upgrade {
     json_t *about;              /* of the plan: changes, predicted_pause_us, ..._touched */
     /* the master's clock; 0: not in this life of it */
     uint64_t asked_us, parsed_us, planned_us, at_us[CHANGE_STATES];
+    uint64_t deadline_us;       /* not decided by then: aborted; 0: decided in another life */
+    bool overdue;               /* decided, and not over by then: said so */
     /* sums of what workers said */
     uint64_t compared, uncompared, lost, duplicated, reordered;
     uint64_t state_bytes;       /* of state sent between workers */

@@ -26,6 +26,8 @@ enum topology_state {        /* as the master sees the whole; stored by name */
     TOPOLOGY_FINISHED,       /* sources ended by themselves, all drained */
     TOPOLOGY_STOPPED,        /* after stop */
     TOPOLOGY_FAILED,
+    TOPOLOGY_RECOVERING,         /* a worker was lost; it goes on from its last checkpoint */
+    TOPOLOGY_STATES
 };
 
 enum plan_partitioning { PLAN_BALANCED, PLAN_KEYED, PLAN_BROADCAST }; /* STREAM_SPEC */
@@ -46,7 +48,7 @@ static inline const char *instance_state_name(unsigned s)
 static inline const char *topology_state_name(unsigned s)
 {
     static const char *const names[] = {"unknown",  "deploying", "running", "draining",
-                                        "finished", "stopped",   "failed"};
+                                        "finished", "stopped",   "failed",  "recovering"};
     return s < sizeof names / sizeof names[0] ? names[s] : "unknown";
 }
 

@@ -9,6 +9,8 @@
 #include "core/mem.h"
 #include "core/strbuf.h"
 #include "pe/batch.h"
+#include "pe/builtin/builtin.h"
+#include "pe/infer/describe.h"
 #include "pe/instance.h"
 #include "pe/registry.h"
 
@@ -310,6 +312,37 @@ static void add_plugin_type(void *arg, const struct oxb_pe_type *type)
     json_array_append_new(arg, type_json(type));
 }
 
+/* A model is described as the PE that runs it, whose output the model's outputs are part of. */
+static enum err describe_model(const char *file, json_t *all, struct fail *f)
+{
+    json_t *model = NULL;
+    enum err e = model_describe(file, &model, f);
+    if (e == ERR_OK) {
+        json_t *doc = type_json(&builtin_infer);
+        if (json_object_get(model, "outputs") != NULL) {
+            json_object_set_new(json_array_get(json_object_get(doc, "outputs"), 0), "schema",
+                                json_string("*, ~out"));
+        }
+        json_object_set_new(doc, "model", model);
+        json_array_append_new(all, doc);
+    }
+    return e;
+}
+
+static enum err describe_file(const char *file, json_t *all, struct fail *f)
+{
+    struct plugin *p;
+    if (model_is_file(file)) {
+        return describe_model(file, all, f);
+    }
+    enum err e = plugin_open(file, &p, f);
+    if (e == ERR_OK) {
+        plugin_each(p, add_plugin_type, all);
+        plugin_close(p);
+    }
+    return e;
+}
+
 int describe_plugin_main(const char *file)
 {
     struct rlimit none = {0, 0};
@@ -318,14 +351,13 @@ int describe_plugin_main(const char *file)
     if (out < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0) {
         return 1;
     }
-    struct plugin *p;
     struct fail f = {0};
-    if (plugin_open(file, &p, &f) != ERR_OK) {
+    json_t *all = json_array();
+    if (describe_file(file, all, &f) != ERR_OK) {
         fprintf(stderr, "%s%s%s\n", f.what, f.hint[0] != '\0' ? "; " : "", f.hint);
+        json_decref(all);
         return 1;
     }
-    json_t *all = json_array();
-    plugin_each(p, add_plugin_type, all);
     char *text = json_dumps(all, JSON_COMPACT | JSON_PRESERVE_ORDER);
     json_decref(all);
     size_t left = text != NULL ? strlen(text) : 0;
@@ -340,6 +372,5 @@ int describe_plugin_main(const char *file)
     }
     free(text);
     close(out);
-    plugin_close(p);
     return left == 0 && text != NULL ? 0 : 1;
 }

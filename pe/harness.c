@@ -199,7 +199,7 @@ static enum err resolve_ports(struct oxb_harness *h, const char *params_json,
                               const char *out_schema, struct pe_port_spec *outputs, struct fail *f)
 {
     struct oxb_pe draft = {.type = h->type}; /* parameters with their defaults */
-    enum err e = params_load(&draft, params_json, f);
+    enum err e = params_load(&draft, params_json, NULL, f);
     if (e == ERR_OK && h->in != NULL && h->type->inputs != NULL) {
         e = expr_input(h->type->inputs[0].schema, h->in, draft.params, f);
     }

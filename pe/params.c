@@ -16,7 +16,8 @@ static json_t *param(struct oxb_pe *pe, const char *name);
 static const struct oxb_param *declared(const struct oxb_pe *pe, const char *name);
 static void make_absolute(struct oxb_pe *pe, const struct oxb_param *p);
 
-enum err params_load(struct oxb_pe *pe, const char *json, struct fail *f)
+enum err params_load(struct oxb_pe *pe, const char *json, const char *artifact,
+                     struct fail *f)
 {
     json_error_t error;
     const char *text = json != NULL && json[0] != '\0' ? json : "{}";
@@ -38,6 +39,9 @@ enum err params_load(struct oxb_pe *pe, const char *json, struct fail *f)
             }
         }
         make_absolute(pe, p);
+    }
+    if (artifact != NULL && declared(pe, "model") != NULL) {
+        json_object_set_new(pe->params, "model", json_string(artifact));
     }
     return ERR_OK;
 }

@@ -5,9 +5,12 @@
  *             A plug-in's constructors run under it: they must not call back into the registry.
  * Invariants: U1 one struct plugin per file (device and inode), however it is named.
  *             U2 its types are used only between plugin_open and the last plugin_close.
+ *             U3 what dlclose does not unload (linked with -z nodelete, or C++ with unique symbols)
+ *                is counted once, however often it comes and goes.
  * See:        pe/registry.h, tests/unit/pe/plugin_test.c */
 #include "pe/registry.h"
 
+#include "core/log.h"
 #include "core/mem.h"
 
 #include <dlfcn.h>
@@ -23,6 +26,7 @@ struct plugin {
     dev_t device;
     ino_t inode;
     unsigned refs;
+    char *file;
     void *handle;
     const struct oxb_pe_type *single;      /* behind the symbol oxb_pe, or NULL */
     const struct oxb_pe_type *const *many; /* the array oxb_pes, or NULL */
@@ -32,11 +36,13 @@ struct plugin {
 static struct {
     pthread_mutex_t lock;
     struct plugin *plugins;
+    struct plugin_counts counts;
 } registry = {.lock = PTHREAD_MUTEX_INITIALIZER}; /* tidy: registry */
 
 static enum err load(const char *file, const struct stat *st, struct plugin **out,
                      struct fail *f);
 static enum err find_types(struct plugin *p, const char *file, struct fail *f);
+static void unload(struct plugin *p);
 static const struct oxb_pe_type *type_at(const struct plugin *p, unsigned i);
 
 enum err plugin_open(const char *file, struct plugin **out, struct fail *f)
@@ -79,10 +85,17 @@ void plugin_close(struct plugin *p)
             at = &(*at)->next;
         }
         *at = p->next;
-        dlclose(p->handle);
-        mem_free(p);
+        unload(p);
     }
     pthread_mutex_unlock(&registry.lock);
+}
+
+struct plugin_counts plugin_counts(void)
+{
+    pthread_mutex_lock(&registry.lock);
+    struct plugin_counts counts = registry.counts;
+    pthread_mutex_unlock(&registry.lock);
+    return counts;
 }
 
 const struct oxb_pe_type *plugin_find(struct plugin *p, const char *symbol)
@@ -102,8 +115,30 @@ void plugin_each(struct plugin *p, void (*fn)(void *arg, const struct oxb_pe_typ
     }
 }
 
+static bool is_mapped(const char *file)
+{
+    void *handle = dlopen(file, RTLD_NOW | RTLD_NOLOAD);
+    if (handle != NULL) {
+        dlclose(handle);
+    }
+    return handle != NULL;
+}
+
+static void unload(struct plugin *p)
+{
+    dlclose(p->handle);
+    registry.counts.loaded--;
+    if (is_mapped(p->file)) {
+        registry.counts.kept++;
+        log_event(LOG_WARN, "plugin.kept", "file=%s why=\"it cannot be unloaded\"", p->file);
+    }
+    mem_free(p->file);
+    mem_free(p);
+}
+
 static enum err load(const char *file, const struct stat *st, struct plugin **out, struct fail *f)
 {
+    bool was_here = is_mapped(file);
     void *handle = dlopen(file, RTLD_NOW | RTLD_LOCAL);
     if (handle == NULL) {
         return fail_set(f, ERR_INVALID,
@@ -111,14 +146,20 @@ static enum err load(const char *file, const struct stat *st, struct plugin **ou
                         "cannot load the plug-in: %s", dlerror());
     }
     struct plugin *p = mem_alloc(sizeof *p);
-    *p = (struct plugin){
-        .device = st->st_dev, .inode = st->st_ino, .refs = 1, .handle = handle};
+    *p = (struct plugin){.device = st->st_dev,
+                         .inode = st->st_ino,
+                         .refs = 1,
+                         .file = mem_dup(file),
+                         .handle = handle};
     enum err e = find_types(p, file, f);
     if (e != ERR_OK) {
         dlclose(handle);
+        mem_free(p->file);
         mem_free(p);
         return e;
     }
+    registry.counts.kept -= was_here && registry.counts.kept > 0 ? 1 : 0; /* U3 */
+    registry.counts.loaded++;
     p->next = registry.plugins;
     registry.plugins = p;
     *out = p;

@@ -10,7 +10,8 @@
  *               "type":"i64|f64|bool|str|enum|path|address|duration|size|field|fields|any|map",
  *               "required":bool,"default":VALUE|null,"choices":[...],"min","max","doc"}],
  *    "inputs":[{"name","schema":EXPR|null,"doc"}],"outputs":[{"name","schema":EXPR,"doc"}],
- *    "states":[{"name","values":[{"name","type"}]}]} */
+ *    "states":[{"name","values":[{"name","type"}]}],
+ *    "model":{"inputs":[...],"outputs":[{"name","type"}]}}   of a model: pe/infer/describe.h */
 #ifndef OXB_PE_REGISTRY_H
 #define OXB_PE_REGISTRY_H
 
@@ -30,7 +31,14 @@ void registry_each(void (*fn)(void *arg, const struct oxb_pe_type *type, bool bu
 
 /* plugin_open - dlopen `file` (an absolute path), check its ABI and tables. */
 MUST_CHECK enum err plugin_open(const char *file, struct plugin **out, struct fail *f);
-void plugin_close(struct plugin *p); /* drops the reference; unloads with the last one */
+/* plugin_close - drops the reference; the last one unloads it.  Accepts NULL.
+ * Blocks: while another thread loads one. */
+void plugin_close(struct plugin *p);
+struct plugin_counts { /* of this process, now */
+    unsigned loaded;   /* referenced */
+    unsigned kept;     /* closed, but the system cannot unload them: their memory stays */
+};
+struct plugin_counts plugin_counts(void);
 /* plugin_find - the type named `symbol`, or the only/first one when symbol is NULL. */
 const struct oxb_pe_type *plugin_find(struct plugin *p, const char *symbol);
 void plugin_each(struct plugin *p, void (*fn)(void *arg, const struct oxb_pe_type *type),
@@ -39,7 +47,8 @@ void plugin_each(struct plugin *p, void (*fn)(void *arg, const struct oxb_pe_typ
 /* describe_type - the JSON text of one type; caller frees.  describe_builtins: a JSON array. */
 char *describe_type(const struct oxb_pe_type *type);
 char *describe_builtins(void);
-/* describe_plugin - a JSON array of the types in a plug-in, loaded in a CHILD process (`program`
+/* describe_plugin - a JSON array of the types in a plug-in, or of the one that runs a model, the
+ * file being loaded in a CHILD process (`program`
  * run with --describe-plugin FILE) so that foreign code cannot harm the caller; 5 s, 64 KiB.
  * Caller frees *json. */
 MUST_CHECK enum err describe_plugin(const char *program, const char *file, char **json,

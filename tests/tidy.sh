@@ -27,7 +27,7 @@ allowed() {
     net) echo net core ;;
     worker) echo worker pe net core ;;
     master) echo master topology net core pe/registry.h ;;
-    cli) echo cli topology net core pe/registry.h ;;
+    cli) echo cli topology net core pe/registry.h pe/infer/model.h ;;
     *) echo any ;;
     esac
 }
@@ -108,12 +108,13 @@ FNR == 1 { in_comment = 0; start = 0; table = 0 }
 
 # ---- folders, orphans, locks, links
 for d in $(pick '/' | sed -E 's|/[^/]*$||' | sort -u |
-    grep -E '^((core|topology|pe|net|worker|master|cli)(/[a-z]+)?|tests|bench|docs|examples.*)$')
+    grep -E '^((core|topology|pe|net|worker|master|cli)(/[a-z]+){0,2}|tests|bench|docs)$|^examples')
 do
     [ -f "$d/README.md" ] || say "$d:1: no README.md"
 done
-built='^((core|topology|pe|pe/builtin|pe/infer|net|worker|master|cli|bench|tests/support|tests/e2e)'
-built+='/[^/]+|(tests/(unit|sim|fault)/([^/]+/)?[^/]+_(test|sim))|tests/fuzz/[^/]+_fuzz'
+built='^((core|topology|pe|pe/builtin|pe/infer(/[a-z]+)?|net|worker|master|cli|bench(/[a-z]+)?'
+built+='|tests/support|tests/e2e|tests/conformance)/[^/]+|(tests/(unit|fault)/([^/]+/)?[^/]+_test)'
+built+='|tests/sim/[^/]+|tests/fuzz/[^/]+_fuzz'
 built+='|examples/.+)\.c$'
 for f in $(pick '\.c$' | grep -vE "$built"); do say "$f:1: no rule of the Makefile builds it"; done
 for f in $(grep -lE 'pthread_(mutex|rwlock|spinlock)_t ' "${sources[@]}" |

@@ -28,7 +28,12 @@ struct work {
 
 struct cover_options cover_options_of(const struct topology *to)
 {
-    return (struct cover_options){to->exact ? COVER_EXACT : COVER_PER_PE}; /* H33 */
+    static const unsigned closures[] = {
+        [CONSISTENCY_EXACT] = COVER_EXACT,
+        [CONSISTENCY_PER_PE] = COVER_PER_PE, /* H33 */
+        [CONSISTENCY_GLOBAL] = COVER_GLOBAL,
+    };
+    return (struct cover_options){closures[to->consistency]};
 }
 
 const char *cover_role_name(enum cover_role role)
@@ -40,7 +45,7 @@ const char *cover_role_name(enum cover_role role)
 char *cover_why_text(unsigned why)
 {
     static const char *const names[] = {"changed", "key groups", "channels",
-                                        "path",    "fork",       "order"};
+                                        "path",    "fork",       "order",   "the whole"};
     struct strbuf text = {0};
     for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++) {
         if ((why >> i & 1u) != 0) {
@@ -132,11 +137,13 @@ static void work_fini(struct work *w)
 
 /* ---- D */
 
-/* is_adopted - an instance that stays gets other code, parameters, schemas or threads. */
-static bool is_adopted(const struct match *m, const struct diff *d, uint32_t new)
+/* is_adopted - an instance that stays gets other code, parameters, schemas or threads, or loses its
+ * state. */
+static bool is_adopted(const struct work *w, uint32_t new)
 {
-    uint32_t pe = m->to->instances[new].pe, old = d->pe_old[pe];
-    return !pe_goes_on(&d->from->pes[old], &d->to->pes[pe]);
+    uint32_t pe = w->m->to->instances[new].pe, old = w->d->pe_old[pe];
+    return (w->m->anew != NULL && w->m->anew[pe]) ||
+           !pe_goes_on(&w->d->from->pes[old], &w->d->to->pes[pe]);
 }
 
 static void mark_changed(struct work *w)
@@ -148,7 +155,7 @@ static void mark_changed(struct work *w)
         }
     }
     for (uint32_t i = 0; i < m->to->instance_count; i++) {
-        if (m->instance_old[i] == INDEX_NONE || is_adopted(m, w->d, i)) {
+        if (m->instance_old[i] == INDEX_NONE || is_adopted(w, i)) {
             w->why[w->node_new[i]] |= WHY_CHANGED;
         }
     }
@@ -316,8 +323,24 @@ static bool close_forks(struct work *w)
     return changed;
 }
 
+/* take_all - one member makes everybody one. */
+static void take_all(struct work *w)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < w->node_count; i++) {
+        any = any || w->why[i] != 0;
+    }
+    for (uint32_t i = 0; any && i < w->node_count; i++) {
+        w->why[i] |= w->why[i] == 0 ? WHY_GLOBAL : 0;
+    }
+}
+
 static void close_set(struct work *w)
 {
+    if ((w->closures & COVER_ALL) != 0) {
+        take_all(w);
+        return;
+    }
     spread(w, w->first_in, w->in, w->below, true);
     for (bool changed = true; changed;) {
         changed = (w->closures & COVER_PATH) != 0 && close_paths(w);
@@ -350,13 +373,13 @@ static void make_members(struct cover *c, const struct work *w)
             continue;
         }
         if (old == INDEX_NONE) {
-            c->members[c->member_count] =
-                (struct cover_member){.old = INDEX_NONE, .new = i, .role = ROLE_NEW, .why = w->why[node]};
+            c->members[c->member_count] = (struct cover_member){
+                .old = INDEX_NONE, .new = i, .role = ROLE_NEW, .why = w->why[node]};
         }
         c->of_new[i] = old != INDEX_NONE ? c->of_old[old] : c->member_count++;
         struct cover_member *x = &c->members[c->of_new[i]];
         if (old != INDEX_NONE) {
-            x->role = is_adopted(m, w->d, i) ? ROLE_ADOPTED : ROLE_STAYING;
+            x->role = is_adopted(w, i) ? ROLE_ADOPTED : ROLE_STAYING;
         }
         x->relocated = c->relocation.relocated[pe];
     }

@@ -22,9 +22,11 @@ enum cover_closure { /* bits */
     COVER_ORDER = 4,        /* c: consumers of relocated PEs, and where two ways meet */
     COVER_ENDS = 8,         /* of D: both ends of every changed channel, and re-routing senders */
     COVER_MANY = 16,        /* b, source-wide: who emits many and reaches a member; not a default */
+    COVER_ALL = 32,         /* every instance, as soon as there is one member */
 };
 #define COVER_EXACT (COVER_PATH | COVER_FORK | COVER_ORDER | COVER_ENDS)
 #define COVER_PER_PE (COVER_ORDER | COVER_ENDS)
+#define COVER_GLOBAL (COVER_EXACT | COVER_ALL)
 
 struct cover_options {
     unsigned closures;      /* of the bits above; tests and simulator switch some off */
@@ -45,7 +47,8 @@ enum cover_why { /* bits */
     WHY_CHANNEL = 4,        /* an end of a changed channel, or sends by a changed key map */
     WHY_PATH = 8,
     WHY_FORK = 16,
-    WHY_ORDER = 32
+    WHY_ORDER = 32,
+    WHY_GLOBAL = 64         /* the topology wants one cut for all of it */
 };
 
 enum cover_list {

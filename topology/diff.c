@@ -497,7 +497,7 @@ static char *whole_text(const struct topology *t)
     return mem_printf("checkpoint every %s, keep %u, at %s; upgrade %s within %s",
                       t->checkpoint_every_us > 0 ? every : "(never)", t->checkpoint_keep,
                       t->checkpoint_location != NULL ? t->checkpoint_location : "the master",
-                      t->exact ? "exact" : "per-pe", timeout);
+                      consistency_name(t->consistency), timeout);
 }
 
 static void diff_whole(struct diff *d)

@@ -104,7 +104,8 @@ void digest_topology(struct topology *t)
     json_object_set_new(json, "checkpoint_location",
                         t->checkpoint_location != NULL ? json_string(t->checkpoint_location)
                                                        : json_null());
-    json_object_set_new(json, "upgrade_exact", json_boolean(t->exact));
+    json_object_set_new(json, "upgrade_consistency",
+                        json_string(consistency_name(t->consistency)));
     json_object_set_new(json, "upgrade_timeout_us",
                         json_integer((json_int_t)t->upgrade_timeout_us));
     json_object_set_new(json, "fusion", json_boolean(t->fusion));

@@ -61,4 +61,7 @@ void resolve_schemas(struct draft *dr, uint32_t ordered); /* resolve.c */
 void check_supported(struct draft *dr);
 void digest_topology(struct topology *t); /* digest.c */
 
+/* model_named - the scalar that names the model file of a PE (`use: infer`), or NULL. */
+const struct ynode *model_named(const struct ynode *pe);
+
 #endif

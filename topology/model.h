@@ -43,6 +43,13 @@ char *diags_text(const struct diags *d, const char *file);
 
 enum partitioning { PART_BALANCED, PART_KEYED, PART_BROADCAST };
 
+enum consistency {       /* of an upgrade: how far the cut reaches */
+    CONSISTENCY_EXACT,   /* copies and one-to-one descendants of a tuple meet one version */
+    CONSISTENCY_PER_PE,  /* each PE for itself; order per key stays */
+    CONSISTENCY_GLOBAL,  /* one place in every source's output divides old from new everywhere */
+};
+const char *consistency_name(enum consistency c); /* as in YAML */
+
 enum error_then { THEN_STOP, THEN_DROP, THEN_HOLD, THEN_DEAD_LETTER };
 
 struct mfield {          /* one field of a resolved schema */
@@ -104,7 +111,7 @@ struct topology {
     uint64_t checkpoint_every_us; /* 0: none */
     uint32_t checkpoint_keep;
     char *checkpoint_location;    /* NULL: master */
-    bool exact;              /* upgrade.consistency */
+    enum consistency consistency; /* upgrade.consistency */
     uint64_t upgrade_timeout_us;
     bool fusion;             /* `fusion: auto|off`, default auto */
     char *canonical;         /* canonical JSON of the whole */

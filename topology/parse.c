@@ -62,21 +62,26 @@ static void read_checkpoint(struct draft *dr, const struct ynode *n)
     if (v[2] != NULL) {
         read_location(dr, v[2]);
     }
-    diags_warning(dr->d, n->at, mem_dup("a worker that dies fails its topologies"),
-                  "checkpoints are not taken yet");
+}
+
+static const char *const consistencies[] = {"exact", "per-pe", "global"};
+
+const char *consistency_name(enum consistency c)
+{
+    return consistencies[c];
 }
 
 static void read_upgrade(struct draft *dr, const struct ynode *n)
 {
     static const char *const keys[] = {"consistency", "timeout"};
-    static const char *const choices[] = {"exact", "per-pe"};
     const struct ynode *v[COUNT(keys)];
     unsigned choice = 0;
     if (!read_map(dr->d, n, "'upgrade'", keys, COUNT(keys), v) && n->kind != Y_MAP) {
         return;
     }
-    if (v[0] != NULL && read_choice(dr->d, v[0], "'consistency'", choices, 2, &choice)) {
-        dr->t->exact = choice == 0;
+    if (v[0] != NULL && read_choice(dr->d, v[0], "'consistency'", consistencies,
+                                    COUNT(consistencies), &choice)) {
+        dr->t->consistency = (enum consistency)choice;
     }
     if (v[1] != NULL) {
         (void)read_duration_us(dr->d, v[1], "'timeout'", 1000, &dr->t->upgrade_timeout_us);
@@ -136,7 +141,7 @@ struct topology *topology_parse(const char *yaml, size_t bytes, const char *base
     struct topology *t = mem_alloc(sizeof *t);
     struct draft dr = {.catalog = c, .base_dir = base_dir != NULL ? base_dir : "/", .d = d, .t = t};
     t->checkpoint_keep = 3;
-    t->exact = true;
+    t->consistency = CONSISTENCY_EXACT;
     t->fusion = true;
     t->upgrade_timeout_us = 60000000;
     read_root(&dr, root);
@@ -156,6 +161,26 @@ struct topology *topology_parse(const char *yaml, size_t bytes, const char *base
     return t;
 }
 
+static void add_file(json_t *files, json_t *seen, const char *text, size_t bytes)
+{
+    char *file = mem_dup_n(text, bytes);
+    if (json_object_get(seen, file) == NULL) {
+        json_object_set_new(seen, file, json_true());
+        json_array_append_new(files, json_string(file));
+    }
+    mem_free(file);
+}
+
+const struct ynode *model_named(const struct ynode *pe)
+{
+    const struct ynode *use = ytree_get(pe, "use"), *with = ytree_get(pe, "with");
+    const struct ynode *model = with != NULL && with->kind == Y_MAP ? ytree_get(with, "model")
+                                                                    : NULL;
+    bool runs = use != NULL && use->kind == Y_SCALAR && strcmp(use->text, "infer") == 0;
+    return runs && model != NULL && model->kind == Y_SCALAR && model->text[0] != '\0' ? model
+                                                                                      : NULL;
+}
+
 json_t *topology_files(const char *yaml, size_t bytes, struct diags *d)
 {
     struct ynode *root = ytree_parse(yaml, bytes, d);
@@ -169,6 +194,11 @@ json_t *topology_files(const char *yaml, size_t bytes, struct diags *d)
         if (use == NULL || use->kind != Y_SCALAR) {
             continue;
         }
+        const struct ynode *model = model_named(pes->items[i + 1]);
+        if (model != NULL) {
+            add_file(files, seen, model->text, strlen(model->text));
+            continue;
+        }
         const char *slash = strrchr(use->text, '/');
         const char *colon = strrchr(slash != NULL ? slash : use->text, ':');
         size_t length = colon != NULL ? (size_t)(colon - use->text) : strlen(use->text);
@@ -176,12 +206,7 @@ json_t *topology_files(const char *yaml, size_t bytes, struct diags *d)
         if (slash == NULL && !so) {
             continue;
         }
-        char *file = mem_dup_n(use->text, length);
-        if (json_object_get(seen, file) == NULL) {
-            json_object_set_new(seen, file, json_true());
-            json_array_append_new(files, json_string(file));
-        }
-        mem_free(file);
+        add_file(files, seen, use->text, length);
     }
     json_decref(seen);
     ytree_free(root);

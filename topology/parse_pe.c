@@ -153,7 +153,27 @@ static void unknown_use(struct draft *dr, const struct ynode *n)
     diags_error(dr->d, n->at, hint, "there is no PE '%.80s'", n->text);
 }
 
-static void read_use(struct draft *dr, struct pe *p, const struct ynode *n)
+/* The PE that runs a model has its ports described by the model's file, which is its code. */
+static const struct pe_desc *find_desc(struct draft *dr, const struct ynode *use,
+                                       const struct ynode *model, const char **digest)
+{
+    if (model == NULL) {
+        const struct pe_desc *desc = catalog_find(dr->catalog, use->text, digest);
+        if (desc == NULL) {
+            unknown_use(dr, use);
+        }
+        return desc;
+    }
+    const struct pe_desc *desc = catalog_find(dr->catalog, model->text, digest);
+    if (desc == NULL) {
+        diags_error(dr->d, model->at, mem_dup("check the path"),
+                    "the model %.200s is not there or cannot be read", model->text);
+    }
+    return desc;
+}
+
+static void read_use(struct draft *dr, struct pe *p, const struct ynode *n,
+                     const struct ynode *model)
 {
     const char *use, *digest = NULL;
     if (n == NULL) {
@@ -165,9 +185,8 @@ static void read_use(struct draft *dr, struct pe *p, const struct ynode *n)
         return;
     }
     p->use = mem_dup(use);
-    p->desc = catalog_find(dr->catalog, use, &digest);
+    p->desc = find_desc(dr, n, model, &digest);
     if (p->desc == NULL) {
-        unknown_use(dr, n);
         return;
     }
     p->code = digest != NULL ? mem_printf("%s:%s", digest, p->desc->name)
@@ -225,7 +244,7 @@ static void parse_pe(struct draft *dr, struct pe *p, struct dpe *at, const struc
     } else {
         (void)read_map(dr->d, n, what, pe_keys, PE_KEYS, v);
         if (n->kind == Y_MAP) {
-            read_use(dr, p, v[USE]);
+            read_use(dr, p, v[USE], model_named(n));
         }
     }
     mem_free(what);

@@ -3,8 +3,8 @@
  * Owns:       struct pgraph.
  * Runs on:    anywhere; pure.
  * Invariants: G1 a fused channel joins two instances of one worker that are neighbours one-to-one:
- *                forward (or one instance on both sides), both on shared executors, the consumer has
- *                no other input channel and the producer's port no other stream.
+ *                forward (or one instance on both sides), both on shared executors, the consumer
+ *                has no other input channel and the producer's port no other stream.
  *             G2 per PE every key group has exactly one owner instance; no instance owns over one
  *                group more than another.
  *             G3 no worker holds more instances than slots.
@@ -52,7 +52,7 @@ struct pgraph {
     uint32_t instance_count;
     struct pchannel *channels;       /* by stream, then from, then to */
     uint32_t channel_count;
-    uint16_t (*owners)[KEY_GROUPS];  /* [pes]: key group -> instance index; NULL: physical_owner's */
+    uint16_t (*owners)[KEY_GROUPS];  /* [pes]: key group -> instance; NULL: physical_owner's */
     const char **hosts;              /* [pes] while placing: machine a PE is bound to, or NULL */
 };
 
@@ -62,14 +62,13 @@ struct placer {
     void *ctx;
     enum err (*place)(void *ctx, struct pgraph *g, struct fail *f);
 };
-extern const struct placer placer_default; /* place.c: lanes of one-to-one streams stay together, the
-                                            * instances of one PE spread, then fewest hops, then
-                                            * evenly by free slots; sources and OXB_LOCAL PEs on the
-                                            * host of the first worker */
+/* place.c: lanes of one-to-one streams stay together, the instances of one PE spread, then fewest
+ * hops, then evenly by free slots; sources and OXB_LOCAL PEs on the host of the first worker. */
+extern const struct placer placer_default;
 
 /* physical_expand - instances and channels of a topology, placed and fused.
- * @next_id: in/out counter for instance and channel ids.  Return: NULL with `f` set when it does not
- * fit (too few slots, no worker with the labels). */
+ * @next_id: in/out counter for instance and channel ids.  Return: NULL with `f` set when it does
+ * not fit (too few slots, no worker with the labels). */
 struct pgraph *physical_expand(const struct topology *t, const struct worker_info *workers,
                                uint32_t worker_count, const struct placer *placer,
                                uint64_t *next_id, struct fail *f);
@@ -81,7 +80,7 @@ void pgraph_free(struct pgraph *g);
 struct pgraph *pgraph_outline(const struct topology *t, const struct worker_info *workers,
                               uint32_t worker_count);
 MUST_CHECK enum err pgraph_place(struct pgraph *g, const struct placer *placer, struct fail *f);
-/* place_may_run - labels, device, code and draining allow the PE on the worker, whatever its slots. */
+/* place_may_run - labels, device, code and draining allow the PE on the worker, whatever slots. */
 bool place_may_run(const struct pgraph *g, uint32_t pe, uint32_t worker);
 
 /* physical_owner - which instance index (0..parallelism-1) owns a key group when nothing has moved:

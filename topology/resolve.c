@@ -41,6 +41,7 @@ static struct schema_scope scope_of(const struct pe *p)
         .declared =
             p->has_declared_out && mschema_known(&p->declared_out) ? &p->declared_out : NULL,
         .with = p->with,
+        .model = json_object_get(p->desc->json, "model"),
     };
 }
 

@@ -286,6 +286,60 @@ static enum err eval_constants(struct eval *v, const char *param)
     return ERR_OK;
 }
 
+static const char *output_type(const json_t *outputs, const char *name)
+{
+    size_t i;
+    const json_t *one;
+    json_array_foreach((json_t *)(uintptr_t)outputs, i, one)
+    {
+        const char *own = json_string_value(json_object_get(one, "name"));
+        if (own != NULL && strcmp(own, name) == 0) {
+            return json_string_value(json_object_get(one, "type"));
+        }
+    }
+    return NULL;
+}
+
+static enum err put_output(struct eval *v, const json_t *outputs, const char *field,
+                           const char *output)
+{
+    const char *type = output_type(outputs, output);
+    char *canonical = type != NULL ? schema_type(type, NULL) : NULL;
+    if (canonical == NULL) {
+        return fail_set(v->f, ERR_INVALID, "see `oxbow model check`",
+                        "the model has no output '%.80s'", output);
+    }
+    if (!text_is_field(field)) {
+        mem_free(canonical);
+        return fail_set(v->f, ERR_INVALID, "name it in `out: {FIELD: OUTPUT}`",
+                        "the model's output '%.80s' cannot be the name of a field", field);
+    }
+    mschema_put(v->out, field, canonical);
+    mem_free(canonical);
+    return ERR_OK;
+}
+
+/* eval_model - `~param`: outputs of the model, {FIELD: OUTPUT} or all under their own names. */
+static enum err eval_model(struct eval *v, const char *param)
+{
+    const json_t *outputs = json_object_get(v->scope->model, "outputs");
+    const json_t *map = json_object_get(v->scope->with, param);
+    enum err e = ERR_OK;
+    const char *field;
+    const json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)map, field, value)
+    {
+        const char *name = json_string_value(value);
+        e = e == ERR_OK ? put_output(v, outputs, field, name != NULL ? name : "") : e;
+    }
+    for (size_t i = 0; json_object_size(map) == 0 && i < json_array_size(outputs); i++) {
+        const char *own =
+            json_string_value(json_object_get(json_array_get(outputs, i), "name"));
+        e = e == ERR_OK && own != NULL ? put_output(v, outputs, own, own) : e;
+    }
+    return e;
+}
+
 /* value_is - does a parameter have this value, as text? */
 static bool value_is(const json_t *value, const char *text)
 {
@@ -377,6 +431,9 @@ static enum err eval_item(struct eval *v, char *item)
     }
     if (item[0] == '+') {
         return eval_constants(v, item + 1);
+    }
+    if (item[0] == '~') {
+        return eval_model(v, item + 1);
     }
     char *colon = strchr(item, ':');
     const char *type = NULL;

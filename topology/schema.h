@@ -32,6 +32,7 @@ struct schema_scope {
     const struct mschema *input;    /* of port 0; NULL or not known: unknown */
     const struct mschema *declared; /* what `out:` says; NULL: nothing */
     const json_t *with;
+    const json_t *model;            /* of a PE that runs one: pe/registry.h; else NULL */
 };
 
 /* schema_output - resolve the expression of an output port into `out` and seal it.

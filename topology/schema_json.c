@@ -29,7 +29,7 @@ static const char fixed[] =
     "\"keep\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":1000,\"default\":3},"
     "\"location\":{\"type\":\"string\",\"pattern\":\"^(master|file:///.*)$\"}}},"
     "\"upgrade\":{\"type\":\"object\",\"additionalProperties\":false,\"properties\":{"
-    "\"consistency\":{\"enum\":[\"exact\",\"per-pe\"],\"default\":\"exact\"},"
+    "\"consistency\":{\"enum\":[\"exact\",\"per-pe\",\"global\"],\"default\":\"exact\"},"
     "\"timeout\":{\"$ref\":\"#/definitions/duration\"}}},"
     "\"fusion\":{\"enum\":[\"auto\",\"off\"],\"default\":\"auto\"}},"
     "\"definitions\":{"

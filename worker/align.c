@@ -14,15 +14,6 @@ void align_init(struct align *a, uint32_t input_count)
     a->in_set_count = input_count;
 }
 
-void align_expect(struct align *a, const bool *in_set)
-{
-    a->in_set_count = 0;
-    for (uint32_t i = 0; i < a->input_count; i++) {
-        a->in_set[i] = in_set[i];
-        a->in_set_count += in_set[i] ? 1 : 0;
-    }
-}
-
 void align_fini(struct align *a)
 {
     mem_free(a->arrived);
@@ -54,8 +45,8 @@ enum align_action align_marker(struct align *a, uint32_t input, enum item_kind k
     if (epoch < a->epoch_floor) {
         return ALIGN_DROP;
     }
-    if (kind == ITEM_MARKER_SWITCH) {
-        align_void(a, epoch);
+    if (kind == ITEM_MARKER_SWITCH || (a->active && a->epoch < epoch)) {
+        align_void(a, epoch); /* a checkpoint was given up when a newer marker is on its way */
     }
     if (a->active && a->epoch != epoch) {
         return ALIGN_CONFLICT;
@@ -74,4 +65,15 @@ enum align_action align_marker(struct align *a, uint32_t input, enum item_kind k
     release(a);
     a->epoch_floor = epoch + 1;
     return ALIGN_COMPLETE;
+}
+
+enum align_action align_switch(struct align *a, uint32_t input, uint64_t epoch, const bool *in_set)
+{
+    bool first = !a->active || a->epoch != epoch;
+    for (uint32_t i = 0; first && i < a->input_count; i++) {
+        a->in_set_count -= a->in_set[i] ? 1 : 0;
+        a->in_set[i] = in_set == NULL || in_set[i];
+        a->in_set_count += a->in_set[i] ? 1 : 0;
+    }
+    return align_marker(a, input, ITEM_MARKER_SWITCH, epoch);
 }

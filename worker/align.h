@@ -8,6 +8,8 @@
  *             A3 completion happens once per epoch, when every input that takes part has delivered.
  *             A4 a switch marker of epoch e releases an alignment on a checkpoint epoch < e, and
  *                later markers of epochs < e are dropped (R17).
+ *             A7 the marker of a newer checkpoint releases an alignment on an older one: the master
+ *                injects it only after it has given the older one up.
  *             A6 a switch waits for the inputs from inside the covering set only; the close of one
  *                counts as its marker (R8).
  *             A5 an ended input still delivers markers: the end is data, not closing (R12). */
@@ -24,7 +26,7 @@ struct align {
     enum item_kind kind;
     bool active;
     uint64_t epoch_floor;   /* markers below are void */
-    bool *in_set;           /* [input_count]: delivers the switch marker; see align_expect */
+    bool *in_set;           /* [input_count]: delivers the switch marker */
     uint32_t in_set_count;
 };
 
@@ -40,8 +42,11 @@ void align_fini(struct align *a); /* accepts a zeroed struct */
 /* align_marker - input `input` delivered a marker.  After ALIGN_COMPLETE the alignment is over. */
 enum align_action align_marker(struct align *a, uint32_t input, enum item_kind kind,
                                uint64_t epoch);
-/* align_expect - which inputs deliver the next switch marker; all, until told otherwise. */
-void align_expect(struct align *a, const bool *in_set /* [input_count] */);
+/* align_switch - as align_marker for a switch marker, or the close that stands for one.
+ * @in_set: [input_count], which inputs deliver it; NULL: all.  What it finds aligning on an older
+ * checkpoint it releases (A4), so that is no reason not to look at the set. */
+enum align_action align_switch(struct align *a, uint32_t input, uint64_t epoch,
+                               const bool *in_set);
 /* align_void - checkpoint epochs below `epoch` are void.  Return: did that release inputs? */
 bool align_void(struct align *a, uint64_t epoch);
 static inline bool align_blocks(const struct align *a, uint32_t input)

@@ -2,7 +2,11 @@
  * worker that knows both the plan's messages and the running things. */
 #include "worker/part.h"
 
+#include "core/file.h"
 #include "core/mem.h"
+#include "pe/infer/describe.h"
+#include "worker/checkpoint.h"
+#include "worker/checkpoint_restore.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -21,9 +25,10 @@ static enum err fail_at(struct part *d, const char *pe, enum err e)
     return e;
 }
 
-/* The type's code: registered in this process, or in a plug-in of the artifact folder. */
+/* The type's code: registered in this process, or in a plug-in of the artifact folder, which the
+ * caller closes. */
 static enum err find_type(struct part *d, const struct rec_INSTANCE_SPEC *spec,
-                          const struct oxb_pe_type **out)
+                          const struct oxb_pe_type **out, struct plugin **plugin)
 {
     if (spec->artifact[0] == '\0') {
         *out = registry_find(spec->type);
@@ -34,15 +39,17 @@ static enum err find_type(struct part *d, const struct rec_INSTANCE_SPEC *spec,
         return ERR_OK;
     }
     char *file = mem_printf("%s/%s.so", d->env->artifact_dir, spec->artifact);
-    struct plugin *plugin = NULL;
-    enum err e = plugin_open(file, &plugin, &d->fail);
+    *out = model_is_file(file) ? registry_find(spec->type) : NULL;
+    if (*out != NULL) { /* a model: the built-in PE that runs it finds it there */
+        mem_free(file);
+        return ERR_OK;
+    }
+    enum err e = plugin_open(file, plugin, &d->fail);
     mem_free(file);
     if (e != ERR_OK) {
         return e;
     }
-    d->plugins = mem_resize(d->plugins, d->plugin_count + 1, sizeof *d->plugins);
-    d->plugins[d->plugin_count++] = plugin;
-    *out = plugin_find(plugin, spec->type[0] != '\0' ? spec->type : NULL);
+    *out = plugin_find(*plugin, spec->type[0] != '\0' ? spec->type : NULL);
     if (*out == NULL) {
         return fail_set(&d->fail, ERR_NOTFOUND, "name a type that the plug-in exports",
                         "the plug-in has no PE type \"%s\"", spec->type);
@@ -72,12 +79,13 @@ static enum err build_code(struct part *d, const struct rec_INSTANCE_SPEC *spec,
                            struct instance *i, struct oxb_pe **out)
 {
     const struct oxb_pe_type *type = NULL;
+    struct plugin *plugin = NULL;
     struct pe_port_spec inputs[PORTS_MAX], outputs[PORTS_MAX];
     if (spec->inputs_count > PORTS_MAX || spec->outputs_count > PORTS_MAX ||
         spec->parallelism > PARALLELISM_MAX) {
         return fail_set(&d->fail, ERR_LIMIT, "use fewer", "too many ports or instances");
     }
-    enum err e = find_type(d, spec, &type);
+    enum err e = find_type(d, spec, &type, &plugin);
     if (e == ERR_OK) {
         e = port_specs(d, spec->inputs, spec->inputs_count, inputs);
     }
@@ -85,11 +93,13 @@ static enum err build_code(struct part *d, const struct rec_INSTANCE_SPEC *spec,
         e = port_specs(d, spec->outputs, spec->outputs_count, outputs);
     }
     if (e != ERR_OK) {
+        plugin_close(plugin);
         return e;
     }
     struct pe_host host = instance_host(i);
     struct pe_spec pe = {.type = type,
-                         .name = i->pe_name,
+                         .plugin = plugin,
+                         .name = spec->pe,
                          .params = spec->params,
                          .base_dir = plan_of(d)->base_dir,
                          .index = (unsigned)spec->index,
@@ -97,8 +107,19 @@ static enum err build_code(struct part *d, const struct rec_INSTANCE_SPEC *spec,
                          .inputs = inputs,
                          .input_count = (unsigned)spec->inputs_count,
                          .outputs = outputs,
-                         .output_count = (unsigned)spec->outputs_count};
+                         .output_count = (unsigned)spec->outputs_count,
+                         .uid = spec->uid[0] != '\0' ? spec->uid : NULL,
+                         .checkpoints = plan_of(d)->checkpoints,
+                         .generation = plan_of(d)->gen};
+    char *artifact = spec->artifact[0] != '\0' && registry_find(spec->type) == type
+                         ? mem_printf("%s/%s.so", d->env->artifact_dir, spec->artifact)
+                         : NULL;
+    char *data_dir = file_dir_of(d->env->artifact_dir);
+    pe.artifact = artifact;
+    pe.data_dir = data_dir;
     *out = pe_new(&pe, &host, d->env->pool);
+    mem_free(artifact);
+    mem_free(data_dir);
     return pe_prepare(*out, &d->fail);
 }
 
@@ -106,7 +127,7 @@ static void describe_instance(struct instance *i, const struct rec_INSTANCE_SPEC
 {
     i->source = i->pe != NULL && (pe_type(i->pe)->flags & OXB_SOURCE) != 0;
     i->sink = spec->outputs_count == 0;
-    i->drop_errors = spec->then == PLAN_DROP;
+    atomic_store(&i->drop_errors, spec->then == PLAN_DROP);
     if (i->sink) {
         i->end_to_end_us = mem_alloc(sizeof *i->end_to_end_us);
     }
@@ -121,6 +142,24 @@ static enum err build_adopted(struct part *d, const struct rec_INSTANCE_SPEC *sp
     }
     enum err e = build_code(d, spec, a->instance, &a->pe);
     d->adopted_count += a->pe != NULL ? 1 : 0;
+    return e;
+}
+
+/* What a recovery gives the instance back; its position, keyed state, and whether it had ended. */
+static enum err restore_state(struct part *d, struct instance *i)
+{
+    const struct msg_PREPARE *plan = plan_of(d);
+    struct restore_from from = {.master = &d->env->master,
+                                .worker = d->env->worker_name,
+                                .incarnation = d->env->incarnation,
+                                .topology = plan->topology,
+                                .location = plan->location};
+    enum err e = ERR_OK;
+    for (size_t k = 0; k < plan->restores_count && e == ERR_OK; k++) {
+        if (plan->restores[k].instance == i->id) {
+            e = restore_instance(&from, &plan->restores[k], i, &d->fail);
+        }
+    }
     return e;
 }
 
@@ -141,14 +180,39 @@ enum err build_instances(struct part *d)
             return fail_at(d, spec->pe, e);
         }
         describe_instance(i, spec);
+        e = restore_state(d, i);
+        if (e != ERR_OK) {
+            return fail_at(d, spec->pe, e);
+        }
+        if (plan->checkpoints) {
+            i->keeper = keeper_new(d->env->saver, plan->topology, plan->gen, plan->location);
+        }
     }
     for (size_t k = 0; k < plan->adopt_instances_count; k++) {
-        enum err e = build_adopted(d, &plan->adopt_instances[k]);
+        const struct rec_INSTANCE_SPEC *spec = &plan->adopt_instances[k];
+        enum err e = spec->settings ? ERR_OK : build_adopted(d, spec);
         if (e != ERR_OK) {
             return fail_at(d, plan->adopt_instances[k].pe, e);
         }
     }
     return ERR_OK;
+}
+
+void part_settle(struct part *d)
+{
+    const struct msg_PREPARE *plan = plan_of(d);
+    for (size_t k = 0; k < plan->adopt_instances_count; k++) {
+        const struct rec_INSTANCE_SPEC *spec = &plan->adopt_instances[k];
+        struct instance *i = part_instance(d, spec->id);
+        if (i == NULL) {
+            continue;
+        }
+        name_set(&i->pe_name, spec->pe);
+        atomic_store(&i->drop_errors, spec->then == PLAN_DROP);
+        if (spec->settings) { /* else its code is replaced, and the new one knows */
+            pe_settle(i->pe, spec->pe, (unsigned)spec->parallelism);
+        }
+    }
 }
 
 /* ---------------------------------------------------------------- channels (loop thread) */

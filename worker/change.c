@@ -19,6 +19,8 @@ struct change {
     uint32_t member_count;
     struct channel **removed;
     uint32_t removed_count;
+    struct channel **inside;    /* of V, between members: squeezed until the change is over */
+    uint32_t inside_count;
     struct moves *moves;        /* of state; NULL: none */
     bool going;
     uint64_t go_us;
@@ -36,7 +38,7 @@ struct grave {                  /* things of one finished change, waiting for th
     struct cut **cuts;
     uint32_t cut_count;
     struct moves *moves;        /* given up: freed when no giver knows them any more */
-    struct part *shell;         /* the staged part, emptied: its plug-ins are base's now */
+    struct part *shell;         /* the staged part, emptied */
 };
 
 static const struct msg_PREPARE *plan_of(const struct part *staged)
@@ -99,17 +101,19 @@ static enum err list_channels(struct change *c)
     return ERR_OK;
 }
 
-/* ---------------------------------------------------------------- chains of V' */
-
-static struct instance *caller_of(const struct change *c, const struct instance *i) /* fused */
+static const struct rec_INSTANCE_SPEC *adoption_of(const struct part *staged,
+                                                   const struct instance *i) /* NULL: none */
 {
-    for (size_t n = 0; n < c->wired_count; n++) {
-        if (c->wired[n].to == i && c->wired[n].channel->kind == CHANNEL_FUSED) {
-            return c->wired[n].from;
+    const struct msg_PREPARE *plan = plan_of(staged);
+    for (size_t k = 0; k < plan->adopt_instances_count; k++) {
+        if (plan->adopt_instances[k].id == i->id && !plan->adopt_instances[k].settings) {
+            return &plan->adopt_instances[k];
         }
     }
     return NULL;
 }
+
+/* ---------------------------------------------------------------- chains of V' */
 
 static bool is_new(const struct change *c, const struct instance *i)
 {
@@ -119,6 +123,24 @@ static bool is_new(const struct change *c, const struct instance *i)
         }
     }
     return false;
+}
+
+/* Who will call `i` directly.  The plan lists the channels of members only; the others stay. */
+static struct instance *caller_of(const struct change *c, const struct instance *i)
+{
+    for (size_t n = 0; n < c->wired_count; n++) {
+        if (c->wired[n].to == i && c->wired[n].channel->kind == CHANNEL_FUSED) {
+            return c->wired[n].from;
+        }
+    }
+    const struct part *base = c->staged->base;
+    bool member = is_new(c, i) || atomic_load(&i->cut) != NULL;
+    for (uint32_t n = 0; !member && n < base->channel_count; n++) {
+        if (base->channels[n]->to == i && base->channels[n]->kind == CHANNEL_FUSED) {
+            return base->channels[n]->from;
+        }
+    }
+    return NULL;
 }
 
 static struct instance *head_of(const struct change *c, struct instance *i, uint32_t *depth)
@@ -131,12 +153,26 @@ static struct instance *head_of(const struct change *c, struct instance *i, uint
     return i;
 }
 
+/* Has the chain that `head` will head a thread of its own? */
+static bool own_thread(const struct change *c, const struct instance *head)
+{
+    const struct msg_PREPARE *plan = plan_of(c->staged);
+    for (uint32_t k = 0; k < c->staged->instance_count; k++) {
+        if (c->staged->instances[k] == head) {
+            return plan->add_instances[k].own_thread;
+        }
+    }
+    const struct rec_INSTANCE_SPEC *code = adoption_of(c->staged, head);
+    return code != NULL ? code->own_thread : atomic_load(&head->chain)->private_executor != NULL;
+}
+
 /* The chain that will run what `head` heads: the one it heads already, or a new one. */
-static struct chain *chain_for(struct change *c, struct instance *head, bool own_thread)
+static struct chain *chain_for(struct change *c, struct instance *head)
 {
     struct part *s = c->staged;
     struct chain *now = atomic_load(&head->chain);
-    if (!is_new(c, head) && now->head == head) {
+    bool own = own_thread(c, head);
+    if (!is_new(c, head) && now->head == head && (now->private_executor != NULL) == own) {
         return now;
     }
     for (uint32_t k = 0; k < s->chain_count; k++) {
@@ -144,8 +180,7 @@ static struct chain *chain_for(struct change *c, struct instance *head, bool own
             return s->chains[k];
         }
     }
-    struct chain *made = chain_new(NULL, 0, own_thread ? NULL : executors_place(s->env->executors),
-                                   own_thread);
+    struct chain *made = chain_new(NULL, 0, own ? NULL : executors_place(s->env->executors), own);
     made->head = head;
     part_listen(s->base, made);
     s->chains = mem_resize(s->chains, s->chain_count + 1, sizeof(struct chain *));
@@ -178,11 +213,10 @@ static void announce(struct change *c, struct instance *i, struct chain *to)
 
 static void plan_chains(struct change *c)
 {
-    const struct msg_PREPARE *plan = plan_of(c->staged);
     for (uint32_t k = 0; k < c->staged->instance_count; k++) {
         struct instance *i = c->staged->instances[k];
         struct instance *head = head_of(c, i, &i->order);
-        struct chain *to = chain_for(c, head, head == i && plan->add_instances[k].own_thread);
+        struct chain *to = chain_for(c, head);
         i->future = to;
         announce(c, i, to);
         if (!atomic_load(&to->go)) {
@@ -196,7 +230,7 @@ static void plan_chains(struct change *c)
             continue;
         }
         uint32_t depth;
-        cut->chain = chain_for(c, head_of(c, i, &depth), false);
+        cut->chain = chain_for(c, head_of(c, i, &depth));
         if (cut->chain != atomic_load(&i->chain)) {
             cut->order = depth;
             announce(c, i, cut->chain);
@@ -246,6 +280,16 @@ static void list_outputs(struct change *c, const struct rec_MEMBER_SPEC *spec,
     }
 }
 
+/* The sender's halves of channels inside the set. */
+static void list_remote(struct change *c, struct channel *const *list, uint32_t count)
+{
+    for (uint32_t n = 0; n < count; n++) {
+        if (list[n]->kind == CHANNEL_OUT) {
+            add_channel(&c->inside, &c->inside_count, list[n]);
+        }
+    }
+}
+
 static struct oxb_pe *take_adopted(struct part *staged, const struct instance *i)
 {
     for (uint32_t k = 0; k < staged->adopted_count; k++) {
@@ -258,15 +302,15 @@ static struct oxb_pe *take_adopted(struct part *staged, const struct instance *i
     return NULL;
 }
 
-static uint32_t ports_of(const struct part *staged, const struct instance *i)
+static void prepare_code(struct change *c, const struct rec_INSTANCE_SPEC *spec, struct instance *i,
+                         struct cut *k)
 {
-    const struct msg_PREPARE *plan = plan_of(staged);
-    for (size_t k = 0; k < plan->adopt_instances_count; k++) {
-        if (plan->adopt_instances[k].id == i->id) {
-            return (uint32_t)plan->adopt_instances[k].outputs_count;
-        }
+    k->pe = take_adopted(c->staged, i);
+    k->anew = spec->anew;
+    k->sink = spec->outputs_count == 0;
+    if (k->sink && i->end_to_end_us == NULL) {
+        i->end_to_end_us = mem_alloc(sizeof *i->end_to_end_us);
     }
-    return i->port_count;
 }
 
 static enum err make_cut(struct change *c, const struct rec_MEMBER_SPEC *spec)
@@ -277,7 +321,8 @@ static enum err make_cut(struct change *c, const struct rec_MEMBER_SPEC *spec)
         return plan_malformed(staged, "a member that is not here, or twice");
     }
     struct wiring w;
-    uint32_t ports = ports_of(staged, i);
+    const struct rec_INSTANCE_SPEC *code = adoption_of(staged, i);
+    uint32_t ports = code != NULL ? (uint32_t)code->outputs_count : i->port_count;
     enum err e = build_wiring(staged, c->wired, c->wired_count, i, ports, &w);
     struct cut *k = mem_alloc(sizeof *k);
     *k = (struct cut){.epoch = staged->epoch,
@@ -290,9 +335,16 @@ static enum err make_cut(struct change *c, const struct rec_MEMBER_SPEC *spec)
     k->awaited = mem_array(i->input_count, sizeof *k->awaited);
     for (uint32_t n = 0; n < i->input_count; n++) {
         k->awaited[n] = holds(&spec->awaited, i->inputs[n].channel->id);
+        if (k->awaited[n]) {
+            add_channel(&c->inside, &c->inside_count, i->inputs[n].channel);
+        }
     }
     list_outputs(c, spec, i, k);
-    k->pe = spec->role == PLAN_ADOPTED ? take_adopted(staged, i) : NULL;
+    list_remote(c, k->marks, k->mark_count);
+    list_remote(c, k->closes, k->close_count);
+    if (code != NULL) {
+        prepare_code(c, code, i, k);
+    }
     c->members[c->member_count++] = i;
     atomic_store(&i->cut, k);
     return e;
@@ -309,6 +361,26 @@ static void wire_new_ones(struct change *c, enum err *e)
             w.inputs[n].channel->to_input = n;
         }
         instance_wire(i, w.inputs, w.input_count, w.ports, w.port_count);
+    }
+}
+
+static bool listed(struct channel *const *list, uint32_t count, const struct channel *c)
+{
+    for (uint32_t n = 0; n < count; n++) {
+        if (list[n] == c) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* squeeze - how much may wait between members (H21); what is removed stays as narrow as it is. */
+static void squeeze(struct change *c, uint32_t batches)
+{
+    for (uint32_t n = 0; n < c->inside_count; n++) {
+        if (batches == SQUEEZE_BATCHES || !listed(c->removed, c->removed_count, c->inside[n])) {
+            channel_squeeze(c->inside[n], batches);
+        }
     }
 }
 
@@ -343,8 +415,20 @@ enum err change_prepare(struct part *staged)
     }
     if (e == ERR_OK) {
         plan_chains(c);
+        squeeze(c, SQUEEZE_BATCHES);
     }
     return e;
+}
+
+bool change_squeezed(const struct part *base)
+{
+    const struct change *c = base->change;
+    for (uint32_t n = 0; n < c->inside_count; n++) {
+        if (!channel_is_squeezed(c->inside[n])) {
+            return false;
+        }
+    }
+    return true;
 }
 
 enum err change_expect(struct part *d)
@@ -411,6 +495,7 @@ void change_go(struct part *base)
     struct change *c = base->change;
     c->going = true;
     c->go_us = clock_now_us();
+    part_settle(c->staged);
     for (uint32_t k = 0; k < c->staged->instance_count; k++) {
         struct instance *i = c->staged->instances[k];
         if (atomic_load(&i->chain) == NULL) {
@@ -484,16 +569,6 @@ static void collect_result(const struct change *c, struct change_result *out)
 
 /* ---------------------------------------------------------------- merging */
 
-static bool listed(struct channel *const *list, uint32_t count, const struct channel *c)
-{
-    for (uint32_t n = 0; n < count; n++) {
-        if (list[n] == c) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static void merge_instances(struct part *base, struct part *staged, struct grave *g)
 {
     uint32_t kept = 0;
@@ -547,11 +622,26 @@ static void merge_chains(struct part *base, struct part *staged)
     staged->chain_count = 0;
 }
 
+/* Every executor that runs something of this part, private ones too, has to begin another turn. */
+static void begin_grace(struct grace *g, const struct part *base)
+{
+    struct executor **own = mem_array(base->chain_count, sizeof(struct executor *));
+    unsigned count = 0;
+    for (uint32_t k = 0; k < base->chain_count; k++) {
+        if (base->chains[k]->private_executor != NULL) {
+            own[count++] = base->chains[k]->private_executor;
+        }
+    }
+    grace_begin(g, base->env->executors, own, count);
+    mem_free(own);
+}
+
 static void merge(struct part *base)
 {
     struct change *c = base->change;
     struct part *staged = c->staged;
     struct grave *g = mem_alloc(sizeof *g);
+    squeeze(c, RING_BATCHES);
     g->cuts = mem_array(c->member_count, sizeof(struct cut *));
     for (uint32_t k = 0; k < c->member_count; k++) {
         g->cuts[g->cut_count++] = atomic_exchange(&c->members[k]->cut, NULL);
@@ -560,21 +650,16 @@ static void merge(struct part *base)
     merge_channels(base, c, g);
     merge_chains(base, staged);
     base->moved = c->moves;
-    base->plugins = mem_resize(base->plugins, base->plugin_count + staged->plugin_count,
-                               sizeof(struct plugin *));
-    memcpy(base->plugins + base->plugin_count, staged->plugins,
-           staged->plugin_count * sizeof(struct plugin *));
-    base->plugin_count += staged->plugin_count;
-    staged->plugin_count = 0;
     base->version = staged->version;
     base->op = staged->op;
     base->epoch = staged->epoch;
-    grace_begin(&g->grace, base->env->executors, NULL, 0);
+    begin_grace(&g->grace, base);
     g->shell = staged;
     g->next = base->graves;
     base->graves = g;
     mem_free(c->wired);
     mem_free(c->members);
+    mem_free(c->inside);
     mem_free(c);
     base->change = NULL;
 }
@@ -675,6 +760,7 @@ static void change_discard(struct part *base)
     mem_free(c->wired);
     mem_free(c->members);
     mem_free(c->removed);
+    mem_free(c->inside);
     mem_free(c);
     base->change = NULL;
 }
@@ -735,6 +821,8 @@ void change_abort(struct part *base)
     struct part *staged = c->staged;
     assert(!c->going); /* Z2 */
     struct grave *g = mem_alloc(sizeof *g);
+    c->removed_count = 0; /* nothing is */
+    squeeze(c, RING_BATCHES);
     g->cuts = mem_array(c->member_count, sizeof(struct cut *));
     for (uint32_t k = 0; k < c->member_count; k++) {
         g->cuts[g->cut_count++] = atomic_exchange(&c->members[k]->cut, NULL);
@@ -754,7 +842,7 @@ void change_abort(struct part *base)
         chain_halt(g->chains[k]);
     }
     g->shell = staged;
-    grace_begin(&g->grace, base->env->executors, NULL, 0);
+    begin_grace(&g->grace, base);
     g->next = base->graves;
     base->graves = g;
 }

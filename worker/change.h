@@ -18,6 +18,8 @@
 /* change_prepare - loop: `staged` (staged->base set, its instances built) becomes the change of its
  * base: channels, wiring, chains, cuts.  ERR_*: staged->fail says why; drop `staged`. */
 MUST_CHECK enum err change_prepare(struct part *staged);
+/* change_squeezed - is no more waiting between members than may be?  If not: on_change follows. */
+bool change_squeezed(const struct part *base);
 /* change_expect - a new part, built: what state comes to it from where the topology runs already. */
 MUST_CHECK enum err change_expect(struct part *d);
 void change_go(struct part *base);

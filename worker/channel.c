@@ -39,6 +39,7 @@ struct channel *channel_new(uint64_t id, enum channel_kind kind, const struct ox
     c->schema = schema;
     c->credit_items = RING_BATCHES; /* both ends exist before the first item: see worker/link.h */
     atomic_init(&c->credit_told, RING_BATCHES);
+    atomic_init(&c->room, RING_BATCHES);
     if (kind == CHANNEL_LOCAL || kind == CHANNEL_OUT) {
         builder_init(&c->builder, pool, schema, on_builder_full, c);
         c->has_builder = true;
@@ -121,7 +122,7 @@ static void put(struct channel *c, struct item *it)
     if (c->kind == CHANNEL_OUT) {
         it->frame = frame_new(c->id, c->sent_items++, it);
     }
-    if (c->spill_count > 0 || !ring_push(&c->ring, it)) {
+    if (c->spill_count > 0 || !ring_push(&c->ring, it, atomic_load(&c->room))) {
         spill(c, it);
         return;
     }
@@ -133,7 +134,8 @@ bool channel_drain(struct channel *c)
 {
     bool moved = false, ended = false, closed = false;
     for (int tries = 0; c->spill_count > 0 && tries < 2; tries++) {
-        while (c->spill_count > 0 && ring_push(&c->ring, &c->spill[c->spill_first])) {
+        uint32_t room = atomic_load(&c->room);
+        while (c->spill_count > 0 && ring_push(&c->ring, &c->spill[c->spill_first], room)) {
             ended = ended || c->spill[c->spill_first].kind == ITEM_END;
             closed = closed || c->spill[c->spill_first].kind == ITEM_CLOSE;
             c->spill_first++;
@@ -269,19 +271,51 @@ enum take channel_account(struct channel *c, const struct item *it)
     return TAKE_OK;
 }
 
+/* ---------------------------------------------------------------- both */
+
+static void wake_producer(struct channel *c)
+{
+    if (atomic_exchange(&c->producer_waits, false)) {
+        task_notify(instance_task(c->from));
+    }
+}
+
 void channel_taken(struct channel *c)
 {
+    uint32_t room = atomic_load(&c->room);
     if (c->kind == CHANNEL_IN) {
         uint64_t consumed = get(&c->consumed_items) + 1;
         atomic_store(&c->consumed_items, consumed);
-        if (consumed + RING_BATCHES >= atomic_load(&c->credit_told) + RING_BATCHES / 2) {
+        if (consumed + room > atomic_load(&c->credit_told) + (room - 1) / 2) {
             link_in_notify(c);
         }
+    } else if (atomic_load(&c->producer_waits) && ring_used(&c->ring) <= room / 2) {
+        wake_producer(c);
+    }
+    if (room < RING_BATCHES && ring_used(&c->ring) <= room &&
+        atomic_exchange(&c->squeeze_waits, false)) {
+        instance_tell(c->to != NULL ? c->to : c->from);
+    }
+}
+
+void channel_squeeze(struct channel *c, uint32_t batches)
+{
+    if (c->kind == CHANNEL_FUSED || atomic_exchange(&c->room, batches) == batches) {
         return;
     }
-    if (atomic_load(&c->producer_waits) && ring_used(&c->ring) <= RING_BATCHES / 2) {
-        if (atomic_exchange(&c->producer_waits, false)) {
-            task_notify(instance_task(c->from));
-        }
+    if (c->kind == CHANNEL_IN) {
+        link_in_notify(c);
+    } else {
+        wake_producer(c); /* it looks at the room again */
     }
+}
+
+bool channel_is_squeezed(struct channel *c)
+{
+    atomic_store(&c->squeeze_waits, true); /* then look: see channel_taken */
+    bool small = ring_used(&c->ring) <= atomic_load(&c->room);
+    if (small) {
+        atomic_store(&c->squeeze_waits, false);
+    }
+    return small;
 }

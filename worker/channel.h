@@ -59,6 +59,8 @@ struct channel {
     size_t spill_first, spill_count, spill_capacity;
     _Atomic bool producer_waits; /* tell the sender when half the ring is free */
     /* both */
+    _Atomic uint32_t room;       /* batches that may wait in it, 1..RING_BATCHES */
+    _Atomic bool squeeze_waits;  /* tell the loop when no more than `room` wait */
     struct ledger ledger;
     struct ring ring;
     /* loop thread, CHANNEL_OUT */
@@ -106,5 +108,14 @@ enum take { TAKE_OK, TAKE_REPEAT };
 enum take channel_account(struct channel *c, const struct item *it);
 /* channel_taken - an item was removed from the ring: give room back to the sender. */
 void channel_taken(struct channel *c);
+
+/* ---- loop ---- */
+/* channel_squeeze - from now on at most `batches` wait in it (H21: what waits inside a covering set
+ * makes its cut wait); RING_BATCHES: as usual again.  What is in it already stays, credit that was
+ * given is not taken back. */
+void channel_squeeze(struct channel *c, uint32_t batches);
+/* channel_is_squeezed - is there no more in it than may be?  If not, the instance that takes from
+ * it (or sends to a peer) tells the loop once it is: instance_tell. */
+bool channel_is_squeezed(struct channel *c);
 
 #endif

@@ -74,10 +74,19 @@ void in_remove(struct link_in *i, struct channel *c)
 
 /* ---------------------------------------------------------------- telling */
 
+/* credit_due - never less than was told: a squeezed channel gives no new credit until it is empty
+ * enough. */
+static uint64_t credit_due(struct channel *c)
+{
+    uint64_t told = atomic_load(&c->credit_told);
+    uint64_t limit = atomic_load(&c->consumed_items) + atomic_load(&c->room);
+    return limit > told ? limit : told;
+}
+
 /* What the peer is to know of the channel: what came, and what may come. */
 static struct rec_LINK_CHANNEL in_record(struct channel *c)
 {
-    uint64_t limit = atomic_load(&c->consumed_items) + RING_BATCHES;
+    uint64_t limit = credit_due(c);
     atomic_store(&c->credit_told, limit);
     return (struct rec_LINK_CHANNEL){.id = c->id, .next = c->expected_item, .limit = limit};
 }
@@ -103,8 +112,7 @@ static void in_tell_credit(void *arg)
     while (i->ready.first != NULL) {
         struct channel *c = i->ready.first;
         ready_remove(&i->ready, c);
-        if (i->wire == NULL ||
-            atomic_load(&c->consumed_items) + RING_BATCHES == atomic_load(&c->credit_told)) {
+        if (i->wire == NULL || credit_due(c) == atomic_load(&c->credit_told)) {
             continue; /* the next handshake tells all; or it has been told */
         }
         records[count++] = in_record(c);
@@ -156,7 +164,7 @@ static const char *in_deliver(struct link_in *i, struct channel *c, const struct
     if (in_decode(c, head, block, bytes, &it) != ERR_OK) {
         return "a batch that is malformed or of another schema";
     }
-    if (!ring_push(&c->ring, &it)) {
+    if (!ring_push(&c->ring, &it, RING_BATCHES)) {
         batch_free(it.batch);
         return "more items than the credit allows";
     }

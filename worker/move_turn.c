@@ -229,7 +229,7 @@ bool move_take(struct instance *i)
         if (!take_one(i, m)) {
             return false;
         }
-        log_event(LOG_DEBUG, "instance.took", "pe=%s index=%u entries=%" PRIu64, i->pe_name,
+        log_event(LOG_DEBUG, "instance.took", "pe=%s index=%u entries=%" PRIu64, name_text(&i->pe_name),
                   i->index, m->imported_entries);
         atomic_store(&m->imported, true);
         moves_post(ms);

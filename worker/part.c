@@ -28,14 +28,7 @@ struct part *part_new(const struct part_env *env, const struct msg *prepare)
     struct part *d = mem_alloc(sizeof *d);
     d->env = env;
     d->state = DEPLOYMENT_PREPARING;
-    /* A copy of its own: through the codec, which is what knows every field. */
-    struct strbuf bytes = {0};
-    struct fail f = {0};
-    if (msg_encode(prepare, &bytes) != ERR_OK ||
-        msg_decode(M_PREPARE, bytes.data + 8, bytes.bytes - 8, &d->plan, &f) != ERR_OK) {
-        abort(); /* it was decoded a moment ago */
-    }
-    strbuf_fini(&bytes);
+    msg_copy(prepare, &d->plan);
     const struct msg_PREPARE *plan = &d->plan.PREPARE;
     snprintf(d->name, sizeof d->name, "%s", plan->topology);
     d->version = plan->version;
@@ -45,11 +38,11 @@ struct part *part_new(const struct part_env *env, const struct msg *prepare)
     return d;
 }
 
-const char *part_artifact(const struct part *d)
+static const char *missing_artifact(const struct part *d, const struct rec_INSTANCE_SPEC *specs,
+                                    size_t count)
 {
-    const struct msg_PREPARE *plan = &d->plan.PREPARE;
-    for (size_t k = 0; k < plan->add_instances_count; k++) {
-        const char *digest = plan->add_instances[k].artifact;
+    for (size_t k = 0; k < count; k++) {
+        const char *digest = specs[k].artifact;
         if (digest[0] == '\0') {
             continue;
         }
@@ -61,6 +54,15 @@ const char *part_artifact(const struct part *d)
         }
     }
     return NULL;
+}
+
+const char *part_artifact(const struct part *d)
+{
+    const struct msg_PREPARE *plan = &d->plan.PREPARE;
+    const char *digest = missing_artifact(d, plan->add_instances, plan->add_instances_count);
+    return digest != NULL
+               ? digest
+               : missing_artifact(d, plan->adopt_instances, plan->adopt_instances_count);
 }
 
 void part_prepare(struct part *d)
@@ -99,6 +101,9 @@ static void prepared_on_loop(void *arg)
     if (d->dropping) { /* a staged change that nobody wants any more */
         struct part *base = d->base;
         part_free(d);
+        if (base->after != NULL && !base->dropping) {
+            base->env->on_change(base->env->arg, base);
+        }
         part_check_dropped(base);
         return;
     }
@@ -173,6 +178,40 @@ void part_inject(struct part *d, uint64_t epoch)
             chain_inject(d->chains[k], epoch);
         }
     }
+}
+
+void part_commit(struct part *d, uint64_t epoch)
+{
+    if (epoch <= d->commit_epoch) {
+        return;
+    }
+    d->commit_epoch = epoch;
+    for (uint32_t k = 0; k < d->chain_count; k++) {
+        chain_commit(d->chains[k], epoch);
+    }
+}
+
+void part_void(struct part *d, uint64_t epoch)
+{
+    for (uint32_t k = 0; k < d->chain_count; k++) {
+        chain_void(d->chains[k], epoch);
+    }
+}
+
+bool part_committed(struct part *d, const char **what)
+{
+    *what = "";
+    for (uint32_t k = 0; k < d->instance_count; k++) {
+        struct instance *i = d->instances[k];
+        if (!pe_commits(i->pe) || atomic_load(&i->committed) >= d->commit_epoch) {
+            continue;
+        }
+        if (atomic_load(&i->uncommitted) < d->commit_epoch) {
+            return false;
+        }
+        *what = name_text(&i->pe_name);
+    }
+    return true;
 }
 
 static bool all_ended(const struct part *d)
@@ -256,12 +295,24 @@ struct part *part_stage(struct part *base, const struct msg *prepare)
     return d;
 }
 
+void part_put_after(struct part *base, struct part *after TAKES)
+{
+    if (base->after != NULL) {
+        part_free(base->after);
+    }
+    base->after = after;
+    if (after != NULL) {
+        after->base = base;
+    }
+}
+
 void part_drop(struct part *d)
 {
     if (d->dropping) {
         return;
     }
     d->dropping = true;
+    part_put_after(d, NULL);
     if (d->pending != NULL) {
         part_unstage(d);
     }
@@ -291,6 +342,7 @@ static bool in_a_chain(const struct part *d, const struct instance *i)
 
 void part_free(struct part *d)
 {
+    part_put_after(d, NULL);
     change_free_all(d);
     moves_free(d->moved);
     moves_free(d->arriving);
@@ -307,9 +359,6 @@ void part_free(struct part *d)
     for (uint32_t k = 0; k < d->chain_count; k++) {
         chain_free(d->chains[k]);
     }
-    for (uint32_t k = 0; k < d->plugin_count; k++) {
-        plugin_close(d->plugins[k]);
-    }
     for (uint32_t k = 0; k < d->adopted_count; k++) {
         pe_free(d->adopted[k].pe);
     }
@@ -319,7 +368,6 @@ void part_free(struct part *d)
     mem_free(d->channels);
     mem_free(d->instances);
     mem_free(d->chains);
-    mem_free(d->plugins);
     msg_free(&d->plan);
     mem_free(d);
 }

@@ -1,6 +1,6 @@
 /* worker/part.h - one topology's part on this worker: from PREPARE to its last byte.
  *
- * Owns:       struct part: instances, chains, channels, plug-ins of one topology here.
+ * Owns:       struct part: instances, chains, channels of one topology here.
  * Threads:    the loop's; preparation runs on a helper thread that touches only what it builds.
  * States:     PREPARING -(helper done, artifacts here)-> READY -(GO)-> RUNNING -(STOP)-> DRAINING
  *             RUNNING | DRAINING -(all ended, links drained)-> ENDED; any instance fails -> FAILED.
@@ -31,6 +31,9 @@ struct part_env { /* what a deployment needs of its worker; borrowed */
     struct links *links;
     const char *worker_name;
     const char *artifact_dir;
+    struct saver *saver;
+    struct address master;
+    uint64_t incarnation;     /* ours */
     /* Calls back on the loop's thread. */
     void (*on_prepared)(void *arg, struct part *d); /* READY, or failed: see d->fail */
     void (*on_change)(void *arg, struct part *d);   /* the state may have changed */
@@ -58,19 +61,19 @@ struct part {
     bool failed;              /* preparation failed: `fail`, `fail_where` */
     struct fail fail;
     char fail_where[NAME_BYTES_MAX + 1];
-    uint64_t links_until_us;  /* prepared, but a link is not up: give up then; 0: not waiting */
+    uint64_t waits_since_us;  /* prepared, but not READY: see agent.c; 0: not waiting */
     bool dropping, preparing; /* a helper thread is at work */
     pthread_t helper;
     _Atomic bool change_posted;
     /* parts */
-    struct plugin **plugins;
-    uint32_t plugin_count;
     struct instance **instances; /* [plan.add_instances]; borrowed: chains own them */
     uint32_t instance_count;
     struct chain **chains;
     uint32_t chain_count;
     struct channel **channels;
     uint32_t channel_count;
+    uint64_t commit_epoch;    /* complete, sinks are committing it; 0: none */
+    uint64_t committed_epoch; /* told to the master */
     /* a change of a running part, prepared beside it: worker/change.h */
     struct part *base;        /* what it changes; NULL: a new part */
     struct adopted {
@@ -80,6 +83,7 @@ struct part {
     uint32_t adopted_count;
     struct instance **chain_heads; /* [chain_count], of a staged part */
     struct part *pending;     /* of base: staged and not yet READY, or NULL */
+    struct part *after;       /* of base: its turn comes when `pending`, given up, has gone */
     struct change *change;    /* of base: the one under way, or NULL */
     struct change_result last_change;
     struct grave *graves;     /* of base: retired, not yet freed */
@@ -95,6 +99,10 @@ void part_prepare(struct part *d); /* starts the helper; on_prepared follows */
 void part_go(struct part *d);
 void part_drain(struct part *d);
 void part_inject(struct part *d, uint64_t epoch); /* checkpoint marker at the sources */
+void part_commit(struct part *d, uint64_t epoch); /* that checkpoint is complete: sinks commit */
+void part_void(struct part *d, uint64_t epoch);   /* checkpoints below it are void */
+/* part_committed - is commit_epoch committed here?  @what: why not, if one could not; else "". */
+bool part_committed(struct part *d, const char **what);
 void part_drop(struct part *d);    /* halt all; on_dropped follows, on a later turn */
 void part_free(struct part *d);
 /* part_update - recompute the state.  Return: did it change? */
@@ -111,8 +119,13 @@ MUST_CHECK enum err build_instances(struct part *d);
 /* part_stage - a change of `base`, as part_new; part_prepare and on_prepared follow as for any.
  * Requires: no change of base is staged or under way. */
 struct part *part_stage(struct part *base, const struct msg *prepare);
+/* part_put_after - what is to be staged when the pending part, which nobody wants any more, is gone;
+ * on_change says when.  NULL: nothing. */
+void part_put_after(struct part *base, struct part *after TAKES);
 /* part_unstage - give up what is pending; it is freed when its helper is done with it. */
 void part_unstage(struct part *base);
+/* part_settle - loop, at GO: names and policies of instances that stay, as the plan has them. */
+void part_settle(struct part *d);
 /* part_unlinked - a peer that channels lead to and whose link is not up; NULL: none. */
 const char *part_unlinked(const struct part *d);
 /* part_moves_changed - the moves of its change have gone on: READY, failed, or done? */

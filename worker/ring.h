@@ -54,11 +54,12 @@ static inline uint32_t ring_used(const struct ring *r) /* any thread; a moment's
     return (uint32_t)(atomic_load(&r->tail) - head);
 }
 
-/* ring_push - producer.  Return: false when there is no room for this kind of item. */
-static inline bool ring_push(struct ring *r, const struct item *in)
+/* ring_push - producer.  @batches: how many data items may be in it, 1..RING_BATCHES.
+ * Return: false when there is no room for this kind of item. */
+static inline bool ring_push(struct ring *r, const struct item *in, uint32_t batches)
 {
     uint64_t tail = atomic_load_explicit(&r->tail, memory_order_relaxed);
-    uint32_t room = in->kind == ITEM_BATCH ? RING_BATCHES : RING_SLOTS;
+    uint32_t room = in->kind == ITEM_BATCH ? batches : RING_SLOTS;
     if (tail - r->head_seen >= room) {
         r->head_seen = atomic_load(&r->head);
         if (tail - r->head_seen >= room) {

@@ -91,7 +91,7 @@ struct task_arm {
 struct task_arm *task_disarm(struct task *t, void *who, size_t *count);
 void task_rearm(struct task *t, void *who, const struct task_arm *arms, size_t count);
 /* task_hold - from now on neither timers nor descriptors call the task, which is run only when
- * notified; task_release: what came due meanwhile comes now.  For a task whose output is blocked. */
+ * notified; task_release: what came due meanwhile comes now.  For a task with blocked output. */
 void task_hold(struct task *t);
 void task_release(struct task *t);
 /* task_forget - drop all timers and watches of the task; before it dies. */

@@ -12,6 +12,7 @@ extern const struct oxb_pe_type builtin_delay;
 extern const struct oxb_pe_type builtin_file_sink;
 extern const struct oxb_pe_type builtin_file_source;
 extern const struct oxb_pe_type builtin_filter;
+extern const struct oxb_pe_type builtin_infer; /* pe/infer/infer_pe.c */
 extern const struct oxb_pe_type builtin_null_sink;
 extern const struct oxb_pe_type builtin_sequence;
 extern const struct oxb_pe_type builtin_set;

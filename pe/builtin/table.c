@@ -9,6 +9,7 @@ const struct oxb_pe_type *const builtin_types[] = {
     &builtin_file_sink,   /* file-sink */
     &builtin_file_source, /* file-source */
     &builtin_filter,      /* filter */
+    &builtin_infer,       /* infer */
     &builtin_null_sink,   /* null-sink */
     &builtin_sequence,    /* sequence */
     &builtin_set,         /* set */

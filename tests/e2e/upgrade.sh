@@ -89,7 +89,7 @@ for workers in 1 2; do
     check_same "$workers workers: rollback to the first version" $? 0
     flows
     timeout -k 5 30 "$BIN/oxbow" --master "$URL" history $name >"$WORK/history" 2>&1
-    check_same "$workers workers: history has them all" "$(grep -c done "$WORK/history")" 26
+    check_same "$workers workers: history has them all" "$(grep -c "done" "$WORK/history")" 26
 
     timeout -k 5 30 "$BIN/oxbow" --master "$URL" stop $name >"$WORK/stop.out" 2>"$WORK/stop.err"
     check_same "$workers workers: stop" $? 0

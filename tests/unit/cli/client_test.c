@@ -7,9 +7,13 @@
 #define CONNECT_MS_MAX 500L
 #define CALL_MS_MAX 800L
 #define client_call hurried_call
+#define client_call_for hurried_call_for
+#define client_follow hurried_follow
 #define client_reply_fini hurried_reply_fini
 #include "cli/client.c"
 #undef client_call
+#undef client_call_for
+#undef client_follow
 #undef client_reply_fini
 enum err client_call(const char *base_url, const char *method, const char *path,
                      const char *content_type, const void *body, size_t bytes,

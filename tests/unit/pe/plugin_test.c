@@ -124,7 +124,7 @@ static void description_comes_from_a_child(void **state)
     char *json = NULL;
     struct fail f = {0};
     assert_int_equal(describe_plugin(self_path, so, &json, &f), ERR_OK);
-    static const char *const parts[] = {"\"name\":\"big\"", "\"name\":\"any\",", "\"abi\":[1,0]",
+    static const char *const parts[] = {"\"name\":\"big\"", "\"name\":\"any\",", "\"abi\":[1,1]",
         "\"default\":10", "\"choices\":[\"a\",\"b\"]", "\"type\":\"duration\"",
         "\"default\":\"5ms\"", "\"many\":true", "\"state_version\":3",
         "\"inputs\":[{\"name\":\"in\",\"schema\":null",
@@ -187,6 +187,62 @@ static void types_register_once(void **state)
     free(all);
 }
 
+static unsigned mappings(const char *file)
+{
+    char line[4096 + 100];
+    unsigned count = 0;
+    FILE *f = fopen("/proc/self/maps", "r");
+    assert_non_null(f);
+    while (fgets(line, sizeof line, f) != NULL) {
+        count += strstr(line, file) != NULL ? 1 : 0;
+    }
+    fclose(f);
+    return count;
+}
+
+static void what_nobody_refers_to_is_unloaded(void **state)
+{
+    (void)state;
+    struct fail f = {0};
+    struct plugin *a = NULL, *b = NULL;
+    char *so = build("gone", good_source);
+    struct plugin_counts before = plugin_counts();
+    assert_int_equal(plugin_open(so, &a, &f), ERR_OK);
+    assert_int_equal(plugin_open(so, &b, &f), ERR_OK);
+    assert_int_equal(plugin_counts().loaded, before.loaded + 1);
+    plugin_close(a);
+    assert_true(mappings(so) > 0);
+    plugin_close(b);
+    assert_int_equal(mappings(so), 0);
+    assert_int_equal(plugin_counts().loaded, before.loaded);
+    assert_int_equal(plugin_counts().kept, before.kept);
+    mem_free(so);
+}
+
+static void what_cannot_be_unloaded_is_counted(void **state)
+{
+    (void)state;
+    struct fail f = {0};
+    struct plugin *p = NULL;
+    char *c = path_of("stays.c"), *so = path_of("stays.so");
+    FILE *out = fopen(c, "w");
+    fputs(good_source, out);
+    fclose(out);
+    char *command = mem_printf("cc -shared -fPIC -I. -Wl,-z,nodelete %s -o %s", c, so);
+    assert_int_equal(system(command), 0);
+    unsigned before = plugin_counts().kept;
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(plugin_open(so, &p, &f), ERR_OK);
+        assert_int_equal(plugin_counts().kept, before);
+        plugin_close(p);
+        assert_int_equal(plugin_counts().kept, before + 1); /* once, not three times */
+        assert_true(mappings(so) > 0);
+    }
+    mem_free(command);
+    mem_free(c);
+    mem_free(so);
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 3 && strcmp(argv[1], "--describe-plugin") == 0) {
@@ -202,6 +258,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(description_comes_from_a_child),
         cmocka_unit_test(crashing_and_hanging_plugins_become_error_texts),
         cmocka_unit_test(types_register_once),
+        cmocka_unit_test(what_nobody_refers_to_is_unloaded),
+        cmocka_unit_test(what_cannot_be_unloaded_is_counted),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     char *command = mem_printf("rm -rf %s", dir);

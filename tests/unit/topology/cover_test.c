@@ -267,6 +267,30 @@ static void a_sink_that_is_relocated_needs_the_token(void **state)
     mem_free(y);
 }
 
+/* global: the marker starts at every source and passes everybody, also who has no part in it. */
+static void global_takes_everybody_as_soon_as_something_changes(void **state)
+{
+    static const char text[] =
+        "upgrade: {consistency: global}\npes:\n  a: {use: src}\n  b: {use: src}\n"
+        "  m: {use: map, with: {v: %d}}\n  z: {use: sink}\n  y: {use: sink}\n"
+        "streams: [{from: a, to: m}, {from: m, to: z}, {from: b, to: y}]\n";
+    char *x = mem_printf(text, 0), *y = mem_printf(text, 1);
+    struct scene s;
+    struct plan *p = scene_of(&s, *state, x, *state, y, 1);
+    assert_int_equal(cover_options_of(s.b).closures, COVER_GLOBAL);
+    assert_int_equal(p->cover->member_count, 5);
+    assert_int_equal(p->cover->head_count, 2);
+    assert_true(member_of(p, "a", 0)->head && member_of(p, "b", 0)->head);
+    assert_int_equal(member_of(p, "y", 0)->why, WHY_GLOBAL);
+    assert_false(covers(&s, COVER_EXACT, "y"));
+    scene_fini(&s);
+    p = scene_of(&s, *state, x, *state, x, 1);
+    assert_int_equal(p->cover->member_count, 0); /* no change: nobody */
+    scene_fini(&s);
+    mem_free(x);
+    mem_free(y);
+}
+
 /* H33: per-pe gives up closures a and b, never the ends of channels. */
 static void h33_per_pe_drops_a_and_b_only(void **state)
 {
@@ -497,6 +521,7 @@ int main(void)
         WITH(h8_new_inputs_are_listed_and_a_new_instance_is_no_head),
         WITH(a_chain_that_is_split_has_both_its_ends_in_the_set),
         WITH(a_sink_that_is_relocated_needs_the_token),
+        WITH(global_takes_everybody_as_soon_as_something_changes),
         WITH(h33_per_pe_drops_a_and_b_only),
         WITH(both_ends_of_a_changed_channel_are_members),
         WITH(a_random_edit_has_the_set_that_the_definitions_give),

@@ -48,7 +48,7 @@ static void every_part_of_the_format_reaches_the_model(void **state)
     assert_int_equal(t->checkpoint_every_us, 10000000);
     assert_int_equal(t->checkpoint_keep, 5);
     assert_string_equal(t->checkpoint_location, "file:///var/ck");
-    assert_false(t->exact);
+    assert_int_equal(t->consistency, CONSISTENCY_PER_PE);
     assert_false(t->fusion);
     assert_int_equal(t->upgrade_timeout_us, 120000000);
     const struct pe *p = topology_pe(t, "per-path");
@@ -68,7 +68,7 @@ static void absent_parts_have_their_defaults(void **state)
 {
     struct topology *t = must_parse(*state, "oxbow: 1\ntopology: t\npes:\n  a: {use: sequence}\n");
     assert_int_equal(t->checkpoint_every_us, 0);
-    assert_true(t->exact);
+    assert_int_equal(t->consistency, CONSISTENCY_EXACT);
     assert_true(t->fusion);
     assert_int_equal(t->upgrade_timeout_us, 60000000);
     const struct pe *p = topology_pe(t, "a");

@@ -135,7 +135,8 @@ static inline uint32_t pe_number(const struct topology *t, const char *name)
 }
 
 /* member_of - instance `index` of a PE in the covering set, looked up in V' and then in V; NULL. */
-static inline const struct cover_member *member_of(const struct plan *p, const char *pe, uint32_t index)
+static inline const struct cover_member *member_of(const struct plan *p, const char *pe,
+                                                   uint32_t index)
 {
     const struct cover *c = p->cover;
     if (topology_pe(p->diff->to, pe) != NULL) {

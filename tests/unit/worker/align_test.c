@@ -53,6 +53,23 @@ static void a_switch_voids_an_older_checkpoint(void **state)
     align_fini(&a);
 }
 
+/* Found by the simulator: the set was looked at only when nothing was aligning, so that a switch
+ * that met a checkpoint waited for the marker of inputs from outside, for ever. */
+static void a_switch_that_meets_a_checkpoint_waits_for_its_own_set_only(void **state)
+{
+    (void)state;
+    struct align a;
+    align_init(&a, 3);
+    const bool in_set[3] = {false, true, true};
+    assert_int_equal(align_marker(&a, 0, ITEM_MARKER_CHECKPOINT, 4), ALIGN_WAIT);
+    assert_int_equal(align_marker(&a, 1, ITEM_MARKER_CHECKPOINT, 4), ALIGN_WAIT);
+    assert_int_equal(align_switch(&a, 2, 5, in_set), ALIGN_WAIT);
+    assert_false(align_blocks(&a, 0));
+    assert_false(align_blocks(&a, 1));
+    assert_int_equal(align_switch(&a, 1, 5, in_set), ALIGN_COMPLETE);
+    align_fini(&a);
+}
+
 static void voiding_by_the_go_ahead_releases_inputs(void **state)
 {
     (void)state;
@@ -73,6 +90,20 @@ static void two_live_epochs_are_a_conflict(void **state)
     align_init(&a, 2);
     assert_int_equal(align_marker(&a, 0, ITEM_MARKER_SWITCH, 5), ALIGN_WAIT);
     assert_int_equal(align_marker(&a, 1, ITEM_MARKER_SWITCH, 6), ALIGN_CONFLICT);
+    align_fini(&a);
+}
+
+static void a_newer_checkpoint_releases_one_that_was_given_up(void **state)
+{
+    (void)state;
+    struct align a;
+    align_init(&a, 3);
+    assert_int_equal(align_marker(&a, 0, ITEM_MARKER_CHECKPOINT, 5), ALIGN_WAIT);
+    assert_int_equal(align_marker(&a, 1, ITEM_MARKER_CHECKPOINT, 6), ALIGN_WAIT);
+    assert_false(align_blocks(&a, 0));
+    assert_int_equal(align_marker(&a, 2, ITEM_MARKER_CHECKPOINT, 5), ALIGN_DROP);
+    assert_int_equal(align_marker(&a, 2, ITEM_MARKER_CHECKPOINT, 6), ALIGN_WAIT);
+    assert_int_equal(align_marker(&a, 0, ITEM_MARKER_CHECKPOINT, 6), ALIGN_COMPLETE);
     align_fini(&a);
 }
 
@@ -110,8 +141,10 @@ int main(void)
         cmocka_unit_test(completes_when_every_input_has_delivered),
         cmocka_unit_test(one_input_completes_at_once),
         cmocka_unit_test(a_switch_voids_an_older_checkpoint),
+        cmocka_unit_test(a_switch_that_meets_a_checkpoint_waits_for_its_own_set_only),
         cmocka_unit_test(voiding_by_the_go_ahead_releases_inputs),
         cmocka_unit_test(two_live_epochs_are_a_conflict),
+        cmocka_unit_test(a_newer_checkpoint_releases_one_that_was_given_up),
         cmocka_unit_test(random_interleavings_complete_each_epoch_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

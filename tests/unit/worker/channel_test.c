@@ -306,6 +306,56 @@ static void a_waiting_producer_is_woken_when_half_the_ring_is_free(void **state)
     rig_fini(&r);
 }
 
+static void count_tell(void *arg, struct chain *c)
+{
+    (void)c;
+    ++*(unsigned *)arg;
+}
+
+/* H21: what waits goes its way, then no more than a batch waits; the loop hears of it once. */
+static void a_squeezed_channel_empties_and_stays_small(void **state)
+{
+    (void)state;
+    struct rig r;
+    unsigned told = 0;
+    struct item it;
+    uint64_t sent = 0;
+    rig_init(&r);
+    r.to.chain.on_change = count_tell;
+    r.to.chain.arg = &told;
+    assert_true(channel_is_squeezed(r.c)); /* nothing waits */
+    for (; sent < RING_BATCHES + 2; sent++) {
+        channel_send(r.c, ends_batch(r.pool, (int64_t)sent, 1, 100, false));
+    }
+    assert_false(channel_drain(r.c));
+    channel_squeeze(r.c, 1);
+    assert_false(channel_is_squeezed(r.c));
+    for (unsigned k = 0; k + 1 < RING_BATCHES; k++) {
+        assert_int_equal(told, 0);
+        assert_false(channel_drain(r.c)); /* two are spilled still: the ring takes no more */
+        assert_int_equal(ring_used(&r.c->ring), RING_BATCHES - k);
+        assert_true(ends_take(r.c, &it));
+        batch_free(it.batch);
+    }
+    assert_int_equal(ring_used(&r.c->ring), 1);
+    assert_int_equal(told, 1);
+    assert_true(channel_is_squeezed(r.c));
+    assert_true(ends_take(r.c, &it)); /* the ring is empty: one spilled batch follows, not both */
+    batch_free(it.batch);
+    assert_false(channel_drain(r.c));
+    assert_int_equal(ring_used(&r.c->ring), 1);
+    channel_mark(r.c, ITEM_MARKER_SWITCH, 1); /* waits behind what is spilled */
+    while (end_wakes(&r.from) > 0) {
+        end_wait_woken(&r.from);
+    }
+    assert_false(channel_drain(r.c));
+    channel_squeeze(r.c, RING_BATCHES);
+    end_wait_woken(&r.from); /* there is room again */
+    assert_true(channel_drain(r.c));
+    assert_int_equal(told, 1);
+    rig_fini(&r);
+}
+
 static void the_consumer_is_woken_for_each_thing_it_may_take(void **state)
 {
     (void)state;
@@ -412,6 +462,7 @@ int main(void)
         cmocka_unit_test(what_does_not_fit_waits_in_order),
         cmocka_unit_test(a_marker_finds_room_where_a_batch_does_not),
         cmocka_unit_test(a_waiting_producer_is_woken_when_half_the_ring_is_free),
+        cmocka_unit_test(a_squeezed_channel_empties_and_stays_small),
         cmocka_unit_test(the_consumer_is_woken_for_each_thing_it_may_take),
         cmocka_unit_test(gathered_rows_and_whole_batches_keep_the_order),
         cmocka_unit_test(a_channel_is_freed_with_all_that_is_in_it),

@@ -203,7 +203,8 @@ static void a_hundred_cuts_lose_and_repeat_nothing(void **state)
 static void cuts_within_the_handshake_and_dripping_do_no_harm(void **state)
 {
     (void)state;
-    run_badly(SLOW, (struct proxy_manners){.cut_bytes_max = 50 << 10, .piece_max = 3}, 12, CUTS / 3);
+    run_badly(SLOW, (struct proxy_manners){.cut_bytes_max = 50 << 10, .piece_max = 3}, 12,
+              CUTS / 3);
     run_badly(SLOW, (struct proxy_manners){.cut_bytes_max = 60 << 10, .piece_max = 900,
                                            .stall_1_in = 4},
               13, CUTS / 3);

@@ -87,9 +87,9 @@ static enum task_after stage_run(struct task *t)
             }
             assert_int_equal(slot->first, s->next); /* K2 */
         }
-        if (s->out != NULL && !ring_push(s->out, &it)) {
+        if (s->out != NULL && !ring_push(s->out, &it, RING_BATCHES)) {
             atomic_store(&s->waits, true);
-            if (!ring_push(s->out, &it)) {
+            if (!ring_push(s->out, &it, RING_BATCHES)) {
                 break;
             }
         }

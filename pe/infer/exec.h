@@ -1,0 +1,15 @@
+/* pe/infer/exec.h - runs a graph node by node with the references: the oracle, and the way for
+ * models whose shapes depend on their data.
+ *
+ * Every value has memory of its own, freed after its last reader. */
+#ifndef OXB_PE_INFER_EXEC_H
+#define OXB_PE_INFER_EXEC_H
+
+#include "pe/infer/graph.h"
+
+/* graph_run - @inputs: [g->input_count], with data.  @outputs: [g->output_count], zeroed; filled on
+ * success, the caller finis them.  Errors: as graph_specialise's, and ERR_NOMEM. */
+MUST_CHECK enum err graph_run(const struct graph *g, const struct tensor *inputs,
+                              struct tensor *outputs, struct fail *f);
+
+#endif

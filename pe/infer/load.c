@@ -1,0 +1,410 @@
+/* pe/infer/load.c - ModelProto to graph.
+ *
+ * Owns:       struct loader: one graph or subgraph being read, and the names in its scope.
+ * Order:      initialisers and inputs get their values first, then every node's outputs, then every
+ *             node's inputs: files need not be sorted, graph_sort does that and finds cycles.
+ * Subgraphs:  attributes that hold a graph are kept without it for now; no operator here takes one,
+ *             so their nodes are listed as unsupported.
+ * Invariants: L1, L2 of load.h. */
+#include "pe/infer/load.h"
+
+#include "core/limits.h"
+#include "core/mem.h"
+#include "pe/infer/names.h"
+#include "pe/infer/op.h"
+#include "pe/infer/proto.h"
+
+#include <string.h>
+
+struct loader {
+    const Onnx__ModelProto *model;
+    struct graph *graph;
+    struct names names;
+    struct fail *fail;
+};
+
+static const char *text_of(const char *s)
+{
+    return s != NULL ? s : "";
+}
+
+/* ---- opsets ---- */
+
+static bool is_main_domain(const char *domain)
+{
+    return domain == NULL || domain[0] == '\0' || strcmp(domain, "ai.onnx") == 0;
+}
+
+static int opset_of(const Onnx__ModelProto *m, const char *domain)
+{
+    for (size_t i = 0; i < m->n_opset_import; i++) {
+        const Onnx__OperatorSetIdProto *o = m->opset_import[i];
+        bool same = is_main_domain(domain) ? is_main_domain(o->domain)
+                                           : strcmp(text_of(o->domain), domain) == 0;
+        if (same) {
+            return o->version < 0 || o->version > 1000 ? -1 : (int)o->version;
+        }
+    }
+    return 0;
+}
+
+static enum err check_opset(struct loader *l)
+{
+    int opset = opset_of(l->model, "");
+    if (l->model->n_opset_import > MODEL_DOMAINS_MAX) {
+        return fail_set(l->fail, ERR_LIMIT, "", "the model uses %zu domains; %d are the most",
+                        l->model->n_opset_import, MODEL_DOMAINS_MAX);
+    }
+    if (opset == 0) {
+        bool none_at_all = l->model->n_opset_import == 0;
+        return none_at_all ? fail_set(l->fail, ERR_INVALID, "is it an ONNX model?",
+                                      "the model does not say which opset it uses")
+                           : fail_set(l->fail, ERR_NOTFOUND, "",
+                                      "the model does not use ONNX's own operators");
+    }
+    if (opset < OPSET_MIN || opset > OPSET_MAX) {
+        return fail_set(l->fail, ERR_NOTFOUND, "convert it with onnx.version_converter",
+                        "the model uses opset %d; %d to %d are supported", opset, OPSET_MIN,
+                        OPSET_MAX);
+    }
+    l->graph->opset = opset;
+    return ERR_OK;
+}
+
+/* ---- values ---- */
+
+static enum err name_value(struct loader *l, uint32_t value)
+{
+    const char *name = l->graph->values[value].name;
+    if (!names_add(&l->names, name, value)) {
+        return fail_set(l->fail, ERR_INVALID, "each value is made once",
+                        "two things make the value '%.80s'", name);
+    }
+    return ERR_OK;
+}
+
+static enum err load_constants(struct loader *l, const Onnx__GraphProto *g)
+{
+    if (g->n_sparse_initializer > 0) {
+        return fail_set(l->fail, ERR_NOTFOUND, "", "sparse initialisers are not supported");
+    }
+    for (size_t i = 0; i < g->n_initializer; i++) {
+        struct tensor t = {0};
+        enum err e = proto_tensor(g->initializer[i], &t, l->fail);
+        if (e != ERR_OK) {
+            return e;
+        }
+        uint32_t v = graph_add_const(l->graph, text_of(g->initializer[i]->name), &t);
+        e = name_value(l, v);
+        if (e != ERR_OK) {
+            return e;
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err load_dims(struct loader *l, struct value *v, const Onnx__TensorShapeProto *s)
+{
+    if (s->n_dim > TENSOR_RANK_MAX) {
+        return fail_set(l->fail, ERR_NOTFOUND, "", "value '%.80s' has rank %zu; %d is the most",
+                        v->name, s->n_dim, TENSOR_RANK_MAX);
+    }
+    v->type.shape.rank = (uint32_t)s->n_dim;
+    v->has_shape = true;
+    for (size_t i = 0; i < s->n_dim; i++) {
+        const Onnx__TensorShapeProto__Dimension *d = s->dim[i];
+        v->type.shape.dims[i] = DIM_FREE;
+        if (d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE) {
+            if (d->dim_value < 0) {
+                return fail_set(l->fail, ERR_INVALID, "", "value '%.80s': dimension %zu is %lld",
+                                v->name, i, (long long)d->dim_value);
+            }
+            v->type.shape.dims[i] = d->dim_value;
+        } else if (d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM) {
+            mem_free(v->dim_names[i]); /* an output may be listed twice */
+            v->dim_names[i] = mem_dup(d->dim_param);
+        }
+    }
+    return ERR_OK;
+}
+
+/* The declared type of an input or output; an output may come without. */
+static enum err load_type(struct loader *l, uint32_t value, const Onnx__TypeProto *t)
+{
+    struct value *v = &l->graph->values[value];
+    if (t == NULL || t->value_case == ONNX__TYPE_PROTO__VALUE__NOT_SET) {
+        return ERR_OK;
+    }
+    if (t->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE || t->tensor_type == NULL) {
+        return fail_set(l->fail, ERR_NOTFOUND, "",
+                        "value '%.80s' is a sequence, map or optional; tensors are supported",
+                        v->name);
+    }
+    int32_t type = t->tensor_type->elem_type;
+    if (type <= 0 || type >= DT_COUNT || dtype_size((enum dtype)type) == 0) {
+        return fail_set(l->fail, ERR_NOTFOUND, "", "value '%.80s': data type %s is not supported",
+                        v->name, type > 0 && type < DT_COUNT ? dtype_name((enum dtype)type) : "?");
+    }
+    v->type.dtype = (enum dtype)type;
+    return t->tensor_type->shape != NULL ? load_dims(l, v, t->tensor_type->shape) : ERR_OK;
+}
+
+static enum err load_inputs(struct loader *l, const Onnx__GraphProto *g)
+{
+    l->graph->inputs = mem_array(g->n_input, sizeof *l->graph->inputs);
+    for (size_t i = 0; i < g->n_input; i++) {
+        const char *name = text_of(g->input[i]->name);
+        uint32_t known = names_find(&l->names, name);
+        if (known != VALUE_NONE && l->graph->values[known].kind == VALUE_CONST) {
+            continue; /* IR version 3 lists initialisers here too */
+        }
+        uint32_t v = graph_add_value(l->graph, VALUE_INPUT, name);
+        enum err e = name_value(l, v);
+        if (e == ERR_OK) {
+            e = load_type(l, v, g->input[i]->type);
+        }
+        if (e != ERR_OK) {
+            return e;
+        }
+        l->graph->inputs[l->graph->input_count++] = v;
+    }
+    return ERR_OK;
+}
+
+static enum err load_outputs(struct loader *l, const Onnx__GraphProto *g)
+{
+    if (g->n_output == 0) {
+        return fail_set(l->fail, ERR_INVALID, "", "the model has no outputs");
+    }
+    l->graph->outputs = mem_array(g->n_output, sizeof *l->graph->outputs);
+    for (size_t i = 0; i < g->n_output; i++) {
+        const char *name = text_of(g->output[i]->name);
+        uint32_t v = names_find(&l->names, name);
+        if (v == VALUE_NONE) {
+            return fail_set(l->fail, ERR_INVALID, "", "nothing makes the output '%.80s'", name);
+        }
+        enum err e = l->graph->values[v].kind == VALUE_NODE
+                         ? load_type(l, v, g->output[i]->type)
+                         : ERR_OK;
+        if (e != ERR_OK) {
+            return e;
+        }
+        l->graph->outputs[l->graph->output_count++] = v;
+    }
+    return ERR_OK;
+}
+
+/* ---- attributes ---- */
+
+static enum err load_attr_arrays(struct loader *l, struct node *n, const Onnx__AttributeProto *a)
+{
+    struct attr keep = {.name = a->name, .type = (enum attr_type)a->type};
+    switch (a->type) {
+    case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOATS:
+        node_set_floats(n, a->name, a->floats, (uint32_t)a->n_floats);
+        return ERR_OK;
+    case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS:
+        node_set_ints(n, a->name, a->ints, (uint32_t)a->n_ints);
+        return ERR_OK;
+    case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRINGS:
+        keep.count = (uint32_t)a->n_strings;
+        keep.strings = mem_array(a->n_strings, sizeof *keep.strings);
+        for (size_t i = 0; i < a->n_strings; i++) {
+            keep.strings[i] = mem_dup_n((const char *)a->strings[i].data, a->strings[i].len);
+        }
+        node_copy_attr(n, &keep);
+        for (size_t i = 0; i < a->n_strings; i++) {
+            mem_free(keep.strings[i]);
+        }
+        mem_free(keep.strings);
+        return ERR_OK;
+    default:
+        return fail_set(l->fail, ERR_NOTFOUND, "",
+                        "node '%.80s' (%.60s): attribute '%.40s' is of a kind (%d) that is not "
+                        "supported",
+                        n->name, n->op, a->name, (int)a->type);
+    }
+}
+
+static enum err load_attr_tensor(struct loader *l, struct node *n, const Onnx__AttributeProto *a)
+{
+    struct tensor t = {0};
+    struct fail inner = {0};
+    if (a->t == NULL) {
+        return fail_set(l->fail, ERR_INVALID, "",
+                        "node '%.80s' (%.60s): attribute '%.40s' has no value", n->name, n->op,
+                        a->name);
+    }
+    enum err e = proto_tensor(a->t, &t, &inner);
+    if (e != ERR_OK) {
+        return fail_set(l->fail, e, inner.hint, "node '%.80s' (%.60s): attribute '%.40s': %.200s",
+                        n->name, n->op, a->name, inner.what);
+    }
+    node_set_tensor(n, a->name, &t);
+    tensor_fini(&t);
+    return ERR_OK;
+}
+
+static enum err load_attr(struct loader *l, struct node *n, const Onnx__AttributeProto *a)
+{
+    struct attr keep = {.name = a->name, .count = 1};
+    if (a->name == NULL || a->name[0] == '\0' || (a->ref_attr_name != NULL &&
+                                                  a->ref_attr_name[0] != '\0')) {
+        return fail_set(l->fail, ERR_INVALID, "",
+                        "node '%.80s' (%.60s): an attribute without a name, or of a function",
+                        n->name, n->op);
+    }
+    switch (a->type) {
+    case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOAT:
+        node_set_float(n, a->name, a->f);
+        return ERR_OK;
+    case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INT:
+        node_set_int(n, a->name, a->i);
+        return ERR_OK;
+    case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRING:
+        keep.type = ATTR_STRING;
+        keep.s = a->s.len > 0 ? (char *)a->s.data : (char *)(uintptr_t) "";
+        keep.s_bytes = a->s.len;
+        node_copy_attr(n, &keep);
+        return ERR_OK;
+    case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__TENSOR:
+        return load_attr_tensor(l, n, a);
+    case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__GRAPH:
+        keep.type = ATTR_GRAPH;
+        node_copy_attr(n, &keep);
+        return ERR_OK;
+    default:
+        return load_attr_arrays(l, n, a);
+    }
+}
+
+/* ---- nodes ---- */
+
+/* Outputs first: a node may be read by one that stands before it in the file. */
+static enum err load_node(struct loader *l, const Onnx__NodeProto *p)
+{
+    const char *domain = is_main_domain(p->domain) ? "" : p->domain;
+    if (strcmp(domain, OXBOW_DOMAIN) == 0) {
+        return fail_set(l->fail, ERR_INVALID, "", "the domain '%s' is the engine's own", domain);
+    }
+    uint32_t *outputs = mem_array(p->n_output, sizeof *outputs);
+    enum err e = ERR_OK;
+    for (size_t i = 0; i < p->n_output && e == ERR_OK; i++) {
+        outputs[i] = VALUE_NONE;
+        if (p->output[i][0] != '\0') {
+            outputs[i] = graph_add_value(l->graph, VALUE_NODE, p->output[i]);
+            e = name_value(l, outputs[i]);
+        }
+    }
+    if (e == ERR_OK) {
+        uint32_t at = graph_add_node(l->graph, domain, text_of(p->op_type),
+                                     opset_of(l->model, domain), NULL, 0, outputs,
+                                     (uint32_t)p->n_output);
+        struct node *n = &l->graph->nodes[at];
+        if (p->name != NULL && p->name[0] != '\0') {
+            mem_free(n->name);
+            n->name = mem_dup(p->name);
+        }
+        if (p->n_attribute > MODEL_ATTRS_MAX) {
+            e = fail_set(l->fail, ERR_LIMIT, "", "node '%.80s' (%.60s) has %zu attributes",
+                         n->name, n->op, p->n_attribute);
+        }
+        for (size_t i = 0; i < p->n_attribute && e == ERR_OK; i++) {
+            e = load_attr(l, n, p->attribute[i]);
+        }
+    }
+    mem_free(outputs);
+    return e;
+}
+
+static enum err bind_node(struct loader *l, const Onnx__NodeProto *p, struct node *n)
+{
+    n->inputs = mem_resize(n->inputs, p->n_input, sizeof *n->inputs);
+    for (size_t i = 0; i < p->n_input; i++) {
+        n->inputs[i] = VALUE_NONE;
+        if (p->input[i][0] != '\0') {
+            n->inputs[i] = names_find(&l->names, p->input[i]);
+            if (n->inputs[i] == VALUE_NONE) {
+                return fail_set(l->fail, ERR_INVALID, "",
+                                "node '%.80s' (%.60s) reads '%.80s', which nothing makes", n->name,
+                                n->op, p->input[i]);
+            }
+        }
+        n->input_count = (uint32_t)i + 1;
+    }
+    return ERR_OK;
+}
+
+static enum err load_nodes(struct loader *l, const Onnx__GraphProto *g)
+{
+    size_t values = g->n_input + g->n_initializer;
+    for (size_t i = 0; i < g->n_node; i++) {
+        values += g->node[i]->n_output;
+    }
+    if (g->n_node > MODEL_NODES_MAX || values > MODEL_VALUES_MAX) {
+        return fail_set(l->fail, ERR_LIMIT, "",
+                        "the model has %zu nodes and %zu values; %d and %d are the most",
+                        g->n_node, values, MODEL_NODES_MAX, MODEL_VALUES_MAX);
+    }
+    for (size_t i = 0; i < g->n_node; i++) {
+        enum err e = load_node(l, g->node[i]);
+        if (e != ERR_OK) {
+            return e;
+        }
+    }
+    for (size_t i = 0; i < g->n_node; i++) {
+        enum err e = bind_node(l, g->node[i], &l->graph->nodes[i]);
+        if (e != ERR_OK) {
+            return e;
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err load_graph(struct loader *l)
+{
+    const Onnx__GraphProto *g = l->model->graph;
+    if (g == NULL) {
+        return fail_set(l->fail, ERR_INVALID, "is it an ONNX model?", "the file has no graph");
+    }
+    mem_free(l->graph->name);
+    l->graph->name = mem_dup(text_of(g->name));
+    enum err e = check_opset(l);
+    if (e == ERR_OK) {
+        e = load_constants(l, g);
+    }
+    if (e == ERR_OK) {
+        e = load_inputs(l, g);
+    }
+    if (e == ERR_OK) {
+        e = load_nodes(l, g);
+    }
+    if (e == ERR_OK) {
+        e = load_outputs(l, g);
+    }
+    return e == ERR_OK ? graph_sort(l->graph, l->fail) : e;
+}
+
+enum err graph_load(const void *bytes, size_t size, struct graph **out, struct fail *f)
+{
+    struct proto_budget budget;
+    ProtobufCMessage *m = NULL;
+    enum err e = proto_unpack(&onnx__model_proto__descriptor, "model", bytes, size, &budget, &m, f);
+    if (e != ERR_OK) {
+        return e;
+    }
+    struct loader l = {
+        .model = (const Onnx__ModelProto *)m,
+        .graph = graph_new(),
+        .fail = f,
+    };
+    e = load_graph(&l);
+    names_fini(&l.names); /* it borrows names of the graph */
+    proto_free(m, &budget);
+    if (e != ERR_OK) {
+        graph_free(l.graph);
+        return e;
+    }
+    *out = l.graph;
+    return ERR_OK;
+}

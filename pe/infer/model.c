@@ -1,0 +1,300 @@
+/* pe/infer/model.c - models as files: opening, checking, one inference. */
+#include "pe/infer/model.h"
+
+#include "core/file.h"
+#include "core/limits.h"
+#include "core/mem.h"
+#include "core/strbuf.h"
+#include "core/text.h"
+#include "pe/infer/compiled.h"
+#include "pe/infer/exec.h"
+#include "pe/infer/load.h"
+#include "pe/infer/op.h"
+#include "pe/infer/proto.h"
+#include "pe/infer/specialise.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum err model_open(const char *path, struct graph **out, struct fail *f)
+{
+    char *bytes = NULL;
+    size_t size = 0;
+    enum err e = file_read(path, MODEL_BYTES_MAX, &bytes, &size, f);
+    if (e == ERR_OK) {
+        e = graph_load(bytes, size, out, f);
+    }
+    mem_free(bytes);
+    return e;
+}
+
+void model_close(struct graph *g)
+{
+    graph_free(g);
+}
+
+int model_opset(const struct graph *g)
+{
+    return g->opset;
+}
+
+/* ---- what runs where ---- */
+
+static void report_ports(const struct graph *g, const struct model_sink *sink)
+{
+    char text[SHAPE_TEXT_BYTES];
+    for (uint32_t i = 0; i < g->input_count + g->output_count; i++) {
+        bool is_input = i < g->input_count;
+        const struct value *v =
+            &g->values[is_input ? g->inputs[i] : g->outputs[i - g->input_count]];
+        struct model_port p = {
+            .name = v->name,
+            .dtype = dtype_name(v->type.dtype),
+            .shape = v->has_shape ? shape_text(&v->type.shape, text) : "",
+        };
+        sink->port(sink->arg, is_input, &p);
+    }
+}
+
+/* Shapes for a check: free dims become 2, which few operators mind. */
+static enum err specialise_for_check(struct graph *g, struct fail *f)
+{
+    struct tensor *inputs = mem_array(g->input_count, sizeof *inputs);
+    for (uint32_t i = 0; i < g->input_count; i++) {
+        inputs[i] = g->values[g->inputs[i]].type;
+        for (unsigned d = 0; d < inputs[i].shape.rank; d++) {
+            if (inputs[i].shape.dims[d] == DIM_FREE) {
+                inputs[i].shape.dims[d] = 2;
+            }
+        }
+    }
+    enum err e = graph_specialise(g, inputs, f);
+    mem_free(inputs);
+    return e;
+}
+
+static const char *reason(const struct node *n)
+{
+    return n->row != NULL                ? ""
+           : op_known(n->domain, n->op) ? "not at this opset"
+                                         : "unknown operator";
+}
+
+enum err model_check(const struct graph *g, const struct model_sink *sink, struct fail *f)
+{
+    char text[SHAPE_TEXT_BYTES];
+    uint32_t missing = 0;
+    const struct node *first = NULL;
+    struct graph *shaped = graph_clone(g);
+    struct fail shape_fail = {0};
+    enum err e = specialise_for_check(shaped, &shape_fail);
+    report_ports(g, sink);
+    for (uint32_t i = 0; i < g->node_count; i++) {
+        const struct node *n = &g->nodes[i];
+        uint32_t out = n->output_count > 0 ? n->outputs[0] : VALUE_NONE;
+        bool known = out != VALUE_NONE && shaped->values[out].type.dtype != DT_NONE && e == ERR_OK;
+        struct model_node row = {
+            .name = n->name,
+            .op = n->op,
+            .domain = n->domain,
+            .opset = n->opset,
+            .where = n->row != NULL ? "reference" : NULL,
+            .shape = known ? shape_text(&shaped->values[out].type.shape, text) : "",
+            .why = reason(n),
+        };
+        sink->node(sink->arg, &row);
+        if (n->row == NULL && missing++ == 0) {
+            first = n;
+        }
+    }
+    graph_free(shaped);
+    if (missing > 0) {
+        return fail_set(f, ERR_NOTFOUND, "", "%u nodes are not supported, first '%.80s' (%.60s)",
+                        missing, first->name, first->op);
+    }
+    if (e != ERR_OK) {
+        *f = shape_fail;
+    }
+    return e;
+}
+
+/* ---- one inference ---- */
+
+/* Shapes, axes and the like come as short lists of integers: with those known most graphs have all
+ * their shapes. */
+static bool is_shape_like(const struct tensor *t)
+{
+    return (t->dtype == DT_I64 || t->dtype == DT_I32) && t->shape.rank <= 1;
+}
+
+/* A specialised copy, or NULL in *out where shapes depend on data. */
+static enum err specialise_once(const struct graph *g, const struct tensor *inputs, bool with_lists,
+                                struct graph **out, struct fail *f)
+{
+    struct graph *copy = graph_clone(g);
+    struct tensor *types = mem_array(g->input_count, sizeof *types);
+    for (uint32_t i = 0; i < g->input_count; i++) {
+        types[i] = inputs[i];
+        if (!with_lists || !is_shape_like(&inputs[i])) {
+            types[i] = tensor_borrow(inputs[i].dtype, &inputs[i].shape, NULL);
+        }
+    }
+    enum err e = graph_specialise(copy, types, f);
+    mem_free(types);
+    if (e != ERR_OK || graph_is_dynamic(copy)) {
+        graph_free(copy);
+        copy = NULL;
+    }
+    *out = copy;
+    return e;
+}
+
+static enum err infer_compiled(struct graph *g TAKES, const struct backend *backend,
+                               const struct device_options *o, const struct tensor *inputs,
+                               struct tensor *outputs, struct fail *f)
+{
+    struct compile_target target = {.backend = backend, .fuse = true};
+    struct compiled *c = NULL;
+    enum err e = backend != NULL
+                     ? backend->device_open(o, &target.device, f)
+                     : fail_set(f, ERR_NOTFOUND, "use --device reference",
+                                "this program was built without OpenCL devices");
+    if (e != ERR_OK) {
+        graph_free(g);
+        return e;
+    }
+    e = compiled_new(g, &target, &c, f);
+    if (e == ERR_OK) {
+        e = compiled_run_tensors(c, inputs, outputs, f);
+    }
+    compiled_free(c);
+    backend->device_close(target.device);
+    return e;
+}
+
+enum err model_infer_once(const struct graph *g, const char *device, const struct tensor *inputs,
+                          struct tensor *outputs, struct fail *f)
+{
+    if (strcmp(device, "reference") == 0) {
+        return graph_run(g, inputs, outputs, f);
+    }
+    struct device_options o = {.kind = device};
+    const struct backend *backend = strcmp(device, "fused") == 0 ? &backend_host : backend_opencl;
+    struct graph *special = NULL;
+    enum err e = specialise_once(g, inputs, false, &special, f);
+    if (e == ERR_OK && special == NULL) {
+        e = specialise_once(g, inputs, true, &special, f);
+    }
+    if (e != ERR_OK) {
+        return e;
+    }
+    return special != NULL ? infer_compiled(special, backend, &o, inputs, outputs, f)
+                           : graph_run(g, inputs, outputs, f);
+}
+
+static enum err read_args(const struct graph *g, const struct model_arg *args, size_t arg_count,
+                          struct tensor *inputs, struct fail *f)
+{
+    for (size_t i = 0; i < arg_count; i++) {
+        uint32_t at = 0;
+        while (at < g->input_count &&
+               strcmp(g->values[g->inputs[at]].name, args[i].name) != 0) {
+            at++;
+        }
+        if (at == g->input_count) {
+            return fail_set(f, ERR_INVALID, "see `oxbow model check`",
+                            "the model has no input '%.80s'", args[i].name);
+        }
+        char *bytes = NULL;
+        size_t size = 0;
+        enum err e = file_read(args[i].file, MODEL_BYTES_MAX, &bytes, &size, f);
+        if (e == ERR_OK) {
+            e = tensor_from_pb(bytes, size, &inputs[at], f);
+        }
+        mem_free(bytes);
+        if (e != ERR_OK) {
+            return e;
+        }
+    }
+    for (uint32_t i = 0; i < g->input_count; i++) {
+        if (inputs[i].data == NULL) {
+            return fail_set(f, ERR_INVALID, "give it with --in NAME=FILE.pb",
+                            "input '%.80s' is missing", g->values[g->inputs[i]].name);
+        }
+    }
+    return ERR_OK;
+}
+
+/* Names of values may hold anything; in file names only what is harmless there is kept. */
+static char *file_name_of(const char *dir, const char *value)
+{
+    char *path = mem_printf("%s/%s.pb", dir, value);
+    for (char *p = path + strlen(dir) + 1; *p != '\0'; p++) {
+        if (*p == '/' || (unsigned char)*p < ' ') {
+            *p = '_';
+        }
+    }
+    return path;
+}
+
+static enum err write_outputs(const struct graph *g, const struct tensor *outputs, const char *dir,
+                              struct fail *f)
+{
+    enum err e = file_make_dirs(dir, f);
+    for (uint32_t i = 0; i < g->output_count && e == ERR_OK; i++) {
+        const char *name = g->values[g->outputs[i]].name;
+        void *bytes = NULL;
+        size_t size = 0;
+        char *path = file_name_of(dir, name);
+        tensor_to_pb(&outputs[i], name, &bytes, &size);
+        e = file_write_safe(path, bytes, size, f);
+        mem_free(bytes);
+        mem_free(path);
+    }
+    return e;
+}
+
+enum err model_run_files(const struct graph *g, const char *device, const struct model_arg *args,
+                         size_t arg_count, const char *out_dir, struct fail *f)
+{
+    struct tensor *inputs = mem_array(g->input_count, sizeof *inputs);
+    struct tensor *outputs = mem_array(g->output_count, sizeof *outputs);
+    enum err e = read_args(g, args, arg_count, inputs, f);
+    if (e == ERR_OK) {
+        e = model_infer_once(g, device, inputs, outputs, f);
+    }
+    if (e == ERR_OK) {
+        e = write_outputs(g, outputs, out_dir, f);
+    }
+    for (uint32_t i = 0; i < g->input_count; i++) {
+        tensor_fini(&inputs[i]);
+    }
+    for (uint32_t i = 0; i < g->output_count; i++) {
+        tensor_fini(&outputs[i]);
+    }
+    mem_free(inputs);
+    mem_free(outputs);
+    return e;
+}
+
+/* ---- operators of a model ---- */
+
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+void model_ops(const struct graph *g, struct strbuf *out)
+{
+    const char **names = mem_array(g->node_count, sizeof *names);
+    for (uint32_t i = 0; i < g->node_count; i++) {
+        names[i] = g->nodes[i].op;
+    }
+    qsort(names, g->node_count, sizeof *names, by_text);
+    for (uint32_t i = 0; i < g->node_count; i++) {
+        if (i == 0 || strcmp(names[i], names[i - 1]) != 0) {
+            strbuf_printf(out, "%s%s", out->bytes > 0 ? " " : "", names[i]);
+        }
+    }
+    mem_free(names);
+}

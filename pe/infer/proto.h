@@ -1,0 +1,37 @@
+/* pe/infer/proto.h - ONNX's protobuf messages, unpacked within limits.
+ *
+ * The C code of the messages is generated at build time from the packaged onnx.proto.
+ * Why:        protobuf-c recurses without a limit and allocates what counts claim, so bytes are
+ *             scanned for depth first and unpacked with an allocator that has a budget. */
+#ifndef OXB_PE_INFER_PROTO_H
+#define OXB_PE_INFER_PROTO_H
+
+#include "core/err.h"
+#include "pe/infer/tensor.h"
+
+#include <onnx/onnx.pb-c.h>
+
+struct proto_budget { /* of one unpacked message; lives until proto_free */
+    size_t left;
+    bool exceeded;
+    ProtobufCAllocator allocator;
+};
+
+/* proto_unpack - @what: "model" or "tensor", for messages.  On success *out is freed by
+ * proto_free with the same budget.  Errors: ERR_INVALID, ERR_LIMIT. */
+MUST_CHECK enum err proto_unpack(const ProtobufCMessageDescriptor *descriptor, const char *what,
+                                 const void *bytes, size_t size, struct proto_budget *budget,
+                                 ProtobufCMessage **out, struct fail *f);
+void proto_free(ProtobufCMessage *m, struct proto_budget *budget); /* accepts NULL */
+
+/* proto_tensor - decode any encoding of a TensorProto.  ERR_NOTFOUND: legal, but not supported
+ * here (strings, external data, segments); ERR_INVALID: it contradicts itself. */
+MUST_CHECK enum err proto_tensor(const Onnx__TensorProto *p, struct tensor *out, struct fail *f);
+
+/* tensor_from_pb - a file's bytes holding one TensorProto.  tensor_to_pb: the same back, raw_data;
+ * caller frees *bytes. */
+MUST_CHECK enum err tensor_from_pb(const void *bytes, size_t size, struct tensor *out,
+                                   struct fail *f);
+void tensor_to_pb(const struct tensor *t, const char *name, void **bytes, size_t *size);
+
+#endif

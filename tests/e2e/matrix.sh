@@ -1,0 +1,282 @@
+#!/bin/bash
+# tests/e2e/matrix.sh - every kind of change, on one and three workers, idle, loaded and held up.
+#
+# One topology runs through a walk of changes, one upgrade each; uniquely numbered tuples, stamped
+# by each PE on their way with its version, are judged at the end by tuples.c: lost, doubled,
+# reordered per key, old and new mixed, keyed state not as counted by hand.  Every receipt must say
+# the same.  Sources and sinks that no change names must be the instances that they were.
+#
+# A row is a name and the settings in which it differs from the base (see `topology`); steps of
+# several upgrades are separated by `;`.  Loaded, each row is done alone: base, row, base, row, ...;
+# otherwise every third row, one after another, so that each upgrade undoes one and does the next.
+# MATRIX=all does both with all rows in every column, goes from every row to every other one, and
+# through random sets of rows at once (MATRIX_SEED).  MATRIX_ROWS picks rows by a pattern,
+# MATRIX_CELLS columns ("3 loaded").
+source "$(dirname "$0")/lib.sh"
+
+KEYS=60
+declare -A ROW=(
+    ["code replaced, its state kept"]="B=2"
+    ["parameter of a stateless PE"]="A=2"
+    ["parameter of a PE with state"]="ADD=10"
+    ["parameters at both ends of the way"]="A=3 C=3"
+    ["code and parameters at once"]="A=4 B=2 C=4"
+    ["PE inserted"]="INSERT=1"
+    ["two PEs inserted"]="INSERT=1 INSERT2=1"
+    ["PE bypassed"]="BYPASS=1"
+    ["stream and branch added"]="SIDE=first"
+    ["branch added elsewhere, other stamps"]="SIDE=last A=5"
+    ["stream re-pointed"]="SIDE=first; SIDE=mid; SIDE=first"
+    ["stream re-pointed to other fields"]="SIDE=last; SIDE=first; SIDE=last"
+    ["schema: a field more, all the way"]="FIELD=1"
+    ["schema, code and state"]="FIELD=1 B=2 A=8"
+    ["policy of a PE"]="ERROR=drop"
+    ["thread of its own, and back"]="THREADS=own; THREADS=shared; THREADS=own"
+    ["threads and code"]="THREADS=own B=2; THREADS=shared B=3"
+    ["stream re-partitioned"]="BY=[key,a]"
+    ["parallelism up"]="MID=4"
+    ["parallelism down"]="MID=1"
+    ["renamed"]="NAME=other"
+    ["renamed, with state"]="TALLY=counter"
+    ["renamed and other code"]="TALLY=counter B=3"
+    ["chains split"]="FUSION=off"
+    ["policies only"]="TIMEOUT=31s"
+    ["several at once"]="A=6 B=2 C=6 INSERT=1 MID=3 SIDE=first"
+    ["nearly everything"]="ERROR=drop FIELD=1 THREADS=own A=7 B=3 C=7 ADD=20 INSERT2=1
+        MID=1 SIDE=last NAME=other FUSION=off"
+)
+# Rows in a fixed order.
+mapfile -t NAMES < <(printf '%s\n' "${!ROW[@]}" | sort | grep -E -- "${MATRIX_ROWS:-.}")
+
+# ---- the topology: what a row may set, with the base's values
+settings() { # of this many assignments: fills the variables of its caller
+    A=1 B=1 C=1 ADD=0 INSERT='' INSERT2='' BYPASS='' SIDE='' BY=key MID=2 NAME=mid TALLY=tally
+    FUSION="auto" TIMEOUT=30s FIELD='' ERROR="stop" THREADS="shared"
+    local s
+    for s in "$@"; do printf -v "${s%%=*}" '%s' "${s#*=}"; done
+}
+topology() { # SETTINGS...
+    local A B C ADD INSERT INSERT2 BYPASS SIDE BY MID NAME TALLY FUSION TIMEOUT FIELD ERROR THREADS
+    local before=first
+    settings "$@"
+    cat <<YAML
+oxbow: 1
+topology: $topo
+fusion: $FUSION
+upgrade: {timeout: $TIMEOUT}
+pes:
+  numbers: {use: sequence, with: {keys: $KEYS$RATE}}
+  first: {use: set, with: {fields: {a: $A${FIELD:+, more: word}}}}
+  $TALLY: {use: ./tally$B.so, uid: tally, threads: $THREADS, with: {add: $ADD},
+    on_error: {then: $ERROR}}
+  last: {use: set, with: {fields: {c: $C}}}
+  store: {use: file-sink, with: {path: $OUT/main, commit: flush}}
+YAML
+    [ -n "$BYPASS" ] || echo "  $NAME: {use: union, uid: mid, parallelism: $MID}"
+    [ -z "$INSERT" ] || echo "  extra: {use: filter, with: {field: seq, ge: 0}}"
+    [ -z "$INSERT2" ] || echo "  more: {use: union}"
+    [ -z "$SLOW" ] || echo "  slow: {use: delay, with: {us: 20, mode: sleep}}"
+    [ -z "$SIDE" ] ||
+        echo "  way: {use: set, with: {fields: {d: 9}}}
+  side: {use: file-sink, with: {path: $OUT/side.$sides, commit: flush}}"
+    echo "streams:" && echo "  - {from: numbers, to: first}"
+    [ -z "$INSERT" ] || { echo "  - {from: $before, to: extra}" && before=extra; }
+    [ -n "$BYPASS" ] || { echo "  - {from: $before, to: $NAME, by: $BY}" && before=$NAME; }
+    echo "  - {from: $before, to: $TALLY, by: key}" && before=$TALLY
+    [ -z "$INSERT2" ] || { echo "  - {from: $before, to: more}" && before="more"; }
+    echo "  - {from: $before, to: last}" && before=last
+    [ -z "$SLOW" ] || { echo "  - {from: $before, to: slow}" && before=slow; }
+    echo "  - {from: $before, to: store}"
+    [ -z "$SIDE" ] || echo "  - {from: $SIDE, to: way, name: by-way}
+  - {from: way, to: side}"
+}
+look() { # SETTINGS...: how a tuple of that version looks in the sinks
+    local A B C ADD INSERT INSERT2 BYPASS SIDE BY MID NAME TALLY FUSION TIMEOUT FIELD ERROR THREADS
+    settings "$@"
+    local main="a=$A b=$((B + ADD)) c=$C" at=''
+    [ "$SIDE" = last ] && at="b=$((B + ADD)) c=$C"
+    echo "main $main${SIDE:+; side a=$A $at d=9}"
+}
+
+# ---- the PE with state: counts its key's tuples, and stamps
+cat >"$WORK/tally.c" <<'C'
+#include <oxbow/pe.h>
+
+struct tally {
+    struct oxb_state *counts;
+    struct oxb_const *stamp;
+    unsigned key;
+    int b, n;
+};
+static int prepare(struct oxb_pe *pe)
+{
+    struct tally *t = oxb_self(pe);
+    t->counts = oxb_state(pe, "counts");
+    t->stamp = oxb_const_i64(pe, VERSION + oxb_param_i64(pe, "add"));
+    t->b = oxb_field(oxb_out_schema(pe, 0), "b");
+    t->n = oxb_field(oxb_out_schema(pe, 0), "n");
+    return OXB_OK;
+}
+static int bind(struct oxb_pe *pe, unsigned port, const struct oxb_schema *schema)
+{
+    struct tally *t = oxb_self(pe);
+    (void)port;
+    t->key = (unsigned)oxb_field(schema, "key");
+    return OXB_OK;
+}
+static int process(struct oxb_pe *pe, unsigned port, struct oxb_batch *in)
+{
+    struct tally *t = oxb_self(pe);
+    void *slots[1024];
+    (void)port;
+    oxb_state_rows(t->counts, in, &t->key, 1, slots);
+    struct oxb_batch *out = oxb_derive(pe, 0, in);
+    int64_t *n = oxb_new_i64s(pe, out, (unsigned)t->n);
+    oxb_set_column(pe, out, (unsigned)t->b, t->stamp);
+    uint32_t k = 0;
+    OXB_EACH (in, i) {
+        n[i] = ++*(int64_t *)slots[k++];
+    }
+    oxb_forward(pe, 0, out);
+    return OXB_OK;
+}
+static const struct oxb_value values[] = {{"count", OXB_I64}, {0}};
+static const struct oxb_state_decl states[] = {{"counts", values}, {0}};
+static const struct oxb_param params[] = {
+    {.name = "add", .type = OXB_P_I64, .fallback = "0", .doc = "added to the stamp"}, {0}};
+static const struct oxb_port inputs[] = {{"in", "key: i64", "numbers"}, {0}};
+static const struct oxb_port outputs[] = {{"out", "*, b: i64, n: i64", "stamped"}, {0}};
+extern const struct oxb_pe_type oxb_pe;
+OXB_EXPORT const struct oxb_pe_type oxb_pe = {
+    .abi = OXB_ABI, .name = "tally", .doc = "counts by key", .params = params, .inputs = inputs,
+    .outputs = outputs, .states = states, .state_version = 1, .self_bytes = sizeof(struct tally),
+    .prepare = prepare, .bind = bind, .process = process,
+};
+C
+for v in 1 2 3; do
+    cc -shared -fPIC -O1 -DVERSION=$v "$WORK/tally.c" -I"$BIN/include" -o "$WORK/tally$v.so" ||
+        give_up "the plug-in builds"
+done
+
+# ---- one upgrade
+faults=0
+complain() { # WHAT: the first few of a walk
+    faults=$((faults + 1))
+    [ "$faults" -gt 3 ] || echo "# $cell: $1"
+}
+instances_of() { # PE...: their ids, as the master knows them
+    local pe doc rest
+    doc=$(curl -sS -m 5 "$URL/v1/topologies/$topo" | tr -d ' \n')
+    for pe in "$@"; do
+        rest=${doc#*\"name\":\"$pe\",\"use\"} && rest=${rest#*\"instances\":[}
+        echo "$pe ${rest%%,\"index\"*}"
+    done
+}
+go_to() { # WHAT SETTINGS...
+    local what=$1 lines had=$has_side
+    shift
+    has_side=no
+    [[ " $*" == *" SIDE="* ]] && has_side=yes
+    [ $had = no ] && [ $has_side = yes ] && sides=$((sides + 1)) # a new sink begins a file
+    topology "$@" >"$WORK/t.yaml"
+    timeout -k 5 60 "$BIN/oxbow" --master "$URL" -o json upgrade "$WORK/t.yaml" --yes \
+        >"$WORK/receipt" 2>"$WORK/upgrade.err" ||
+        { complain "$what: $(tail -n1 "$WORK/upgrade.err")" && return; }
+    [ "$(grep -cE '^  "(lost|duplicated|reordered)": 0,|"result": "done"' "$WORK/receipt")" = 4 ] ||
+        complain "$what: $(tr -d '\n ' <"$WORK/receipt")"
+    look "$@" >>"$WORK/versions"
+    upgrades=$((upgrades + 1))
+    [ "$(instances_of numbers first store)" = "$named" ] || complain "$what: other instances"
+    lines=$(lines_in "$OUT/main")
+    wait_for 20 lines_above "$OUT/main" $((lines + FLOW)) || complain "$what: nothing flows"
+}
+
+# ---- walks
+do_row() { # NAME [WHAT]
+    local steps step
+    IFS=';' read -ra steps <<<"${ROW[$1]}"
+    for step in "${steps[@]}"; do
+        # shellcheck disable=SC2086 # settings are words
+        go_to "${2:-$1}" $step
+    done
+}
+walk_alone() {
+    local name
+    for name in "${NAMES[@]}"; do
+        do_row "$name"
+        go_to "back from: $name"
+    done
+}
+walk_on() { # the short form: every third row, other ones in each column
+    local k by=3
+    [ "${MATRIX:-}" != all ] || by=1
+    for ((k = cells % by; k < ${#NAMES[@]}; k += by)); do do_row "${NAMES[k]}"; done
+}
+walk_pairs() { # from row to row, each order once
+    local from to
+    for from in "${NAMES[@]}"; do
+        for to in "${NAMES[@]}"; do
+            [ "$from" != "$to" ] || continue
+            do_row "$from"
+            do_row "$to" "$from => $to"
+        done
+    done
+}
+walk_sets() { # 100 random sets of up to four rows
+    local i k sets
+    RANDOM=${MATRIX_SEED:-$workers}
+    for ((i = 0; i < 100; i++)); do
+        sets=
+        for ((k = RANDOM % 4; k >= 0; k--)); do
+            sets+=" ${ROW[${NAMES[RANDOM % ${#NAMES[@]}]}]%%;*}"
+        done
+        # shellcheck disable=SC2086
+        go_to "set$sets" $sets
+    done
+}
+
+run_cell() { # NAME WALK
+    topo=m$((cells += 1)) faults=0 upgrades=0 sides=0 has_side=no
+    cell=$1 OUT=$WORK/$topo
+    mkdir -p "$OUT"
+    topology >"$WORK/t.yaml"
+    oxbow deploy "$WORK/t.yaml" >"$WORK/deploy.out" 2>"$WORK/deploy.err" ||
+        give_up "$cell: deploys" "$(tail -n1 "$WORK/deploy.err")"
+    look >"$WORK/versions"
+    wait_for 10 lines_above "$OUT/main" 1 || give_up "$cell: flows"
+    named=$(instances_of numbers first store)
+    "$2"
+    timeout -k 5 60 "$BIN/oxbow" --master "$URL" stop "$topo" >"$WORK/stop.out" 2>&1 ||
+        complain "stop: $(tail -n1 "$WORK/stop.out")"
+    local i files=("main=$OUT/main")
+    for ((i = 1; i <= sides; i++)); do files+=("side=$OUT/side.$i"); done
+    "$BIN/tests/e2e/tuples" --total "$(pe_tuples "$topo" numbers out)" --keys $KEYS \
+        --versions "$WORK/versions" "${files[@]}" >"$WORK/verdict" ||
+        complain "$(paste -sd' ' "$WORK/verdict")"
+    check_same "$cell: $upgrades upgrades, $(tail -n1 "$WORK/verdict")" $faults 0
+    [ "$faults" -gt 0 ] && [ -n "${KEEP:-}" ] || rm -rf "$OUT"
+}
+
+cells=0
+for workers in 1 3; do
+    start_cluster $workers
+    for load in idle loaded back-pressured; do
+        [[ "$workers $load" == "${MATRIX_CELLS:-$workers $load}" ]] || continue
+        case $load in
+        idle) RATE=', rate: 500' SLOW='' FLOW=2 ;;
+        loaded) RATE=', rate: 50000' SLOW='' FLOW=1000 ;;
+        back-pressured) RATE='' SLOW=1 FLOW=1000 ;;
+        esac
+        here="$workers workers, $load"
+        [ $load != loaded ] && [ "${MATRIX:-}" != all ] || run_cell "$here, each alone" walk_alone
+        [ $load = loaded ] || run_cell "$here, one after the other" walk_on
+        [ "${MATRIX:-}" = all ] || continue
+        run_cell "$here, from each to each" walk_pairs
+        run_cell "$here, sets of them" walk_sets
+    done
+    for pid in "${WORKER_PID[@]}" "$MASTER_PID"; do kill -TERM "$pid" 2>/dev/null; done
+    wait 2>/dev/null
+    CONTROL='' HTTP=''
+    rm -rf "$WORK"/data.*
+done
+finish
