@@ -52,7 +52,8 @@
 #define STATE_WINDOW 24                /* messages of a worker's moves on their way: 1.2 MiB, which
                                         * is what data may have to wait behind */
 #define STATE_ROUND_MS 5               /* between rounds while everything waits for the cut */
-#define STATE_ROUNDS_MAX 16            /* to catch up with the giver; each is half the last or less */
+/* to catch up with the giver; each is half the last or less */
+#define STATE_ROUNDS_MAX 16
 #define STATE_BEHIND_MAX 65536         /* entries that may be left for the cut then: some 2 MiB */
 
 /* ---- executors ---- */

@@ -70,7 +70,7 @@ struct instance {
     /* state on the move: worker/moves.h */
     _Atomic(struct move *) gives; /* until its cut; NULL: none */
     struct move *takes;           /* its gate is closed until these have come; NULL: open */
-    struct stage *kept;           /* taken over from who had finished; joins the tables at its end */
+    struct stage *kept;           /* from who had finished; joins the tables at its end */
     bool final_done;              /* who it takes over from has emitted the final output */
     bool finish_waits;            /* its end came while a change was prepared: after the cut (R4) */
     uint32_t order;               /* producers before consumers, within one topology */
