@@ -47,11 +47,13 @@
 
 /* ---- state on the move ---- */
 #define STATE_SLICE_BYTES (48u << 10)  /* told in one turn of the giver: some 50 us */
+#define STATE_MESSAGE_BYTES (56u << 10) /* a slice with its last entry: as a rule one message */
 #define STATE_SLICES_AHEAD 8           /* told in so many turns before the loop is asked again */
 #define STATE_WINDOW 24                /* messages of a worker's moves on their way: 1.2 MiB, which
                                         * is what data may have to wait behind */
 #define STATE_ROUND_MS 5               /* between rounds while everything waits for the cut */
-#define STATE_ROUNDS_MAX 16            /* to catch up with the giver; each is half the last or less */
+/* to catch up with the giver; each is half the last or less */
+#define STATE_ROUNDS_MAX 16
 #define STATE_BEHIND_MAX 65536         /* entries that may be left for the cut then: some 2 MiB */
 
 /* ---- executors ---- */
@@ -134,7 +136,7 @@ static_assert(EVENTS_BYTES_MAX * 2 <= EVENT_READER_BYTES_MAX, "who comes back is
 static_assert(EVENT_READERS_MAX + CHANGES_WAITING_MAX < HTTP_CONNS_MAX, "requests get through");
 static_assert(BATCH_ROWS_MAX <= 65535, "selections are uint16_t");
 static_assert(FRAGMENT_BYTES < FRAME_BYTES_MAX, "a fragment fits a control frame");
-static_assert(STATE_SLICE_BYTES + 4096 < FRAME_PRE_AUTH_BYTES_MAX, "a slice fits a link message");
+static_assert(STATE_MESSAGE_BYTES + 4096 < FRAME_PRE_AUTH_BYTES_MAX, "a slice fits a link message");
 static_assert(ARTIFACT_CHUNK_BYTES < FRAME_BYTES_MAX, "a chunk fits a control frame");
 static_assert(SNAPSHOT_CHUNK_BYTES < FRAME_BYTES_MAX, "a chunk fits a control frame");
 

@@ -71,7 +71,8 @@ uint32_t cut_spills(const struct instance *i)
     return spills;
 }
 
-/* How long each input had something and was not served because of this change.  Where it waits on for
+/* How long each input had something and was not served because of this change.  Where it waits on
+ * for
  * state, the time goes on: see chain_gated in instance.c. */
 static void measure(struct instance *i, struct cut *k, uint64_t start_us, uint64_t end_us)
 {

@@ -274,14 +274,16 @@ static void mark_outputs(struct instance *i, enum item_kind kind, uint64_t epoch
     }
 }
 
-/* R4: while a change is prepared nobody ends: what the change gives it may be needed for the end. */
+/* R4: while a change is prepared nobody ends: what the change gives it may be needed for the end.
+ * */
 static bool must_not_end(const struct instance *i)
 {
     const struct cut *k = atomic_load(&i->cut);
     return (k != NULL && atomic_load(&i->cut_epoch) != k->epoch) || i->takes != NULL;
 }
 
-/* Groups of those whose final output has left: in the tables again, which are not emitted any more. */
+/* Groups of those whose final output has left: in the tables again, which are not emitted any
+ * more. */
 static void take_kept(struct instance *i)
 {
     struct fail f = {0};

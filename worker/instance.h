@@ -70,7 +70,7 @@ struct instance {
     /* state on the move: worker/moves.h */
     _Atomic(struct move *) gives; /* until its cut; NULL: none */
     struct move *takes;           /* its gate is closed until these have come; NULL: open */
-    struct stage *kept;           /* taken over from who had finished; joins the tables at its end */
+    struct stage *kept;           /* from who had finished; joins the tables at its end */
     bool final_done;              /* who it takes over from has emitted the final output */
     _Atomic bool ending;          /* it ends, or has: see finish */
     bool look_at_end;             /* it has cut: see end_late */

@@ -1,4 +1,5 @@
-/* worker/move_turn.c - moves of state, as the executors that run givers and takers carry them out. */
+/* worker/move_turn.c - moves of state, as the executors that run givers and takers carry them out.
+ * */
 #include "worker/moves_own.h"
 
 #include "core/log.h"
@@ -229,7 +230,8 @@ bool move_take(struct instance *i)
         if (!take_one(i, m)) {
             return false;
         }
-        log_event(LOG_DEBUG, "instance.took", "pe=%s index=%u entries=%" PRIu64, name_text(&i->pe_name),
+        log_event(LOG_DEBUG, "instance.took", "pe=%s index=%u entries=%" PRIu64,
+                  name_text(&i->pe_name),
                   i->index, m->imported_entries);
         atomic_store(&m->imported, true);
         moves_post(ms);

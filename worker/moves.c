@@ -228,8 +228,8 @@ static uint64_t enqueue(struct move *m, const struct parcel *p)
     uint64_t count = 0;
     size_t at = 0;
     do {
-        size_t part = p->data.bytes - at < STATE_SLICE_BYTES ? p->data.bytes - at
-                                                             : STATE_SLICE_BYTES;
+        size_t part = p->data.bytes - at < STATE_MESSAGE_BYTES ? p->data.bytes - at
+                                                               : STATE_MESSAGE_BYTES;
         struct message *to = message_add(m, p);
         strbuf_add(&to->data, part > 0 ? p->data.data + at : "", part);
         at += part;
@@ -443,8 +443,10 @@ bool moves_on_state(struct moves *ms, const struct msg_LINK_STATE *s)
     }
     strbuf_add(&m->assembling, s->data.data, s->data.bytes);
     if (s->more && m->assembling.bytes <= 4 * (size_t)BATCH_BYTES_MAX) {
-        m->taken_in = m->take.expected;
-        answer(m, false, "");
+        if (m->unsettled == 0) { /* else with what the helper has to do first: memory is bounded */
+            m->taken_in = m->take.expected;
+            answer(m, false, "");
+        }
         return true;
     }
     struct parcel *p = mem_alloc(sizeof *p);
@@ -457,6 +459,7 @@ bool moves_on_state(struct moves *ms, const struct msg_LINK_STATE *s)
                          .finished = s->finished,
                          .number = s->number};
     m->assembling = (struct strbuf){0};
+    m->unsettled++;
     to_helper(ms, p);
     return true;
 }
@@ -526,7 +529,8 @@ static void *helper_main(void *arg)
 /* Back on the loop: what the helper has done with a parcel. */
 static void settle(struct move *m, struct parcel *p)
 {
-    m->taken_in = p->number + 1 > m->taken_in ? p->number + 1 : m->taken_in;
+    bool whole = --m->unsettled == 0 && m->assembling.bytes > 0; /* what came of the next one */
+    m->taken_in = whole ? m->take.expected : p->number + 1;
     if (p->fail.code != ERR_OK && m->fail.code == ERR_OK) {
         m->fail = p->fail;
         m->set->fail = m->set->fail.code == ERR_OK ? p->fail : m->set->fail;

@@ -3,7 +3,8 @@
  * Owns:       struct moves: every move with an end here; the helper thread that parses what comes.
  * A move:     from one giver to one taker: key groups, what `snapshot` writes, or nothing at all (a
  *             token, PROTOCOL R11).  Both on this worker: the groups go by pointer at the giver's
- *             cut.  Else the giver tells its entries beforehand, slice by slice, and goes on telling
+ *             cut.  Else the giver tells its entries beforehand, slice by slice, and goes on
+ *             telling
  *             what is written until its cut; the taker's worker builds tables of it on a helper.
  * Gate:       from its own cut on (a new instance: from its start) a taker takes no input until all
  *             of its moves have come: simpler than by input or by group, and as short, because the

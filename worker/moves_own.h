@@ -76,6 +76,7 @@ struct move {
     /* loop, from the peer */
     struct take_over take;
     struct strbuf assembling;
+    unsigned unsettled;              /* parcels the helper has */
     uint64_t taken_in;               /* messages that need no room here any more */
     struct fail fail;                /* before `arrived` */
 };

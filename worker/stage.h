@@ -1,10 +1,12 @@
 /* worker/stage.h - state between two instances: taken out of one, not yet in the other.
  *
- * Owns:       struct stage: tables as the giver's PE declares them, with the key groups on the move;
+ * Owns:       struct stage: tables as the giver's PE declares them, with the key groups on the
+ *             move;
  *             what its `snapshot` wrote; what else the taker has to know.
  * Threads:    one at a time: the giver's executor or a helper fills it, the taker's empties it; who
  *             hands it on says so with a release that the next one acquires.
- * Why:        a cut must cost what was written lately, not what there is.  So everything that depends
+ * Why:        a cut must cost what was written lately, not what there is.  So everything that
+ *             depends
  *             on the size (parsing, checking, building tables) is done to a stage, off the
  *             executors, and what is left for them goes by pointer, group by group.
  * Invariants: G1 a stage holds entries of its groups only.

@@ -1,8 +1,10 @@
 /* tests/unit/worker/handover_test.c - the two machines of a move, on a network that cuts.
  *
- * Goal:   H1-H5 of worker/handover.h: whatever is cut and whoever is there first, the taker takes every
+ * Goal:   H1-H5 of worker/handover.h: whatever is cut and whoever is there first, the taker takes
+ *         every
  *         message once and in order, nobody is ready before all of it was taken in, and it ends.
- * Method: giver, taker and a FIFO in both directions; the next thing to happen is drawn by a seed. */
+ * Method: giver, taker and a FIFO in both directions; the next thing to happen is drawn by a seed.
+ *         */
 #include "core/limits.h"
 #include "core/prng.h"
 #include "worker/handover.h"

@@ -2,7 +2,8 @@
  *
  * Goal:   whatever moves, by pointer or over a link that is cut again and again, no count is lost,
  *         doubled or out of order, and what is given up leaves nothing behind.
- * Method: sequence -> count (by key, emit each) -> collector; the collector sees each key's counts as
+ * Method: sequence -> count (by key, emit each) -> collector; the collector sees each key's counts
+ *         as
  *         1, 2, 3 ... or says so.  Worker `a` has both ends; count goes to `b` and back, under full
  *         load, with proxies between the two that cut in the middle of frames. */
 #include "core/mem.h"
