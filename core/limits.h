@@ -50,8 +50,8 @@
 #define STATE_WINDOW 16                /* messages of a worker's moves on their way: 768 KiB, which
                                         * is what data may have to wait behind */
 #define STATE_ROUND_MS 5               /* between rounds while everything waits for the cut */
-#define STATE_ROUNDS_MAX 16            /* to catch up with the giver's writes; they halve as a rule */
-#define STATE_BYTES_PER_US 10          /* slowest copy that is waited for, beyond the usual time */
+#define STATE_ROUNDS_MAX 16            /* to catch up with the giver; each is half the last or less */
+#define STATE_BEHIND_MAX 65536         /* entries that may be left for the cut then: some 2 MiB */
 
 /* ---- executors ---- */
 #define EXECUTORS_MAX 256           /* shared and private together, per worker */
@@ -90,6 +90,7 @@
 #define HANDSHAKE_MS 5000
 #define HEARTBEAT_MS 500
 #define PEER_DEAD_MS 3000           /* silence after which a connection is given up */
+#define WORKER_LOST_MS 1000         /* closed and not back: a killed one is replaced within 2 s */
 #define TCP_USER_TIMEOUT_MS 3000    /* half-open links found by the kernel while we write */
 #define RECONNECT_MS_MIN 50
 #define RECONNECT_MS_MAX 2000
@@ -115,9 +116,16 @@
 
 /* ---- OpenCL ---- */
 #define CL_BINARY_BYTES_MAX (64u << 20) /* compiled kernels of one operator; PoCL: 36 KB each */
-#define CL_TUNE_MS 50               /* spent on trying variants of one operator, off the data path */
+#define CL_TUNE_MS 50               /* spent on trying variants of one operator, beforehand */
 
 #define ARTIFACT_CHUNK_BYTES (256u << 10)
+
+/* ---- checkpoints ---- */
+#define BLOCK_BYTES_MAX (1u << 30)  /* one key group, or one PE's own snapshot */
+#define SNAPSHOT_CHUNK_BYTES (256u << 10) /* of a snapshot on its way */
+#define SNAPSHOT_CHAIN_MAX 32       /* files of one instance; a restore reads them all */
+#define SNAPSHOT_IO_MS 30000        /* no answer for so long: the upload is given up */
+#define SNAPSHOT_UPLOADS_MAX 64     /* at the master, at a time */
 
 static_assert(HEARTBEAT_MS * 3 <= PEER_DEAD_MS, "three heartbeats may be missed");
 static_assert(PEER_DEAD_MS <= 4000, "a half-open link is found within 4 s");
@@ -127,5 +135,6 @@ static_assert(BATCH_ROWS_MAX <= 65535, "selections are uint16_t");
 static_assert(FRAGMENT_BYTES < FRAME_BYTES_MAX, "a fragment fits a control frame");
 static_assert(STATE_SLICE_BYTES + 4096 < FRAME_PRE_AUTH_BYTES_MAX, "a slice fits a link message");
 static_assert(ARTIFACT_CHUNK_BYTES < FRAME_BYTES_MAX, "a chunk fits a control frame");
+static_assert(SNAPSHOT_CHUNK_BYTES < FRAME_BYTES_MAX, "a chunk fits a control frame");
 
 #endif

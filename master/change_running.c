@@ -190,6 +190,7 @@ enum err running_begin(struct master *m, struct deployment *d, struct deployment
     }
     if (e == ERR_OK) {
         d->next = next;
+        keeping_planned(d);
         d->last_version = next->version;
         log_event(LOG_INFO, "topology.changes",
                   "topology=%s from=%" PRIu64 " to=%" PRIu64 " op=%" PRIu64, d->name, d->version,
@@ -289,6 +290,7 @@ void running_over(struct master *m, struct deployment *next, const char *result)
             log_event(LOG_ERROR, "store.state", "topology=%s what=\"%s\"", next->name, f.what);
         }
         d->next = NULL;
+        keeping_aborted(m, d);
         bury(m, next);
         return;
     }
@@ -299,6 +301,7 @@ void running_over(struct master *m, struct deployment *next, const char *result)
     for (size_t i = 0; d != next && i < m->deployments.count; i++) {
         if (m->deployments.items[i] == d) {
             m->deployments.items[i] = next;
+            keeping_hand_on(m, d, next);
             bury(m, d);
             break;
         }

@@ -19,6 +19,7 @@
 #include <event2/bufferevent.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -526,6 +527,15 @@ void conn_accepted(struct conn *c)
     if (c->state == CONN_OPEN) {
         timer_stop(c->timer);
     }
+}
+
+bool conn_peer_is_gone(const struct conn *c)
+{
+    if (c->state != CONN_OPEN) {
+        return c->state != CONN_CONNECTING;
+    }
+    struct pollfd p = {.fd = bufferevent_getfd(c->bev), .events = POLLRDHUP};
+    return poll(&p, 1, 0) == 1 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
 }
 
 const char *conn_peer(const struct conn *c)

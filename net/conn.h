@@ -72,6 +72,8 @@ void conn_heartbeat(struct conn *c);              /* start sending and expecting
  * both ends: raise it once the peer is known. */
 void conn_limit(struct conn *c, size_t body_bytes_max);
 void conn_set(struct conn *c, const struct conn_ops *ops, void *arg); /* hand over */
+/* conn_peer_is_gone - has the peer closed, though on_closed has not come yet? */
+bool conn_peer_is_gone(const struct conn *c);
 const char *conn_peer(const struct conn *c);      /* "127.0.0.1:40112" */
 const char *conn_peer_host(const struct conn *c);
 /* conn_detach - take the socket and the bytes already read off a connection and free it without

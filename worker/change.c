@@ -101,6 +101,18 @@ static enum err list_channels(struct change *c)
     return ERR_OK;
 }
 
+static const struct rec_INSTANCE_SPEC *adoption_of(const struct part *staged,
+                                                   const struct instance *i) /* NULL: none */
+{
+    const struct msg_PREPARE *plan = plan_of(staged);
+    for (size_t k = 0; k < plan->adopt_instances_count; k++) {
+        if (plan->adopt_instances[k].id == i->id && !plan->adopt_instances[k].settings) {
+            return &plan->adopt_instances[k];
+        }
+    }
+    return NULL;
+}
+
 /* ---------------------------------------------------------------- chains of V' */
 
 static bool is_new(const struct change *c, const struct instance *i)
@@ -141,12 +153,26 @@ static struct instance *head_of(const struct change *c, struct instance *i, uint
     return i;
 }
 
+/* Has the chain that `head` will head a thread of its own? */
+static bool own_thread(const struct change *c, const struct instance *head)
+{
+    const struct msg_PREPARE *plan = plan_of(c->staged);
+    for (uint32_t k = 0; k < c->staged->instance_count; k++) {
+        if (c->staged->instances[k] == head) {
+            return plan->add_instances[k].own_thread;
+        }
+    }
+    const struct rec_INSTANCE_SPEC *code = adoption_of(c->staged, head);
+    return code != NULL ? code->own_thread : atomic_load(&head->chain)->private_executor != NULL;
+}
+
 /* The chain that will run what `head` heads: the one it heads already, or a new one. */
-static struct chain *chain_for(struct change *c, struct instance *head, bool own_thread)
+static struct chain *chain_for(struct change *c, struct instance *head)
 {
     struct part *s = c->staged;
     struct chain *now = atomic_load(&head->chain);
-    if (!is_new(c, head) && now->head == head) {
+    bool own = own_thread(c, head);
+    if (!is_new(c, head) && now->head == head && (now->private_executor != NULL) == own) {
         return now;
     }
     for (uint32_t k = 0; k < s->chain_count; k++) {
@@ -154,8 +180,7 @@ static struct chain *chain_for(struct change *c, struct instance *head, bool own
             return s->chains[k];
         }
     }
-    struct chain *made = chain_new(NULL, 0, own_thread ? NULL : executors_place(s->env->executors),
-                                   own_thread);
+    struct chain *made = chain_new(NULL, 0, own ? NULL : executors_place(s->env->executors), own);
     made->head = head;
     part_listen(s->base, made);
     s->chains = mem_resize(s->chains, s->chain_count + 1, sizeof(struct chain *));
@@ -188,11 +213,10 @@ static void announce(struct change *c, struct instance *i, struct chain *to)
 
 static void plan_chains(struct change *c)
 {
-    const struct msg_PREPARE *plan = plan_of(c->staged);
     for (uint32_t k = 0; k < c->staged->instance_count; k++) {
         struct instance *i = c->staged->instances[k];
         struct instance *head = head_of(c, i, &i->order);
-        struct chain *to = chain_for(c, head, head == i && plan->add_instances[k].own_thread);
+        struct chain *to = chain_for(c, head);
         i->future = to;
         announce(c, i, to);
         if (!atomic_load(&to->go)) {
@@ -206,7 +230,7 @@ static void plan_chains(struct change *c)
             continue;
         }
         uint32_t depth;
-        cut->chain = chain_for(c, head_of(c, i, &depth), false);
+        cut->chain = chain_for(c, head_of(c, i, &depth));
         if (cut->chain != atomic_load(&i->chain)) {
             cut->order = depth;
             announce(c, i, cut->chain);
@@ -278,15 +302,15 @@ static struct oxb_pe *take_adopted(struct part *staged, const struct instance *i
     return NULL;
 }
 
-static uint32_t ports_of(const struct part *staged, const struct instance *i)
+static void prepare_code(struct change *c, const struct rec_INSTANCE_SPEC *spec, struct instance *i,
+                         struct cut *k)
 {
-    const struct msg_PREPARE *plan = plan_of(staged);
-    for (size_t k = 0; k < plan->adopt_instances_count; k++) {
-        if (plan->adopt_instances[k].id == i->id) {
-            return (uint32_t)plan->adopt_instances[k].outputs_count;
-        }
+    k->pe = take_adopted(c->staged, i);
+    k->anew = spec->anew;
+    k->sink = spec->outputs_count == 0;
+    if (k->sink && i->end_to_end_us == NULL) {
+        i->end_to_end_us = mem_alloc(sizeof *i->end_to_end_us);
     }
-    return i->port_count;
 }
 
 static enum err make_cut(struct change *c, const struct rec_MEMBER_SPEC *spec)
@@ -297,7 +321,8 @@ static enum err make_cut(struct change *c, const struct rec_MEMBER_SPEC *spec)
         return plan_malformed(staged, "a member that is not here, or twice");
     }
     struct wiring w;
-    uint32_t ports = ports_of(staged, i);
+    const struct rec_INSTANCE_SPEC *code = adoption_of(staged, i);
+    uint32_t ports = code != NULL ? (uint32_t)code->outputs_count : i->port_count;
     enum err e = build_wiring(staged, c->wired, c->wired_count, i, ports, &w);
     struct cut *k = mem_alloc(sizeof *k);
     *k = (struct cut){.epoch = staged->epoch,
@@ -317,7 +342,9 @@ static enum err make_cut(struct change *c, const struct rec_MEMBER_SPEC *spec)
     list_outputs(c, spec, i, k);
     list_remote(c, k->marks, k->mark_count);
     list_remote(c, k->closes, k->close_count);
-    k->pe = spec->role == PLAN_ADOPTED ? take_adopted(staged, i) : NULL;
+    if (code != NULL) {
+        prepare_code(c, code, i, k);
+    }
     c->members[c->member_count++] = i;
     atomic_store(&i->cut, k);
     return e;
@@ -404,6 +431,15 @@ bool change_squeezed(const struct part *base)
     return true;
 }
 
+enum err change_expect(struct part *d)
+{
+    enum err e = moves_new(d, &d->arriving);
+    if (e == ERR_OK && d->arriving != NULL) {
+        moves_begin(d->arriving);
+    }
+    return e;
+}
+
 /* ---------------------------------------------------------------- going */
 
 bool change_is_going(const struct part *base)
@@ -425,6 +461,8 @@ void change_on_state(struct part *base, const struct msg_LINK_STATE *m)
 {
     if (base->change != NULL) {
         (void)moves_on_state(base->change->moves, m);
+    } else {
+        (void)moves_on_state(base->arriving, m);
     }
 }
 
@@ -438,6 +476,7 @@ void change_on_ack(struct part *base, const struct msg_LINK_STATE_ACK *m)
 void change_on_peer(struct part *base)
 {
     moves_on_peer(base->change != NULL ? base->change->moves : NULL);
+    moves_on_peer(base->arriving);
     moves_on_peer(base->moved); /* its last answer may not have come through */
 }
 
@@ -456,6 +495,7 @@ void change_go(struct part *base)
     struct change *c = base->change;
     c->going = true;
     c->go_us = clock_now_us();
+    part_settle(c->staged);
     for (uint32_t k = 0; k < c->staged->instance_count; k++) {
         struct instance *i = c->staged->instances[k];
         if (atomic_load(&i->chain) == NULL) {
@@ -627,6 +667,14 @@ static void merge(struct part *base)
 bool change_update(struct part *base, struct change_result *out)
 {
     struct change *c = base->change;
+    if (base->arriving != NULL && base->state >= DEPLOYMENT_RUNNING &&
+        moves_done(base->arriving)) {
+        *out = (struct change_result){.op = base->op};
+        moves_facts(base->arriving, out);
+        base->moved = base->arriving;
+        base->arriving = NULL;
+        return true;
+    }
     if (c == NULL || !c->going || !all_cut(c)) {
         return false;
     }

@@ -87,6 +87,9 @@ void move_turn(struct instance *i)
         struct parcel *end = mem_alloc(sizeof *end);
         *end = (struct parcel){.slice_end = true};
         end->more = tell(m, i->pe, &end->rounds);
+        for (unsigned n = 0; n < m->mover_count; n++) {
+            end->behind += state_mover_behind(m->movers[n]);
+        }
         send_out(m, end);
         moves_post(m->set);
     }
@@ -219,7 +222,7 @@ bool move_take(struct instance *i)
         if (!take_one(i, m)) {
             return false;
         }
-        log_event(LOG_DEBUG, "instance.took", "pe=%s index=%u entries=%" PRIu64, i->pe_name,
+        log_event(LOG_DEBUG, "instance.took", "pe=%s index=%u entries=%" PRIu64, name_text(&i->pe_name),
                   i->index, m->imported_entries);
         atomic_store(&m->imported, true);
         moves_post(ms);

@@ -22,6 +22,7 @@ struct parcel {              /* between executors, loop and helper */
     bool finished;
     bool slice_end, more;    /* a slice ends here; was there more to tell? */
     unsigned rounds;
+    uint64_t behind;         /* entries written and not told by then */
     struct stage *trash;     /* to be freed where it may take long */
     uint64_t number;         /* of the last message of it, where it came from a peer */
     struct fail fail;        /* the helper could not take it in */

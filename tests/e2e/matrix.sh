@@ -8,9 +8,10 @@
 #
 # A row is a name and the settings in which it differs from the base (see `topology`); steps of
 # several upgrades are separated by `;`.  Loaded, each row is done alone: base, row, base, row, ...;
-# otherwise row after row, so that each upgrade undoes one and does the next.  MATRIX=all does both
-# in every column, goes from every row to every other one, and through random sets of rows at once
-# (MATRIX_SEED).  MATRIX_ROWS picks rows by a pattern, MATRIX_CELLS columns ("3 loaded").
+# otherwise every third row, one after another, so that each upgrade undoes one and does the next.
+# MATRIX=all does both with all rows in every column, goes from every row to every other one, and
+# through random sets of rows at once (MATRIX_SEED).  MATRIX_ROWS picks rows by a pattern,
+# MATRIX_CELLS columns ("3 loaded").
 source "$(dirname "$0")/lib.sh"
 
 KEYS=60
@@ -26,6 +27,12 @@ declare -A ROW=(
     ["stream and branch added"]="SIDE=first"
     ["branch added elsewhere, other stamps"]="SIDE=last A=5"
     ["stream re-pointed"]="SIDE=first; SIDE=mid; SIDE=first"
+    ["stream re-pointed to other fields"]="SIDE=last; SIDE=first; SIDE=last"
+    ["schema: a field more, all the way"]="FIELD=1"
+    ["schema, code and state"]="FIELD=1 B=2 A=8"
+    ["policy of a PE"]="ERROR=drop"
+    ["thread of its own, and back"]="THREADS=own; THREADS=shared; THREADS=own"
+    ["threads and code"]="THREADS=own B=2; THREADS=shared B=3"
     ["stream re-partitioned"]="BY=[key,a]"
     ["parallelism up"]="MID=4"
     ["parallelism down"]="MID=1"
@@ -35,7 +42,8 @@ declare -A ROW=(
     ["chains split"]="FUSION=off"
     ["policies only"]="TIMEOUT=31s"
     ["several at once"]="A=6 B=2 C=6 INSERT=1 MID=3 SIDE=first"
-    ["nearly everything"]="A=7 B=3 C=7 ADD=20 INSERT2=1 MID=1 SIDE=last NAME=other FUSION=off"
+    ["nearly everything"]="ERROR=drop FIELD=1 THREADS=own A=7 B=3 C=7 ADD=20 INSERT2=1
+        MID=1 SIDE=last NAME=other FUSION=off"
 )
 # Rows in a fixed order.
 mapfile -t NAMES < <(printf '%s\n' "${!ROW[@]}" | sort | grep -E -- "${MATRIX_ROWS:-.}")
@@ -43,12 +51,13 @@ mapfile -t NAMES < <(printf '%s\n' "${!ROW[@]}" | sort | grep -E -- "${MATRIX_RO
 # ---- the topology: what a row may set, with the base's values
 settings() { # of this many assignments: fills the variables of its caller
     A=1 B=1 C=1 ADD=0 INSERT='' INSERT2='' BYPASS='' SIDE='' BY=key MID=2 NAME=mid TALLY=tally
-    FUSION="auto" TIMEOUT=30s
+    FUSION="auto" TIMEOUT=30s FIELD='' ERROR="stop" THREADS="shared"
     local s
     for s in "$@"; do printf -v "${s%%=*}" '%s' "${s#*=}"; done
 }
 topology() { # SETTINGS...
-    local A B C ADD INSERT INSERT2 BYPASS SIDE BY MID NAME TALLY FUSION TIMEOUT before=first
+    local A B C ADD INSERT INSERT2 BYPASS SIDE BY MID NAME TALLY FUSION TIMEOUT FIELD ERROR THREADS
+    local before=first
     settings "$@"
     cat <<YAML
 oxbow: 1
@@ -57,8 +66,9 @@ fusion: $FUSION
 upgrade: {timeout: $TIMEOUT}
 pes:
   numbers: {use: sequence, with: {keys: $KEYS$RATE}}
-  first: {use: set, with: {fields: {a: $A}}}
-  $TALLY: {use: ./tally$B.so, uid: tally, with: {add: $ADD}}
+  first: {use: set, with: {fields: {a: $A${FIELD:+, more: word}}}}
+  $TALLY: {use: ./tally$B.so, uid: tally, threads: $THREADS, with: {add: $ADD},
+    on_error: {then: $ERROR}}
   last: {use: set, with: {fields: {c: $C}}}
   store: {use: file-sink, with: {path: $OUT/main, commit: flush}}
 YAML
@@ -81,7 +91,7 @@ YAML
   - {from: way, to: side}"
 }
 look() { # SETTINGS...: how a tuple of that version looks in the sinks
-    local A B C ADD INSERT INSERT2 BYPASS SIDE BY MID NAME TALLY FUSION TIMEOUT
+    local A B C ADD INSERT INSERT2 BYPASS SIDE BY MID NAME TALLY FUSION TIMEOUT FIELD ERROR THREADS
     settings "$@"
     local main="a=$A b=$((B + ADD)) c=$C" at=''
     [ "$SIDE" = last ] && at="b=$((B + ADD)) c=$C"
@@ -197,9 +207,10 @@ walk_alone() {
         go_to "back from: $name"
     done
 }
-walk_on() {
-    local name
-    for name in "${NAMES[@]}"; do do_row "$name"; done
+walk_on() { # the short form: every third row, other ones in each column
+    local k by=3
+    [ "${MATRIX:-}" != all ] || by=1
+    for ((k = cells % by; k < ${#NAMES[@]}; k += by)); do do_row "${NAMES[k]}"; done
 }
 walk_pairs() { # from row to row, each order once
     local from to

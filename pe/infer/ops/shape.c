@@ -172,7 +172,7 @@ const struct op ops_shape[] = {
     {"Squeeze", NULL, 13, OP_LATEST, 1, 2, 1, 1, OP_ALIAS, squeeze_infer, ops_copy},
     {"Unsqueeze", NULL, 1, 12, 1, 1, 1, 1, OP_ALIAS, unsqueeze_infer, ops_copy},
     {"Unsqueeze", NULL, 13, OP_LATEST, 2, 2, 1, 1, OP_ALIAS, unsqueeze_infer, ops_copy},
-    {"Shape", NULL, 1, OP_LATEST, 1, 1, 1, 1, 0, shape_infer, shape_run},
-    {"Size", NULL, 1, OP_LATEST, 1, 1, 1, 1, 0, size_infer, size_run},
+    {"Shape", NULL, 1, OP_LATEST, 1, 1, 1, 1, OP_SHAPE_ONLY, shape_infer, shape_run},
+    {"Size", NULL, 1, OP_LATEST, 1, 1, 1, 1, OP_SHAPE_ONLY, size_infer, size_run},
     {.name = NULL},
 };

@@ -50,8 +50,9 @@ static struct store *open_store(void)
     return s;
 }
 
-static struct store_instance instances[] = {{1, (char *)"a", 0, (char *)"w1", UINT64_MAX, 1},
-                                            {2, (char *)"b", 0, (char *)"w2", 77, 2}};
+static char groups[] = "ffffffffffffffffffffffffffffffff00000000000000000000000000000001";
+static struct store_instance instances[] = {{1, (char *)"a", 0, (char *)"w1", UINT64_MAX, 1, NULL},
+                                            {2, (char *)"b", 0, (char *)"w2", 77, 2, groups}};
 static struct store_channel channels[] = {{3, (char *)"a->b", 1, 2, true}};
 
 static struct store_version sample(void)
