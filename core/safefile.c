@@ -1,6 +1,7 @@
 /* core/safefile.c - temporary file, fsync, rename, fsync of the folder. */
 #include "core/safefile.h"
 
+#include "core/failpoint.h"
 #include "core/file.h"
 #include "core/mem.h"
 
@@ -30,10 +31,25 @@ enum err safefile_open(struct safefile *w, const char *path, struct fail *f)
     return ERR_OK;
 }
 
+/* made_to_fail - a test lets the step fail as a full or dying disk would. */
+static bool made_to_fail(const char *name, int with)
+{
+    if (!FAILPOINT_FAILS(name)) {
+        return false;
+    }
+    errno = with;
+    return true;
+}
+
 enum err safefile_add(struct safefile *w, const void *data, size_t bytes, struct fail *f)
 {
     const char *at = data;
     size_t left = bytes;
+    if (made_to_fail("safefile.write", ENOSPC)) {
+        enum err e = fail_io(f, "write", w->temporary);
+        safefile_discard(w);
+        return e;
+    }
     while (left > 0) {
         ssize_t n = write(w->fd, at, left);
         if (n < 0 && errno == EINTR) {
@@ -69,7 +85,7 @@ enum err safefile_sync_dir(const char *dir, struct fail *f)
 enum err safefile_commit(struct safefile *w, struct fail *f)
 {
     enum err e = ERR_OK;
-    if (fsync(w->fd) != 0) {
+    if (made_to_fail("safefile.fsync", EIO) || fsync(w->fd) != 0) {
         e = fail_io(f, "sync", w->temporary);
         safefile_discard(w);
         return e;
@@ -81,6 +97,7 @@ enum err safefile_commit(struct safefile *w, struct fail *f)
         safefile_discard(w);
         return e;
     }
+    FAILPOINT("safefile.renamed");
     char *dir = file_dir_of(w->path);
     e = safefile_sync_dir(dir, f);
     mem_free(dir);

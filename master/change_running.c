@@ -116,9 +116,17 @@ enum err running_plan_make(struct master *m, const struct deployment *d, struct 
                             .gen = d->token.gen,
                             .next_id = *first};
     struct worker_info *workers = deploy_workers(m, d, &in.worker_count);
+    struct state_size *sizes = mem_array(d->graph->instance_count, sizeof *sizes);
+    for (uint32_t i = 0; i < d->graph->instance_count; i++) {
+        sizes[i] = (struct state_size){.instance = d->instances[i].id,
+                                       .bytes = d->instances[i].state_bytes};
+    }
     in.workers = workers;
+    in.sizes = sizes;
+    in.size_count = d->graph->instance_count;
     *out = plan_make(&in);
     mem_free(workers);
+    mem_free(sizes);
     next->upgrade->planned_us = clock_now_us();
     return ERR_OK;
 }

@@ -141,7 +141,7 @@ static void after_report(struct master *m, struct deployment *d, const struct pa
                  failed != NULL && failed->error != NULL ? failed->error : "no reason was given");
         cancel_next(m, d, &why);
         conduct_life(m, d, LIFE_FAILED, &why, pe);
-    } else if (deployment_all_ended(d) && d->state != TOPOLOGY_RECOVERING) {
+    } else if (deployment_all_ended(d)) {
         conduct_ended(m, d);
     }
 }
@@ -184,6 +184,9 @@ void conduct_report(struct master *m, struct member *w, const struct msg_REPORT 
                                              .term = d->token.term,
                                              .op = r->op},
                        NULL, NULL);
+    }
+    if (d->state == TOPOLOGY_RECOVERING) {
+        return; /* what could not be restored is told by READY, what fails later is told again */
     }
     if (d->next != NULL && change_is_decided(&d->next->change)) {
         return; /* what ended or failed is told again when the change is over */

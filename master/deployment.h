@@ -41,6 +41,7 @@ struct instance_view {
     unsigned state;          /* enum instance_state; 0: no report yet */
     uint64_t tuples_in, tuples_out, batches_in, batches_out, bytes_in, bytes_out;
     uint64_t errors, busy_us, blocked_us;
+    uint64_t state_bytes;    /* of keyed tables, at present */
     char *error;             /* NULL: none */
     char *metrics;           /* the PE's own, JSON; NULL: none */
     struct strbuf latency;   /* hist_encode, checked */

@@ -331,27 +331,6 @@ static enum err insert_graph(struct store_sqlite *s, const struct store_version 
     return e;
 }
 
-/* S4: graphs of this version and of the one it changes are all that a restart reads; of the rest
- * the newest are kept for looking back. */
-static enum err forget_old(struct store_sqlite *s, const struct store_version *v, struct fail *f)
-{
-    static const char *const graphs[] = {
-        "DELETE FROM instances WHERE topology=? AND version<>? AND version<>?",
-        "DELETE FROM channels WHERE topology=? AND version<>? AND version<>?"};
-    static const char *const rows[] = {
-        "DELETE FROM versions WHERE topology=? AND version<=? AND version<>?",
-        "DELETE FROM changes WHERE topology=? AND version<=? AND version<>?"};
-    uint64_t last = v->version > VERSIONS_KEPT ? v->version - VERSIONS_KEPT : 0;
-    enum err e = ERR_OK;
-    for (size_t i = 0; e == ERR_OK && i < 2; i++) {
-        e = run(s, bound(s, graphs[i], "tii", v->topology, v->version, v->base), f);
-        if (e == ERR_OK) {
-            e = run(s, bound(s, rows[i], "tii", v->topology, last, v->base), f);
-        }
-    }
-    return e;
-}
-
 /* All but the newest `keep`. */
 static enum err forget_checkpoints(struct store_sqlite *s, const char *topology, uint32_t keep,
                                    struct fail *f)
@@ -372,6 +351,28 @@ static enum err forget_checkpoints(struct store_sqlite *s, const char *topology,
                              f);
 }
 
+/* S4: graphs of this version and of the one it changes are all that a restart reads; of the rest the
+ * newest are kept for looking back. */
+static enum err forget_old(struct store_sqlite *s, const struct store_version *v, struct fail *f)
+{
+    static const char *const graphs[] = {
+        "DELETE FROM instances WHERE topology=? AND version<>? AND version<>?",
+        "DELETE FROM channels WHERE topology=? AND version<>? AND version<>?",
+        "DELETE FROM key_groups WHERE topology=? AND version<>? AND version<>?"};
+    static const char *const rows[] = {
+        "DELETE FROM versions WHERE topology=? AND version<=? AND version<>?",
+        "DELETE FROM changes WHERE topology=? AND version<=? AND version<>?"};
+    uint64_t last = v->version > VERSIONS_KEPT ? v->version - VERSIONS_KEPT : 0;
+    enum err e = ERR_OK;
+    for (size_t i = 0; e == ERR_OK && i < sizeof graphs / sizeof graphs[0]; i++) {
+        e = run(s, bound(s, graphs[i], "tii", v->topology, v->version, v->base), f);
+    }
+    for (size_t i = 0; e == ERR_OK && i < sizeof rows / sizeof rows[0]; i++) {
+        e = run(s, bound(s, rows[i], "tii", v->topology, last, v->base), f);
+    }
+    return e;
+}
+
 static enum err op_plan(struct store *base, const struct store_version *v, struct fail *f)
 {
     struct store_sqlite *s = (struct store_sqlite *)base;
@@ -388,10 +389,10 @@ static enum err op_plan(struct store *base, const struct store_version *v, struc
                   (uint64_t)v->created_at_us),
             f);
     if (e == ERR_OK && v->base == 0) { /* it begins anew: what was saved of it before is void */
+        e = forget_checkpoints(s, v->topology, 0, f);
+    }
+    if (e == ERR_OK && v->base == 0) {
         e = run(s, bound(s, "DELETE FROM carried WHERE topology=?", "t", v->topology), f);
-        if (e == ERR_OK) {
-            e = forget_checkpoints(s, v->topology, 0, f);
-        }
     }
     if (e == ERR_OK && v->base != 0) {
         e = run(s,
@@ -781,6 +782,13 @@ WITH_FAILPOINTS(receipt,
 WITH_FAILPOINTS(drained, (struct store * s, const char *worker, bool drained, struct fail *f),
                 (s, worker, drained, f))
 
+WITH_FAILPOINTS(manifest,
+                (struct store * s, const struct store_checkpoint *c, uint32_t keep,
+                 struct fail *f),
+                (s, c, keep, f))
+WITH_FAILPOINTS(recover, (struct store * s, const struct store_version *v, struct fail *f),
+                (s, v, f))
+
 static void op_close(struct store *base)
 {
     struct store_sqlite *s = (struct store_sqlite *)base;
@@ -801,8 +809,8 @@ static const struct store_ops sqlite_ops = {
     .carry = op_carry,
     .history = op_history,
     .newest = op_newest,
-    .manifest = op_manifest,
+    .manifest = tested_manifest,
     .checkpoints = op_checkpoints,
-    .recover = op_recover,
+    .recover = tested_recover,
     .close = op_close,
 };

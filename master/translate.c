@@ -384,6 +384,7 @@ static void fold_instance(struct instance_view *v, const struct rec_INSTANCE_STA
     v->errors = s->errors;
     v->busy_us = s->busy_us;
     v->blocked_us = s->blocked_us;
+    v->state_bytes = s->state_bytes;
     keep_text(&v->error, s->error);
     keep_text(&v->metrics, s->metrics);
     keep_hist(&v->latency, s->latency);

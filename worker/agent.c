@@ -2,6 +2,7 @@
 #include "worker/agent.h"
 
 #include "core/clock.h"
+#include "core/failpoint.h"
 #include "core/file.h"
 #include "core/log.h"
 #include "core/mem.h"
@@ -238,6 +239,7 @@ static void follow_commit(struct agent *a, struct part *d)
                                          .ok = pe[0] == '\0',
                                          .what = what};
     d->committed_epoch = d->commit_epoch;
+    FAILPOINT("checkpoint.committed");
     conn_send(a->conn, &m);
 }
 
@@ -260,6 +262,7 @@ static void on_complete(struct agent *a, const struct msg_CHECKPOINT_COMPLETE *m
     if (m->epoch == d->committed_epoch) {
         d->committed_epoch = 0; /* told before, and asked again */
     }
+    FAILPOINT("checkpoint.complete");
     part_commit(d, m->epoch);
     follow_commit(a, d);
 }

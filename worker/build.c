@@ -2,6 +2,8 @@
  * worker that knows both the plan's messages and the running things. */
 #include "worker/part.h"
 
+#include "core/failpoint.h"
+#include "core/file.h"
 #include "core/mem.h"
 #include "pe/infer/describe.h"
 #include "worker/checkpoint.h"
@@ -113,9 +115,12 @@ static enum err build_code(struct part *d, const struct rec_INSTANCE_SPEC *spec,
     char *artifact = spec->artifact[0] != '\0' && registry_find(spec->type) == type
                          ? mem_printf("%s/%s.so", d->env->artifact_dir, spec->artifact)
                          : NULL;
+    char *data_dir = file_dir_of(d->env->artifact_dir);
     pe.artifact = artifact;
+    pe.data_dir = data_dir;
     *out = pe_new(&pe, &host, d->env->pool);
     mem_free(artifact);
+    mem_free(data_dir);
     return pe_prepare(*out, &d->fail);
 }
 
@@ -151,6 +156,9 @@ static enum err restore_state(struct part *d, struct instance *i)
                                 .topology = plan->topology,
                                 .location = plan->location};
     enum err e = ERR_OK;
+    if (plan->restores_count > 0) {
+        FAILPOINT("recovery.restores");
+    }
     for (size_t k = 0; k < plan->restores_count && e == ERR_OK; k++) {
         if (plan->restores[k].instance == i->id) {
             e = restore_instance(&from, &plan->restores[k], i, &d->fail);

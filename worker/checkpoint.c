@@ -1,5 +1,6 @@
 /* worker/checkpoint.c - keepers: what happens on the instance's own thread; the saver's thread. */
 #include "core/clock.h"
+#include "core/failpoint.h"
 #include "core/log.h"
 #include "core/mem.h"
 #include "worker/checkpoint_own.h"
@@ -142,6 +143,7 @@ void keeper_take(struct keeper *k, struct instance *i, uint64_t epoch)
         pthread_mutex_unlock(&k->saver->lock);
     }
     job->result.pause_us = clock_now_us() - job->begun_us;
+    FAILPOINT("checkpoint.taken");
     saver_put(k->saver, job);
 }
 
@@ -219,6 +221,7 @@ static void *saver_main(void *arg)
         r->ok = r->fail.code == ERR_OK &&
                 (!job->has_file || save_write(s, job, &r->fail) == ERR_OK);
         r->took_us = clock_now_us() - job->begun_us;
+        FAILPOINT("checkpoint.saved");
         if (!r->ok) {
             log_event(LOG_WARN, "checkpoint.unsaved",
                       "topology=%s epoch=%" PRIu64 " uid=%s index=%u what=\"%s\"", r->topology,

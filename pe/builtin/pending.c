@@ -1,6 +1,7 @@
 /* pe/builtin/pending.c - segments beside a file, and how they become part of it. */
 #include "pe/builtin/pending.h"
 
+#include "core/failpoint.h"
 #include "core/file.h"
 #include "core/mem.h"
 #include "core/safefile.h"
@@ -129,6 +130,9 @@ static bool copy(struct pending *p, const struct segment *s, int from, int to)
             ok = failed(p, s->file, "read it to its end");
         } else if (!write_at(to, block, (size_t)n, s->start + done)) {
             ok = failed(p, s->path, "write");
+        } else if (FAILPOINT_FAILS("segment.commit.half")) {
+            errno = ENOSPC;
+            ok = failed(p, s->path, "write");
         } else {
             done += (uint64_t)n;
         }
@@ -161,13 +165,16 @@ static bool commit_open(struct pending *p, const struct segment *s, int to)
     if (from < 0) {
         return failed(p, s->file, "read what was not yet committed");
     }
+    FAILPOINT("segment.commit.before");
     bool ok = reaches(p, s, has, s->start) && copy(p, s, from, to); /* G3 */
+    FAILPOINT("segment.commit.copied");
     close(from);
     if (ok && fsync(to) != 0) {
         ok = failed(p, s->path, "sync it");
     }
     if (ok) {
         unlink(s->file);
+        FAILPOINT("segment.commit.after");
     }
     return ok;
 }
