@@ -105,7 +105,8 @@ const struct verb verb_rollback = {
 
 /* POST the file to .../NAME/`verb`. */
 static int post_file(struct cli *cli, const struct loaded *l, const char *name,
-                     const char *verb, const char *digest, uint64_t timeout_us, struct client_reply *reply)
+                     const char *verb, const char *digest, uint64_t timeout_us,
+                     struct client_reply *reply)
 {
     char *path = mem_printf("/v1/topologies/%s/%s%s%s", name, verb,
                             digest != NULL ? "?plan=" : "", digest != NULL ? digest : "");

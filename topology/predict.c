@@ -107,8 +107,9 @@ static int by_ratio(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* on_this_machine - the default, as much slower or faster as the median receipt says; a few receipts
- * only in part (P2).  Without it a machine ten times slower would look like nothing but outliers. */
+/* on_this_machine - the default, as much slower or faster as the median receipt says; few receipts
+ * only in part (P2).  Without it a machine ten times slower would look like nothing but
+ * outliers. */
 static struct pause_model on_this_machine(const struct pause_sample *samples, size_t count)
 {
     struct pause_model m = pause_model_default();
