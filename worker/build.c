@@ -5,10 +5,10 @@
 #include "core/failpoint.h"
 #include "core/file.h"
 #include "core/mem.h"
-#include "worker/cut.h"
 #include "pe/infer/describe.h"
 #include "worker/checkpoint.h"
 #include "worker/checkpoint_restore.h"
+#include "worker/cut.h"
 
 #include <assert.h>
 #include <stdio.h>
