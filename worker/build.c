@@ -8,6 +8,7 @@
 #include "pe/infer/describe.h"
 #include "worker/checkpoint.h"
 #include "worker/checkpoint_restore.h"
+#include "worker/cut.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -236,8 +237,9 @@ struct instance *part_instance(const struct part *d, uint64_t id)
 struct oxb_pe *part_code_of(const struct part *d, const struct instance *i)
 {
     for (uint32_t k = 0; k < d->adopted_count; k++) {
-        if (d->adopted[k].instance == i) {
-            return d->adopted[k].pe;
+        if (d->adopted[k].instance == i) { /* its cut has it, once that is made */
+            const struct cut *cut = atomic_load(&i->cut);
+            return d->adopted[k].pe != NULL || cut == NULL ? d->adopted[k].pe : cut->pe;
         }
     }
     return i->pe;
