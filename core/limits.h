@@ -47,11 +47,12 @@
 
 /* ---- state on the move ---- */
 #define STATE_SLICE_BYTES (48u << 10)  /* told in one turn of the giver: some 50 us */
-#define STATE_WINDOW 16                /* messages of a worker's moves on their way: 768 KiB, which
+#define STATE_SLICES_AHEAD 8           /* told in so many turns before the loop is asked again */
+#define STATE_WINDOW 24                /* messages of a worker's moves on their way: 1.2 MiB, which
                                         * is what data may have to wait behind */
 #define STATE_ROUND_MS 5               /* between rounds while everything waits for the cut */
-#define STATE_ROUNDS_MAX 16            /* to catch up with the giver's writes; they halve as a rule */
-#define STATE_BYTES_PER_US 10          /* slowest copy that is waited for, beyond the usual time */
+#define STATE_ROUNDS_MAX 16            /* to catch up with the giver; each is half the last or less */
+#define STATE_BEHIND_MAX 65536         /* entries that may be left for the cut then: some 2 MiB */
 
 /* ---- executors ---- */
 #define EXECUTORS_MAX 256           /* shared and private together, per worker */
@@ -84,9 +85,13 @@
 #define FRAME_PRE_AUTH_BYTES_MAX (64u << 10) /* before HELLO is accepted */
 #define FRAME_DEPTH_MAX 16
 #define FRAME_OBJECTS_MAX (64u << 10)
+#define LARGE_BYTES_MAX (24u << 20) /* of a message cut into frames: 262,144 channels and more */
+#define LARGE_OBJECTS_MAX (4u << 20)
+#define FRAGMENT_BYTES (256u << 10) /* of it in one frame */
 #define HANDSHAKE_MS 5000
 #define HEARTBEAT_MS 500
 #define PEER_DEAD_MS 3000           /* silence after which a connection is given up */
+#define WORKER_LOST_MS 1000         /* closed and not back: a killed one is replaced within 2 s */
 #define TCP_USER_TIMEOUT_MS 3000    /* half-open links found by the kernel while we write */
 #define RECONNECT_MS_MIN 50
 #define RECONNECT_MS_MAX 2000
@@ -111,16 +116,25 @@
 
 /* ---- OpenCL ---- */
 #define CL_BINARY_BYTES_MAX (64u << 20) /* compiled kernels of one operator; PoCL: 36 KB each */
-#define CL_TUNE_MS 50               /* spent on trying variants of one operator, off the data path */
+#define CL_TUNE_MS 50               /* spent on trying variants of one operator, beforehand */
 
 #define ARTIFACT_CHUNK_BYTES (256u << 10)
+
+/* ---- checkpoints ---- */
+#define BLOCK_BYTES_MAX (1u << 30)  /* one key group, or one PE's own snapshot */
+#define SNAPSHOT_CHUNK_BYTES (256u << 10) /* of a snapshot on its way */
+#define SNAPSHOT_CHAIN_MAX 32       /* files of one instance; a restore reads them all */
+#define SNAPSHOT_IO_MS 30000        /* no answer for so long: the upload is given up */
+#define SNAPSHOT_UPLOADS_MAX 64     /* at the master, at a time */
 
 static_assert(HEARTBEAT_MS * 3 <= PEER_DEAD_MS, "three heartbeats may be missed");
 static_assert(PEER_DEAD_MS <= 4000, "a half-open link is found within 4 s");
 static_assert(EVENTS_BYTES_MAX * 2 <= EVENT_READER_BYTES_MAX, "who comes back is not dropped");
 static_assert(EVENT_READERS_MAX + CHANGES_WAITING_MAX < HTTP_CONNS_MAX, "requests get through");
 static_assert(BATCH_ROWS_MAX <= 65535, "selections are uint16_t");
+static_assert(FRAGMENT_BYTES < FRAME_BYTES_MAX, "a fragment fits a control frame");
 static_assert(STATE_SLICE_BYTES + 4096 < FRAME_PRE_AUTH_BYTES_MAX, "a slice fits a link message");
 static_assert(ARTIFACT_CHUNK_BYTES < FRAME_BYTES_MAX, "a chunk fits a control frame");
+static_assert(SNAPSHOT_CHUNK_BYTES < FRAME_BYTES_MAX, "a chunk fits a control frame");
 
 #endif

@@ -27,8 +27,8 @@ typedef void handler_fn(struct master *m, struct exchange *x, const char *name);
 static void on_head(void *arg, struct exchange *x);
 static void on_request(void *arg, struct exchange *x);
 static handler_fn get_health, get_workers, get_pes, get_topologies, post_topologies, get_topology,
-    get_graph, post_stop, get_metrics, put_artifact, post_plan, post_upgrade, post_rollback,
-    get_versions, get_receipts, post_scale, post_drain, post_undrain, get_events;
+    get_graph, post_stop, post_checkpoint, get_metrics, put_artifact, post_plan, post_upgrade,
+    post_rollback, get_versions, get_receipts, post_scale, post_drain, post_undrain, get_events;
 static bool is_foreign(const struct master *m, const struct http_head *h);
 static void start_upload(struct master *m, struct exchange *x);
 
@@ -49,6 +49,7 @@ static const struct route {
     {"GET", "/v1/topologies/*/metrics", get_topology},
     {"GET", "/v1/topologies/*/graph", get_graph},
     {"POST", "/v1/topologies/*/stop", post_stop},
+    {"POST", "/v1/topologies/*/checkpoint", post_checkpoint},
     {"POST", "/v1/topologies/*/plan", post_plan},
     {"POST", "/v1/topologies/*/upgrade", post_upgrade},
     {"POST", "/v1/topologies/*/rollback", post_rollback},
@@ -434,6 +435,30 @@ static void ask_file(struct master *m, struct exchange *x, const char *name, enu
         return;
     }
     deploy_request_fini(&r); /* answered */
+}
+
+static void post_checkpoint(struct master *m, struct exchange *x, const char *name)
+{
+    struct deployment *d = named(m, x, name);
+    struct fail f = {0};
+    if (d == NULL) {
+        return;
+    }
+    if (d->keeping == NULL || (d->state != TOPOLOGY_RUNNING && d->state != TOPOLOGY_DRAINING)) {
+        fail_set(&f, ERR_DENIED,
+                 d->keeping == NULL ? "give it `checkpoint: {every: 10s}` and deploy it"
+                                    : "wait until it runs",
+                 d->keeping == NULL ? "topology %s takes no checkpoints (it is %s)"
+                                    : "topology %s is %s",
+                 name, topology_state_name(d->state));
+        api_fail(x, 409, &f, name);
+        return;
+    }
+    json_t *body = json_pack("{s:s, s:I, s:I}", "topology", d->name, "after",
+                             (json_int_t)keeping_newest(d), "failed",
+                             (json_int_t)d->keeping->machine.failed);
+    keeping_ask(m, d);
+    api_json(x, 202, body);
 }
 
 static void post_plan(struct master *m, struct exchange *x, const char *name)

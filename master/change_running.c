@@ -114,9 +114,17 @@ enum err running_plan_make(struct master *m, const struct deployment *d, struct 
                             .gen = d->token.gen,
                             .next_id = *first};
     struct worker_info *workers = deploy_workers(m, d, &in.worker_count);
+    struct state_size *sizes = mem_array(d->graph->instance_count, sizeof *sizes);
+    for (uint32_t i = 0; i < d->graph->instance_count; i++) {
+        sizes[i] = (struct state_size){.instance = d->instances[i].id,
+                                       .bytes = d->instances[i].state_bytes};
+    }
     in.workers = workers;
+    in.sizes = sizes;
+    in.size_count = d->graph->instance_count;
     *out = plan_make(&in);
     mem_free(workers);
+    mem_free(sizes);
     next->upgrade->planned_us = clock_now_us();
     return ERR_OK;
 }
@@ -188,6 +196,7 @@ enum err running_begin(struct master *m, struct deployment *d, struct deployment
     }
     if (e == ERR_OK) {
         d->next = next;
+        keeping_planned(d);
         d->last_version = next->version;
         log_event(LOG_INFO, "topology.changes",
                   "topology=%s from=%" PRIu64 " to=%" PRIu64 " op=%" PRIu64, d->name, d->version,
@@ -272,6 +281,7 @@ void running_over(struct master *m, struct deployment *next, const char *result)
             log_event(LOG_ERROR, "store.state", "topology=%s what=\"%s\"", next->name, f.what);
         }
         d->next = NULL;
+        keeping_aborted(m, d);
         bury(m, next);
         return;
     }
@@ -279,6 +289,7 @@ void running_over(struct master *m, struct deployment *next, const char *result)
     for (size_t i = 0; d != next && i < m->deployments.count; i++) {
         if (m->deployments.items[i] == d) {
             m->deployments.items[i] = next;
+            keeping_hand_on(m, d, next);
             bury(m, d);
             break;
         }

@@ -10,6 +10,7 @@
 #include "core/mem.h"
 #include "master/translate.h"
 #include "master/upgrade.h"
+#include "topology/plan.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -18,6 +19,7 @@
 static void perform(struct master *m, struct deployment *d, struct change_action a,
                     struct change_actions *out);
 static void decide(struct master *m, struct deployment *d, struct change_actions *out);
+static bool has_to_wait(struct master *m, struct deployment *d);
 static void keep_why(struct deployment *d, const struct fail *why, const char *where);
 static void send_stop(struct master *m, const struct deployment *d, bool now, bool retire);
 static void save(struct master *m, struct deployment *d);
@@ -140,9 +142,16 @@ static void after_report(struct master *m, struct deployment *d, const struct pa
         cancel_next(m, d, &why);
         conduct_life(m, d, LIFE_FAILED, &why, pe);
     } else if (deployment_all_ended(d)) {
-        struct fail why = {0};
-        fail_set(&why, ERR_DENIED, "", "the topology ended before the change was decided");
-        cancel_next(m, d, &why);
+        conduct_ended(m, d);
+    }
+}
+
+void conduct_ended(struct master *m, struct deployment *d)
+{
+    struct fail why = {0};
+    fail_set(&why, ERR_DENIED, "", "the topology ended before the change was decided");
+    cancel_next(m, d, &why);
+    if (!keeping_holds_end(m, d)) {
         conduct_life(m, d, LIFE_ENDED, NULL, NULL);
     }
 }
@@ -165,7 +174,8 @@ void conduct_report(struct master *m, struct member *w, const struct msg_REPORT 
         return;
     }
     translate_report(d, p, r, &failed);
-    if (d->upgrade == NULL && r->op == d->token.op && p->state >= DEPLOYMENT_RUNNING) {
+    bool fresh = d->upgrade == NULL || recover_is_under_way(d);
+    if (fresh && r->op == d->token.op && p->state >= DEPLOYMENT_RUNNING) {
         conduct_change(m, d, /* as good as its DONE */
                        (struct change_event){.kind = CHANGE_IN_DONE,
                                              .worker_id = w->id,
@@ -173,6 +183,9 @@ void conduct_report(struct master *m, struct member *w, const struct msg_REPORT 
                                              .term = d->token.term,
                                              .op = r->op},
                        NULL, NULL);
+    }
+    if (d->state == TOPOLOGY_RECOVERING) {
+        return; /* what could not be restored is told by READY, what fails later is told again */
     }
     if (d->next != NULL && change_is_decided(&d->next->change)) {
         return; /* what ended or failed is told again when the change is over */
@@ -201,13 +214,16 @@ void conduct_joined(struct master *m, struct member *w)
             struct fail why = {0};
             fail_set(&why, ERR_NOTFOUND, "deploy again",
                      "worker %s came back without its part of the topology", w->name);
-            conduct_life(m, d, LIFE_FAILED, &why, w->name);
+            if (!recover_lost(m, d, why.what)) {
+                conduct_life(m, d, LIFE_FAILED, &why, w->name);
+            }
             continue;
         }
         if (deployment_is_over(d) && change_is_decided(&d->change)) {
             continue;
         }
         conduct_change(m, d, back, NULL, NULL);
+        keeping_back(m, d, w->id);
         if (d->state == TOPOLOGY_DRAINING) { /* the STOP may have been lost */
             const struct msg stop = {.kind = M_STOP,
                                      .STOP = {m->term, d->name, d->token.gen, false, false}};
@@ -245,7 +261,7 @@ void conduct_lost(struct master *m, const struct member *w, uint64_t incarnation
             (!p->used && change_is_over(&d->change))) {
             continue;
         }
-        if (p->state == DEPLOYMENT_ENDED && change_is_over(&d->change)) {
+        if (p->state == DEPLOYMENT_ENDED && change_is_over(&d->change) && d->keeping == NULL) {
             continue; /* it had nothing left to do, and its links were drained */
         }
         struct fail why = {0};
@@ -253,7 +269,9 @@ void conduct_lost(struct master *m, const struct member *w, uint64_t incarnation
                  "worker %s was lost; it held %" PRIu32 " of %" PRIu32 " instances", w->name,
                  deployment_slots(d, w->id), d->instance_count);
         if (change_is_over(&d->change)) {
-            conduct_life(m, d, LIFE_FAILED, &why, w->name);
+            if (!recover_lost(m, d, why.what)) {
+                conduct_life(m, d, LIFE_FAILED, &why, w->name);
+            }
         } else {
             conduct_change(m, d,
                            (struct change_event){.kind = CHANGE_IN_LOST,
@@ -317,6 +335,7 @@ void conduct_tick(struct master *m, uint64_t now_us)
     for (size_t i = 0; i < m->deployments.count; i++) {
         struct deployment *d = m->deployments.items[i];
         check_deadline(m, d, now_us);
+        keeping_tick(m, d, now_us);
         if (d->next != NULL) {
             check_deadline(m, d->next, now_us);
         }
@@ -337,11 +356,70 @@ static void send_prepare(struct master *m, struct deployment *d, const struct pa
     translate_prepare_fini(&msg);
 }
 
+static void change_done(struct master *m, struct deployment *d)
+{
+    if (recover_is_under_way(d)) {
+        recover_over(m, d, true);
+    } else {
+        running_over(m, d, "done");
+    }
+    bool fresh = d->upgrade == NULL || d->state == TOPOLOGY_RECOVERING;
+    conduct_life(m, d, LIFE_WENT, NULL, NULL);
+    if (fresh) {
+        keeping_went(m, d);
+    }
+    after_done(m, d);
+}
+
+/* A worker was lost after the decision: what was decided is recovered, if there is a way. */
+static void change_lost(struct master *m, struct deployment *d)
+{
+    if (recover_is_under_way(d)) {
+        recover_over(m, d, false);
+        return;
+    }
+    bool recovers = d->topology->checkpoint_every_us > 0;
+    running_over(m, d, recovers ? "recovered" : "failed");
+    if (recovers) {
+        conduct_life(m, d, LIFE_WENT, NULL, NULL);
+    }
+    if (!recover_lost(m, d, d->fail.what)) {
+        conduct_life(m, d, LIFE_FAILED, NULL, NULL);
+    }
+}
+
+/* P5 of checkpoint.h. */
+static bool has_to_wait(struct master *m, struct deployment *d)
+{
+    const struct deployment *base =
+        d->upgrade != NULL ? deployments_find(&m->deployments, d->name) : NULL;
+    d->waits = base != NULL && base != d && base->keeping != NULL &&
+               checkpoint_bars_change(&base->keeping->machine);
+    return d->waits;
+}
+
+void conduct_decide_now(struct master *m, struct deployment *next)
+{
+    if (!next->waits || next->change.state != CHANGE_READY) {
+        return;
+    }
+    struct change_actions out = {0};
+    next->waits = false;
+    decide(m, next, &out);
+    for (size_t i = 0; i < out.count; i++) {
+        perform(m, next, out.items[i], &out);
+    }
+    change_actions_fini(&out);
+}
+
 /* Before the decision: when it is given up; after it: when GO is sent again. */
 static uint64_t deadline_of(const struct master *m, const struct deployment *d)
 {
     if (change_is_decided(&d->change)) {
         return clock_now_us() + GO_AGAIN_MS * UINT64_C(1000);
+    }
+    if (recover_is_under_way(d)) { /* large states are read; a worker that dies is noticed */
+        return clock_now_us() + (uint64_t)m->options.prepare_ms * 10000u;
     }
     return d->upgrade != NULL ? d->upgrade->deadline_us
                               : clock_now_us() + (uint64_t)m->options.prepare_ms * 1000u;
@@ -374,14 +452,19 @@ static void perform(struct master *m, struct deployment *d, struct change_action
         d->timing = false;
         break;
     case CHANGE_DO_DECIDE:
-        decide(m, d, out);
+        if (!has_to_wait(m, d)) {
+            decide(m, d, out);
+        }
         break;
     case CHANGE_DO_DONE:
-        running_over(m, d, "done");
-        conduct_life(m, d, LIFE_WENT, NULL, NULL);
-        after_done(m, d);
+        change_done(m, d);
         break;
     case CHANGE_DO_ABORTED:
+        d->waits = false;
+        if (recover_is_under_way(d)) {
+            recover_over(m, d, false);
+            break;
+        }
         if (d->upgrade != NULL) { /* what runs goes on */
             running_over(m, d, "aborted");
             break;
@@ -389,8 +472,7 @@ static void perform(struct master *m, struct deployment *d, struct change_action
         conduct_life(m, d, d->stop_asked != STOP_NONE ? LIFE_CANCELLED : LIFE_ABORTED, NULL, NULL);
         break;
     case CHANGE_DO_RECOVER:
-        running_over(m, d, "failed");
-        conduct_life(m, d, LIFE_FAILED, NULL, NULL);
+        change_lost(m, d);
         break;
     }
 }
@@ -398,9 +480,15 @@ static void perform(struct master *m, struct deployment *d, struct change_action
 static void decide(struct master *m, struct deployment *d, struct change_actions *out)
 {
     struct fail f = {0};
-    enum err e = m->store->ops->decide(m->store, d->name, d->version, d->token.op, &f);
+    enum err e = ERR_OK;
+    if (!recover_is_under_way(d)) { /* that was decided when its generation was written */
+        e = m->store->ops->decide(m->store, d->name, d->version, d->token.op, &f);
+    }
+    struct deployment *base = deployments_find(&m->deployments, d->name);
     if (e != ERR_OK) {
         keep_why(d, &f, "store");
+    } else if (base != NULL && base != d) {
+        keeping_decided(m, base);
     }
     struct change_event in = {.kind = e == ERR_OK ? CHANGE_IN_DECIDED : CHANGE_IN_UNDECIDABLE};
     change_step(&d->change, &in, out);
@@ -412,7 +500,7 @@ static void decide(struct master *m, struct deployment *d, struct change_actions
 static void after_done(struct master *m, struct deployment *d)
 {
     if (deployment_all_ended(d)) {
-        conduct_life(m, d, LIFE_ENDED, NULL, NULL);
+        conduct_ended(m, d);
     } else if (d->stop_asked != STOP_NONE) {
         conduct_stop(m, d, d->stop_asked == STOP_NOW);
     }

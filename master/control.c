@@ -55,6 +55,16 @@ void control_tick(struct master *m, uint64_t now_us)
     }
 }
 
+bool control_may_save(void *arg, const char *worker, uint64_t incarnation, const char *topology,
+                      uint64_t gen)
+{
+    struct master *m = arg;
+    const struct member *w = members_find(&m->members, worker);
+    const struct deployment *d = deployments_find(&m->deployments, topology);
+    return w != NULL && w->state == MEMBER_UP && w->incarnation == incarnation && d != NULL &&
+           !deployment_is_over(d) && (gen == 0 || gen == d->token.gen);
+}
+
 static void refuse(struct conn *c, const struct fail *f)
 {
     log_event(LOG_WARN, "worker.refused", "peer=%s what=\"%s\"", conn_peer(c), f->what);
@@ -106,10 +116,23 @@ static void admit(struct master *m, struct conn *c, const struct member_hello *h
               w->incarnation, w->address);
 }
 
+/* A process that was killed and started again may be heard before its old connection's end is. */
+static void close_dead(struct master *m, const char *name, uint64_t incarnation)
+{
+    struct member *w = members_find(&m->members, name);
+    if (w != NULL && w->state == MEMBER_UP && w->incarnation != incarnation &&
+        conn_peer_is_gone(w->conn)) {
+        struct conn *old = w->conn;
+        members_closed(w, clock_now_us(), 0);
+        conn_close(old, "its process is gone");
+    }
+}
+
 static void on_hello(struct master *m, struct conn *c, const struct msg_HELLO *hello)
 {
     struct member_hello h = {0};
     struct fail f = {0};
+    close_dead(m, hello->name, hello->incarnation);
     if (translate_hello(hello, conn_peer_host(c), &h, &f) != ERR_OK ||
         members_check(&m->members, &h, m->term, &f) != ERR_OK) {
         refuse(c, &f);
@@ -129,7 +152,8 @@ static bool is_answer_to(const struct deployment *d, const struct member *w, uin
 static void on_ready(struct master *m, struct member *w, const struct msg_READY *r)
 {
     struct deployment *d = running_of_op(m, r->topology, r->op);
-    if (d == NULL || d->graph == NULL || d->token.op != r->op || d->state != TOPOLOGY_DEPLOYING) {
+    if (d == NULL || d->graph == NULL || d->token.op != r->op ||
+        (d->state != TOPOLOGY_DEPLOYING && !recover_is_under_way(d))) {
         const struct msg abort = {.kind = M_ABORT, /* no decision on record: presumed abort */
                                   .ABORT = {m->term, r->topology, r->op}};
         conn_send(w->conn, &abort);
@@ -140,6 +164,13 @@ static void on_ready(struct master *m, struct member *w, const struct msg_READY 
     snprintf(why.hint, sizeof why.hint, "%s", r->hint);
     if (is_answer_to(d, w, r->term, r->op, r->incarnation)) {
         tell_answer(m, d, w->name, r->ok ? "ready" : "not ready", r->ok ? NULL : &why);
+    }
+    if (!r->ok && recover_is_under_way(d) && r->term == d->token.term) {
+        why.code = r->code > 0 && r->code < ERR_COUNT ? (enum err)r->code : ERR_IO;
+        recover_not_ready(m, d, why.code, &why);
+        if (deployment_is_over(d)) {
+            return;
+        }
     }
     conduct_change(m, d,
                    (struct change_event){.kind = r->ok ? CHANGE_IN_READY : CHANGE_IN_NOT_READY,
@@ -189,6 +220,8 @@ static void on_message(void *arg, struct conn *c, struct msg *msg)
     if (w == NULL) {
         if (msg->kind == M_HELLO) {
             on_hello(m, c, &msg->HELLO);
+        } else if (msg->kind == M_SNAPSHOT_PUT || msg->kind == M_SNAPSHOT_GET) {
+            snapshots_take(&m->snapshots, c, msg);
         } else {
             conn_close(c, "spoke before HELLO");
         }
@@ -211,6 +244,12 @@ static void on_message(void *arg, struct conn *c, struct msg *msg)
             w->reporting = false;
             conduct_joined(m, w);
         }
+        break;
+    case M_CHECKPOINT_ACK:
+        keeping_ack(m, w, &msg->CHECKPOINT_ACK);
+        break;
+    case M_COMMITTED:
+        keeping_committed(m, w, &msg->COMMITTED);
         break;
     case M_ARTIFACT_GET:
         on_artifact_get(m, c, &msg->ARTIFACT_GET);

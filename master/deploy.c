@@ -326,52 +326,103 @@ static char *parts_text(const struct deployment *d)
     return text;
 }
 
+/* Which key groups an instance owns, when some of its PE have moved.  Caller frees. */
+static char *groups_text(const struct pgraph *g, const struct pinstance *n)
+{
+    static const char hex[] = "0123456789abcdef";
+    char text[KEY_GROUPS / 4 + 1] = "";
+    bool moved = false;
+    for (unsigned group = 0; group < KEY_GROUPS; group++) {
+        uint32_t owner = pgraph_owner(g, n->pe, group);
+        moved = moved || owner != physical_owner(group, g->topology->pes[n->pe].parallelism);
+        if (group % 4 == 0) {
+            unsigned digit = 0;
+            for (unsigned k = 0; k < 4; k++) {
+                digit |= (pgraph_owner(g, n->pe, group + k) == n->index ? 8u : 0u) >> k;
+            }
+            text[group / 4] = hex[digit];
+        }
+    }
+    return mem_dup(moved ? text : "");
+}
+
+/* fill_row - as the store keeps it; texts are borrowed from `d`.  free_row. */
+static void fill_row(const struct deployment *d, struct store_version *v)
+{
+    const struct pgraph *g = d->graph;
+    *v = (struct store_version){
+        .topology = d->name, .version = d->version, .gen = d->token.gen, .op = d->token.op,
+        .epoch = d->token.epoch, .state = (char *)(uintptr_t)topology_state_name(d->state),
+        .yaml = d->yaml, .canonical = d->topology->canonical, .digest = d->digest,
+        .base_dir = d->base_dir, .artifacts = d->artifacts, .types = d->types,
+        .created_at_us = d->created_at_us,
+        .instances = mem_array(g->instance_count, sizeof *v->instances),
+        .instance_count = g->instance_count,
+        .channels = mem_array(g->channel_count, sizeof *v->channels),
+        .channel_count = g->channel_count};
+    for (uint32_t i = 0; i < g->instance_count; i++) {
+        const struct pinstance *n = &g->instances[i];
+        v->instances[i] = (struct store_instance){.id = n->id,
+                                                  .pe = d->topology->pes[n->pe].name,
+                                                  .index = n->index,
+                                                  .worker = g->workers[n->worker].name,
+                                                  .incarnation = d->parts[n->worker].incarnation,
+                                                  .chain = n->chain,
+                                                  .groups = groups_text(g, n)};
+    }
+    for (uint32_t i = 0; i < g->channel_count; i++) {
+        const struct pchannel *c = &g->channels[i];
+        v->channels[i] = (struct store_channel){.id = c->id,
+                                                .stream = d->topology->streams[c->stream].name,
+                                                .from = g->instances[c->from].id,
+                                                .to = g->instances[c->to].id,
+                                                .fused = c->fused};
+    }
+}
+
+static void free_row(struct store_version *v)
+{
+    mem_free(v->parts);
+    mem_free(v->about);
+    for (size_t i = 0; i < v->instance_count; i++) {
+        mem_free(v->instances[i].groups);
+    }
+    mem_free(v->instances); /* the other texts inside are borrowed */
+    mem_free(v->channels);
+}
+
 /* Ids first, then the plan: an id that a crash leaves unused is never met again. */
 enum err deploy_keep(struct master *m, struct deployment *d, uint64_t ids, struct fail *f)
 {
-    const struct pgraph *g = d->graph;
     uint64_t first = 0;
     enum err e = m->store->ops->reserve(m->store, ids + 2, &first, f);
     if (e != ERR_OK) {
         return e;
     }
     assert(first + ids == d->token.op);
-    struct store_version v = {
-        .topology = d->name, .version = d->version, .gen = d->token.gen, .op = d->token.op,
-        .epoch = d->token.epoch, .state = (char *)(uintptr_t)topology_state_name(d->state),
-        .yaml = d->yaml, .canonical = d->topology->canonical, .digest = d->digest,
-        .base_dir = d->base_dir, .artifacts = d->artifacts, .types = d->types,
-        .created_at_us = d->created_at_us,
-        .instances = mem_array(g->instance_count, sizeof *v.instances),
-        .instance_count = g->instance_count,
-        .channels = mem_array(g->channel_count, sizeof *v.channels),
-        .channel_count = g->channel_count};
+    struct store_version v;
+    fill_row(d, &v);
     if (d->upgrade != NULL) {
         v.base = d->upgrade->base;
         v.parts = parts_text(d);
         v.about = json_dumps(d->upgrade->about, JSON_COMPACT);
     }
-    for (uint32_t i = 0; i < g->instance_count; i++) {
-        const struct pinstance *n = &g->instances[i];
-        v.instances[i] = (struct store_instance){.id = n->id,
-                                                 .pe = d->topology->pes[n->pe].name,
-                                                 .index = n->index,
-                                                 .worker = g->workers[n->worker].name,
-                                                 .incarnation = d->parts[n->worker].incarnation,
-                                                 .chain = n->chain};
-    }
-    for (uint32_t i = 0; i < g->channel_count; i++) {
-        const struct pchannel *c = &g->channels[i];
-        v.channels[i] = (struct store_channel){.id = c->id,
-                                               .stream = d->topology->streams[c->stream].name,
-                                               .from = g->instances[c->from].id,
-                                               .to = g->instances[c->to].id,
-                                               .fused = c->fused};
-    }
     e = m->store->ops->plan(m->store, &v, f);
-    mem_free(v.parts);
-    mem_free(v.about);
-    mem_free(v.instances); /* the texts inside are borrowed */
-    mem_free(v.channels);
+    free_row(&v);
+    return e;
+}
+
+enum err deploy_recover(struct master *m, struct deployment *d, uint64_t ids, struct fail *f)
+{
+    uint64_t first = 0;
+    enum err e = m->store->ops->reserve(m->store, ids + 2, &first, f);
+    if (e != ERR_OK) {
+        return e;
+    }
+    assert(first + ids == d->token.op);
+    struct store_version v;
+    fill_row(d, &v);
+    e = m->store->ops->recover(m->store, &v, f);
+    free_row(&v);
     return e;
 }

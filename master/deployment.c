@@ -17,7 +17,7 @@ struct life {
 #define RETIRE (LIFE_DO_RETIRE | LIFE_DO_SAVE)
 
 /* Rows that are absent (all of the three final states: D1) ignore everything. */
-static const struct life lives[TOPOLOGY_FAILED + 1][LIFE_EVENTS] = {
+static const struct life lives[TOPOLOGY_STATES][LIFE_EVENTS] = {
     [TOPOLOGY_DEPLOYING] = {
         [LIFE_WENT] = {TOPOLOGY_RUNNING, LIFE_DO_SAVE},
         [LIFE_ABORTED] = {TOPOLOGY_FAILED, LIFE_DO_SAVE},
@@ -31,10 +31,17 @@ static const struct life lives[TOPOLOGY_FAILED + 1][LIFE_EVENTS] = {
         [LIFE_STOP_NOW] = {TOPOLOGY_STOPPED, DROP},
         [LIFE_ENDED] = {TOPOLOGY_FINISHED, RETIRE},
         [LIFE_FAILED] = {TOPOLOGY_FAILED, DROP},
+        [LIFE_LOST] = {TOPOLOGY_RECOVERING, LIFE_DO_SAVE},
     },
     [TOPOLOGY_DRAINING] = {
         [LIFE_STOP_NOW] = {TOPOLOGY_STOPPED, DROP},
         [LIFE_ENDED] = {TOPOLOGY_STOPPED, RETIRE},
+        [LIFE_FAILED] = {TOPOLOGY_FAILED, DROP},
+        [LIFE_LOST] = {TOPOLOGY_RECOVERING, LIFE_DO_SAVE},
+    },
+    [TOPOLOGY_RECOVERING] = { /* a stop waits until it runs again: what is owed is drained */
+        [LIFE_WENT] = {TOPOLOGY_RUNNING, LIFE_DO_SAVE},
+        [LIFE_STOP_NOW] = {TOPOLOGY_STOPPED, DROP},
         [LIFE_FAILED] = {TOPOLOGY_FAILED, DROP},
     },
 };
@@ -44,7 +51,7 @@ static uint32_t part_of_instance(const struct deployment *d, uint32_t number);
 
 unsigned life_step(unsigned from, enum life_event on, unsigned *to)
 {
-    assert(from <= TOPOLOGY_FAILED && on < LIFE_EVENTS);
+    assert(from < TOPOLOGY_STATES && on < LIFE_EVENTS);
     const struct life *l = &lives[from][on];
     *to = l->to != 0 ? l->to : from;
     return l->run;
@@ -84,6 +91,15 @@ void deployment_init_views(struct deployment *d)
     qsort(d->channels, g->channel_count, sizeof *d->channels, by_id);
 }
 
+void deployment_regraph(struct deployment *d, struct pgraph *g TAKES)
+{
+    free_views(d);
+    change_fini(&d->change);
+    pgraph_free(d->graph);
+    d->graph = g;
+    deployment_init_views(d);
+}
+
 void deployment_drop_graph(struct deployment *d)
 {
     free_views(d);
@@ -101,6 +117,7 @@ void deployment_free(struct deployment *d)
     }
     deployment_free(d->next);
     upgrade_free(d->upgrade, d->graph);
+    keeping_free(d->keeping);
     free_views(d);
     change_fini(&d->change);
     if (d->graph != NULL) {

@@ -16,6 +16,7 @@
 #include "core/err.h"
 #include "core/strbuf.h"
 #include "master/change.h"
+#include "master/keeping.h"
 #include "net/states.h"
 #include "topology/physical.h"
 
@@ -39,6 +40,7 @@ struct instance_view {
     unsigned state;          /* enum instance_state; 0: no report yet */
     uint64_t tuples_in, tuples_out, batches_in, batches_out, bytes_in, bytes_out;
     uint64_t errors, busy_us, blocked_us;
+    uint64_t state_bytes;    /* of keyed tables, at present */
     char *error;             /* NULL: none */
     char *metrics;           /* the PE's own, JSON; NULL: none */
     struct strbuf latency;   /* hist_encode, checked */
@@ -67,6 +69,7 @@ struct part { /* what one worker holds of it */
     bool reported;           /* since its worker last joined */
     uint64_t pool_bytes;
     struct strbuf latency;   /* end to end; hist_encode, checked */
+    uint64_t committed;      /* newest checkpoint whose output its sinks have committed */
 };
 
 enum stop_asked { STOP_NONE, STOP_DRAIN, STOP_NOW };
@@ -94,6 +97,8 @@ struct deployment {
     bool timing;                 /* the change asked for its deadline */
     uint64_t deadline_us;
     struct deployment *next;     /* the version it is changing to; owned; NULL: none */
+    struct keeping *keeping;     /* checkpoints and recovery; owned; NULL: it takes none */
+    bool waits;                  /* its change decides when a checkpoint is over */
     struct upgrade *upgrade;     /* how this version came from another; NULL: deployed */
     uint64_t last_version;       /* highest number given to a version, taken or not */
     /* why it failed; valid when state is TOPOLOGY_FAILED */
@@ -111,6 +116,7 @@ enum life_event {
     LIFE_STOP_NOW,  /* stop without draining */
     LIFE_ENDED,     /* every part has ended by itself */
     LIFE_FAILED,    /* an instance failed, or a worker was lost */
+    LIFE_LOST,      /* a worker was lost, and there are checkpoints to go on from */
     LIFE_EVENTS
 };
 enum life_do { /* bits */
@@ -129,6 +135,8 @@ void deployment_init_views(struct deployment *d);
 /* deployment_drop_graph - undo it: the graph is somebody else's again. */
 void deployment_drop_graph(struct deployment *d);
 void deployment_free(struct deployment *d);
+/* deployment_regraph - the same topology on another graph: views and parts begin anew. */
+void deployment_regraph(struct deployment *d, struct pgraph *g TAKES);
 
 bool deployment_is_over(const struct deployment *d);
 struct part *deployment_part(struct deployment *d, uint64_t worker_id);

@@ -74,6 +74,11 @@ static enum err open_parts(struct master *m, struct fail *f)
         e = artifacts_init(&m->artifacts, m->options.data, f);
     }
     if (e == ERR_OK) {
+        m->snapshots = (struct snapshots){
+            .loop = m->loop, .jobs = &m->jobs, .may = control_may_save, .arg = m};
+        e = snapshots_init(&m->snapshots, m->options.data, f);
+    }
+    if (e == ERR_OK) {
         types_init(&m->types);
         e = restore_all(m, f);
     }
@@ -122,6 +127,7 @@ void master_free(struct master *m)
     if (m->listener != NULL) {
         listener_close(m->listener);
     }
+    snapshots_fini(&m->snapshots);
     running_sweep(m);
     deployments_fini(&m->deployments);
     members_fini(&m->members);

@@ -14,6 +14,7 @@
 #include "master/http.h"
 #include "master/job.h"
 #include "master/members.h"
+#include "master/snapshots.h"
 #include "master/store.h"
 #include "master/types.h"
 #include "net/conn.h"
@@ -30,7 +31,7 @@ struct master_options {
 #define MASTER_OPTIONS_DEFAULT                                                                     \
     {                                                                                              \
         .listen = {"127.0.0.1", 7400}, .http = {"127.0.0.1", 7480}, .data = "./oxbow-data",        \
-        .lost_ms = PEER_DEAD_MS, .rejoin_ms = PEER_DEAD_MS + 2 * RECONNECT_MS_MAX,                 \
+        .lost_ms = WORKER_LOST_MS, .rejoin_ms = PEER_DEAD_MS + 2 * RECONNECT_MS_MAX,               \
         .prepare_ms = 30000, .request_ms = HTTP_REQUEST_MS_MAX                                     \
     }
 
@@ -47,6 +48,7 @@ struct master {
     /* now */
     struct artifacts artifacts;
     struct types types;
+    struct snapshots snapshots;
     struct jobs jobs;
     struct members members;
     struct deployments deployments;
@@ -68,6 +70,9 @@ extern const struct conn_ops control_ops; /* arg: struct master */
 void control_send(struct master *m, uint64_t worker_id, uint64_t incarnation,
                   const struct msg *msg);
 void control_tick(struct master *m, uint64_t now_us); /* who is lost by now? */
+/* control_may_save - for snapshots.h; arg: struct master. */
+bool control_may_save(void *arg, const char *worker, uint64_t incarnation, const char *topology,
+                      uint64_t gen);
 
 /* ---- conduct.c: performs what the machines say ---- */
 /* @why, @where: kept as the topology's error if this event makes it fail; may be NULL. */
@@ -80,6 +85,9 @@ void conduct_report(struct master *m, struct member *w, const struct msg_REPORT 
 void conduct_joined(struct master *m, struct member *w); /* all its reports are in */
 void conduct_lost(struct master *m, const struct member *w, uint64_t incarnation);
 void conduct_tick(struct master *m, uint64_t now_us);    /* deadlines */
+/* conduct_decide_now - the change waited for a checkpoint; nothing if it does not (any more). */
+void conduct_decide_now(struct master *m, struct deployment *next);
+void conduct_ended(struct master *m, struct deployment *d); /* every part has ended */
 /* conduct_supersede - give up the change of `d` that is not decided yet. */
 void conduct_supersede(struct master *m, struct deployment *d, const char *why);
 
@@ -109,6 +117,9 @@ MUST_CHECK enum err deploy_fits(struct master *m, struct deployment *d, struct f
 /* deploy_keep - reserve `ids` (and two more) and store the plan.  @parts, @about: of a change. */
 MUST_CHECK enum err deploy_keep(struct master *m, struct deployment *d, uint64_t ids,
                                 struct fail *f);
+/* deploy_recover - as deploy_keep: the same version under its next generation. */
+MUST_CHECK enum err deploy_recover(struct master *m, struct deployment *d, uint64_t ids,
+                                   struct fail *f);
 /* deploy_workers - those that are up, as placement sees them without `except`; caller frees. */
 struct worker_info *deploy_workers(struct master *m, const struct deployment *except,
                                    uint32_t *count);

@@ -20,6 +20,7 @@ static void family(struct strbuf *out, const char *name, const char *type, const
 static void instance_families(const struct deployments *ds, struct strbuf *out);
 static void latency_families(const struct deployments *ds, struct strbuf *out);
 static void channel_families(const struct deployments *ds, struct strbuf *out);
+static void checkpoint_families(const struct deployments *ds, struct strbuf *out);
 static void worker_families(const struct members *ms, const struct deployments *ds,
                             struct strbuf *out);
 
@@ -28,6 +29,7 @@ void metrics_text(const struct members *ms, const struct deployments *ds, struct
     instance_families(ds, out);
     latency_families(ds, out);
     channel_families(ds, out);
+    checkpoint_families(ds, out);
     worker_families(ms, ds, out);
 }
 
@@ -226,6 +228,42 @@ static void channel_families(const struct deployments *ds, struct strbuf *out)
                 strbuf_printf(out, "} %" PRIu64 "\n", sums[k]);
             }
             mem_free(sums);
+        }
+    }
+}
+
+/* ---- checkpoints ---- */
+
+static void checkpoint_families(const struct deployments *ds, struct strbuf *out)
+{
+    static const struct {
+        const char *name, *type, *help;
+        double scale;
+    } families[] = {
+        {"oxbow_checkpoint_duration_seconds", "gauge",
+         "Marker to manifest, of the newest complete checkpoint.", 1e-6},
+        {"oxbow_checkpoint_pause_seconds", "gauge",
+         "Longest that one instance was held by it.", 1e-6},
+        {"oxbow_checkpoint_bytes", "gauge", "Written for it.", 1},
+        {"oxbow_checkpoints_total", "counter", "Complete checkpoints.", 1},
+        {"oxbow_checkpoints_failed_total", "counter", "Given up: something was not saved.", 1},
+        {"oxbow_checkpoints_voided_total", "counter", "Given up for an upgrade.", 1},
+        {"oxbow_recoveries_total", "counter", "Recoveries from a checkpoint.", 1},
+    };
+    for (size_t f = 0; f < sizeof families / sizeof families[0]; f++) {
+        family(out, families[f].name, families[f].type, families[f].help);
+        for (size_t i = 0; i < ds->count; i++) {
+            const struct keeping *k = ds->items[i]->keeping;
+            if (k == NULL) {
+                continue;
+            }
+            const uint64_t values[] = {k->machine.last_us,   k->last_pause_us,
+                                       k->last_bytes,        k->machine.completed,
+                                       k->machine.failed,    k->machine.voided,
+                                       k->recoveries};
+            strbuf_text_add(out, families[f].name);
+            label(out, "topology", ds->items[i]->name, true);
+            strbuf_printf(out, "} %.9g\n", (double)values[f] * families[f].scale);
         }
     }
 }

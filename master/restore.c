@@ -42,6 +42,10 @@ enum err restore_all(struct master *m, struct fail *f)
             conduct_life(m, d, LIFE_ABORTED, NULL, NULL);
         } else if (d->graph == NULL) {
             conduct_life(m, d, LIFE_FAILED, NULL, NULL);
+        } else if (d->state == TOPOLOGY_RECOVERING) { /* begun by the master before: once more */
+            (void)recover_lost(m, d, "the master was restarted");
+        } else {
+            keeping_went(m, d);
         }
     }
     return e;
@@ -49,7 +53,7 @@ enum err restore_all(struct master *m, struct fail *f)
 
 static unsigned state_of(const char *name)
 {
-    for (unsigned s = TOPOLOGY_DEPLOYING; s <= TOPOLOGY_FAILED; s++) {
+    for (unsigned s = TOPOLOGY_DEPLOYING; s < TOPOLOGY_STATES; s++) {
         if (strcmp(topology_state_name(s), name) == 0) {
             return s;
         }
@@ -187,6 +191,31 @@ static enum err rebuild_instances(struct master *m, struct pgraph *g,
     return ERR_OK;
 }
 
+/* Who owns which key group: as at first, but where the store says otherwise. */
+static void rebuild_owners(struct pgraph *g, const struct store_version *v)
+{
+    g->owners = mem_array(g->topology->pe_count, sizeof g->owners[0]);
+    for (uint32_t pe = 0; pe < g->topology->pe_count; pe++) {
+        for (unsigned group = 0; group < KEY_GROUPS; group++) {
+            g->owners[pe][group] =
+                (uint16_t)physical_owner(group, g->topology->pes[pe].parallelism);
+        }
+    }
+    for (size_t i = 0; i < v->instance_count; i++) {
+        const struct store_instance *s = &v->instances[i];
+        const struct pe *pe = topology_pe(g->topology, s->pe);
+        if (strlen(s->groups) != KEY_GROUPS / 4) {
+            continue;
+        }
+        for (unsigned group = 0; group < KEY_GROUPS; group++) {
+            char digit[2] = {s->groups[group / 4], '\0'};
+            if ((strtoul(digit, NULL, 16) >> (3 - group % 4) & 1u) != 0) {
+                g->owners[pe - g->topology->pes][group] = (uint16_t)s->index;
+            }
+        }
+    }
+}
+
 static bool instance_number(const struct pgraph *g, uint64_t id, uint32_t *number)
 {
     for (uint32_t i = 0; i < g->instance_count; i++) {
@@ -273,6 +302,7 @@ static enum err rebuild(struct master *m, struct deployment *d, const struct sto
     g->topology = d->topology;
     e = rebuild_instances(m, g, v, f);
     if (e == ERR_OK) {
+        rebuild_owners(g, v);
         e = rebuild_channels(g, v, f);
     }
     if (e != ERR_OK) {

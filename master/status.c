@@ -49,6 +49,23 @@ static json_t *change_json(const struct deployment *d)
                                        "state", change_state_name(d->next->change.state));
 }
 
+/* NULL as JSON when the topology takes none. */
+static json_t *checkpoint_json(const struct deployment *d)
+{
+    const struct keeping *k = d->keeping;
+    if (k == NULL) {
+        return json_null();
+    }
+    const struct checkpoint *c = &k->machine;
+    return json_pack("{s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "epoch",
+                     (json_int_t)c->complete, "live", (int)checkpoint_is_live(c), "completed",
+                     (json_int_t)c->completed, "failed", (json_int_t)c->failed, "voided",
+                     (json_int_t)c->voided, "last_us", (json_int_t)c->last_us, "last_bytes",
+                     (json_int_t)k->last_bytes, "last_pause_us", (json_int_t)k->last_pause_us,
+                     "recoveries", (json_int_t)k->recoveries, "error",
+                     k->last_error[0] != '\0' ? status_text(k->last_error) : json_null());
+}
+
 json_t *status_topology(const struct deployment *d)
 {
     if (d->graph == NULL && d->final != NULL) {
@@ -63,13 +80,13 @@ json_t *status_topology(const struct deployment *d)
     for (uint32_t i = 0; d->graph != NULL && i < d->graph->worker_count; i++) {
         (void)hist_decode(&latency, d->parts[i].latency.data, d->parts[i].latency.bytes);
     }
-    return json_pack("{s:s, s:I, s:s, s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:o}", "name", d->name,
-                     "version", (json_int_t)d->version, "state", topology_state_name(d->state),
+    return json_pack("{s:s, s:I, s:s, s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:o, s:o}", "name",
+                     d->name, "version", (json_int_t)d->version, "state", topology_state_name(d->state),
                      "digest", d->digest, "created_at", created, "error",
                      d->state == TOPOLOGY_FAILED ? status_error(&d->fail, d->fail_where)
                                                  : json_null(),
                      "phase", phase(d), "change", change_json(d), "pes", pes_json(d), "streams",
-                     streams_json(d),
+                     streams_json(d), "checkpoint", checkpoint_json(d),
                      "latency_us", latency_json(&latency));
 }
 

@@ -23,6 +23,7 @@ struct store_instance {
     char *worker;
     uint64_t incarnation; /* of the worker it was made in */
     uint32_t chain;
+    char *groups; /* it owns, where some have moved: 64 hex digits, group 0 first; or "" */
 };
 
 struct store_channel {
@@ -58,6 +59,22 @@ struct store_version { /* one version of one topology */
     size_t channel_count;
 };
 
+struct store_snapshot { /* of one instance, part of a checkpoint */
+    char *uid;
+    uint32_t index, parallelism;
+    uint64_t *epochs; /* [epoch_count]: files to read, the base first; none: nothing was saved */
+    size_t epoch_count;
+};
+
+struct store_checkpoint { /* the manifest of a complete one */
+    char *topology;
+    uint64_t epoch, gen, version;
+    int64_t created_at_us;
+    uint64_t bytes, took_us;
+    struct store_snapshot *snapshots;
+    size_t snapshot_count;
+};
+
 struct store;
 struct store_ops {
     /* this run's term; durable already */
@@ -89,6 +106,16 @@ struct store_ops {
      * Changes of a running topology that were not decided are aborted here and passed over. */
     enum err (*newest)(struct store *s, void (*fn)(void *arg, const struct store_version *v),
                        void *arg, struct fail *f);
+    /* the checkpoint is complete, and of older ones all but `keep` - 1 are forgotten.  ERR_STALE: a
+     * change was decided meanwhile, or the generation is another: it is void (PROTOCOL R17). */
+    enum err (*manifest)(struct store *s, const struct store_checkpoint *c, uint32_t keep,
+                         struct fail *f);
+    /* the complete ones, newest first; borrowed as below */
+    enum err (*checkpoints)(struct store *s, const char *topology,
+                            void (*fn)(void *arg, const struct store_checkpoint *c), void *arg,
+                            struct fail *f);
+    /* the same version under a new generation, with the graph of `v`; its state: recovering */
+    enum err (*recover)(struct store *s, const struct store_version *v, struct fail *f);
     void (*close)(struct store *s);
 };
 struct store { /* first member of every implementation */
@@ -99,5 +126,6 @@ struct store { /* first member of every implementation */
 MUST_CHECK enum err store_sqlite_open(const char *dir, struct store **out, struct fail *f);
 
 void store_version_fini(struct store_version *v);
+void store_checkpoint_fini(struct store_checkpoint *c);
 
 #endif

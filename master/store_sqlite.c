@@ -10,10 +10,12 @@
 #include "core/failpoint.h"
 #include "core/file.h"
 #include "core/mem.h"
+#include "core/strbuf.h"
 
 #include <inttypes.h>
 #include <sqlite3.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define SCHEMA_VERSION 1
@@ -38,6 +40,9 @@ static const char schema_sql[] =
     " topology TEXT NOT NULL, version INTEGER NOT NULL, id INTEGER NOT NULL, pe TEXT NOT NULL,"
     " number INTEGER NOT NULL, worker TEXT NOT NULL, incarnation INTEGER NOT NULL,"
     " chain INTEGER NOT NULL, PRIMARY KEY(topology, version, id)) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS key_groups(" /* that have moved: no row, where they were at first */
+    " topology TEXT NOT NULL, version INTEGER NOT NULL, id INTEGER NOT NULL,"
+    " owned TEXT NOT NULL, PRIMARY KEY(topology, version, id)) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS channels("
     " topology TEXT NOT NULL, version INTEGER NOT NULL, id INTEGER NOT NULL, stream TEXT NOT NULL,"
     " from_id INTEGER NOT NULL, to_id INTEGER NOT NULL, fused INTEGER NOT NULL,"
@@ -46,6 +51,14 @@ static const char schema_sql[] =
     " topology TEXT NOT NULL, version INTEGER NOT NULL, base INTEGER NOT NULL,"
     " parts TEXT NOT NULL, about TEXT NOT NULL, receipt TEXT NOT NULL,"
     " PRIMARY KEY(topology, version)) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS checkpoints(" /* complete ones only */
+    " topology TEXT NOT NULL, epoch INTEGER NOT NULL, gen INTEGER NOT NULL,"
+    " version INTEGER NOT NULL, created_at_us INTEGER NOT NULL, bytes INTEGER NOT NULL,"
+    " took_us INTEGER NOT NULL, PRIMARY KEY(topology, epoch)) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS snapshots("
+    " topology TEXT NOT NULL, epoch INTEGER NOT NULL, uid TEXT NOT NULL, number INTEGER NOT NULL,"
+    " parallelism INTEGER NOT NULL, epochs TEXT NOT NULL," /* separated by blanks */
+    " PRIMARY KEY(topology, epoch, uid, number)) WITHOUT ROWID;"
     "INSERT OR IGNORE INTO meta VALUES('schema', 1), ('term', 0), ('next_id', 1);";
 
 static const struct store_ops sqlite_ops;
@@ -105,6 +118,7 @@ void store_version_fini(struct store_version *v)
     for (size_t i = 0; i < v->instance_count; i++) {
         mem_free(v->instances[i].pe);
         mem_free(v->instances[i].worker);
+        mem_free(v->instances[i].groups);
     }
     for (size_t i = 0; i < v->channel_count; i++) {
         mem_free(v->channels[i].stream);
@@ -129,6 +143,17 @@ static enum err exec(struct store_sqlite *s, const char *sql, struct fail *f)
                                                                    : fail_db(s, "write", f);
 }
 
+static void bind_all(sqlite3_stmt *q, const char *kinds, va_list ap)
+{
+    for (int i = 0; kinds[i] != '\0'; i++) {
+        if (kinds[i] == 't') {
+            sqlite3_bind_text(q, i + 1, va_arg(ap, const char *), -1, SQLITE_TRANSIENT);
+        } else {
+            sqlite3_bind_int64(q, i + 1, (sqlite3_int64)va_arg(ap, uint64_t));
+        }
+    }
+}
+
 /* A statement with its values: 't' text (NULL binds NULL), 'i' uint64_t. */
 static sqlite3_stmt *bound(struct store_sqlite *s, const char *sql, const char *kinds, ...)
 {
@@ -138,15 +163,21 @@ static sqlite3_stmt *bound(struct store_sqlite *s, const char *sql, const char *
     }
     va_list ap;
     va_start(ap, kinds);
-    for (int i = 0; kinds[i] != '\0'; i++) {
-        if (kinds[i] == 't') {
-            sqlite3_bind_text(q, i + 1, va_arg(ap, const char *), -1, SQLITE_TRANSIENT);
-        } else {
-            sqlite3_bind_int64(q, i + 1, (sqlite3_int64)va_arg(ap, uint64_t));
-        }
-    }
+    bind_all(q, kinds, ap);
     va_end(ap);
     return q;
+}
+
+/* One of many rows: `q` is used again. */
+static enum err insert(sqlite3_stmt *q, const char *kinds, ...)
+{
+    va_list ap;
+    va_start(ap, kinds);
+    bind_all(q, kinds, ap);
+    va_end(ap);
+    int rc = sqlite3_step(q);
+    sqlite3_reset(q);
+    return rc == SQLITE_DONE ? ERR_OK : ERR_IO;
 }
 
 static enum err run(struct store_sqlite *s, sqlite3_stmt *q, struct fail *f)
@@ -270,23 +301,51 @@ static enum err op_each_drained(struct store *base, void (*fn)(void *arg, const 
 
 static enum err insert_graph(struct store_sqlite *s, const struct store_version *v, struct fail *f)
 {
-    enum err e = ERR_OK;
+    sqlite3_stmt *row = bound(s, "INSERT INTO instances VALUES(?,?,?,?,?,?,?,?)", "");
+    sqlite3_stmt *channel = bound(s, "INSERT INTO channels VALUES(?,?,?,?,?,?,?)", "");
+    enum err e = row != NULL && channel != NULL ? ERR_OK : ERR_IO;
     for (size_t i = 0; e == ERR_OK && i < v->instance_count; i++) {
         const struct store_instance *n = &v->instances[i];
-        e = run(s,
-                bound(s, "INSERT INTO instances VALUES(?,?,?,?,?,?,?,?)", "tiititii", v->topology,
-                      v->version, n->id, n->pe, (uint64_t)n->index, n->worker, n->incarnation,
-                      (uint64_t)n->chain),
-                f);
+        e = insert(row, "tiititii", v->topology, v->version, n->id, n->pe, (uint64_t)n->index,
+                   n->worker, n->incarnation, (uint64_t)n->chain);
+        if (e == ERR_OK && n->groups != NULL && n->groups[0] != '\0') {
+            e = run(s,
+                    bound(s, "INSERT INTO key_groups VALUES(?,?,?,?)", "tiit", v->topology,
+                          v->version, n->id, n->groups),
+                    f);
+        }
     }
     for (size_t i = 0; e == ERR_OK && i < v->channel_count; i++) {
         const struct store_channel *c = &v->channels[i];
-        e = run(s,
-                bound(s, "INSERT INTO channels VALUES(?,?,?,?,?,?,?)", "tiitiii", v->topology,
-                      v->version, c->id, c->stream, c->from, c->to, (uint64_t)c->fused),
-                f);
+        e = insert(channel, "tiitiii", v->topology, v->version, c->id, c->stream, c->from, c->to,
+                   (uint64_t)c->fused);
     }
+    if (e != ERR_OK) {
+        e = fail_db(s, "write", f);
+    }
+    sqlite3_finalize(row);
+    sqlite3_finalize(channel);
     return e;
+}
+
+/* All but the newest `keep`. */
+static enum err forget_checkpoints(struct store_sqlite *s, const char *topology, uint32_t keep,
+                                   struct fail *f)
+{
+    enum err e = run(s,
+                     bound(s,
+                           "DELETE FROM checkpoints WHERE topology=? AND epoch NOT IN"
+                           " (SELECT epoch FROM checkpoints WHERE topology=?"
+                           " ORDER BY epoch DESC LIMIT ?)",
+                           "tti", topology, topology, (uint64_t)keep),
+                     f);
+    return e != ERR_OK ? e
+                       : run(s,
+                             bound(s,
+                                   "DELETE FROM snapshots WHERE topology=? AND epoch NOT IN"
+                                   " (SELECT epoch FROM checkpoints WHERE topology=?)",
+                                   "tt", topology, topology),
+                             f);
 }
 
 static enum err op_plan(struct store *base, const struct store_version *v, struct fail *f)
@@ -304,6 +363,9 @@ static enum err op_plan(struct store *base, const struct store_version *v, struc
                   v->error != NULL ? v->error : "", v->final != NULL ? v->final : "",
                   (uint64_t)v->created_at_us),
             f);
+    if (e == ERR_OK && v->base == 0) { /* it begins anew: what was saved of it before is void */
+        e = forget_checkpoints(s, v->topology, 0, f);
+    }
     if (e == ERR_OK && v->base != 0) {
         e = run(s,
                 bound(s, "INSERT INTO changes VALUES(?,?,?,?,?,'')", "tiitt", v->topology,
@@ -345,6 +407,165 @@ static enum err op_decide(struct store *base, const char *topology, uint64_t ver
     return commit(s, e, f);
 }
 
+static char *epochs_text(const struct store_snapshot *n)
+{
+    struct strbuf text = {0};
+    for (size_t i = 0; i < n->epoch_count; i++) {
+        strbuf_printf(&text, i > 0 ? " %" PRIu64 : "%" PRIu64, n->epochs[i]);
+    }
+    return strbuf_take(&text);
+}
+
+/* R17: a change that was decided after the marker, or a recovery, makes it void. */
+static enum err check_manifest(struct store_sqlite *s, const struct store_checkpoint *c,
+                               struct fail *f)
+{
+    sqlite3_stmt *q = bound(s,
+                            "SELECT version, gen FROM versions WHERE topology=? AND decided=1"
+                            " ORDER BY version DESC LIMIT 1",
+                            "t", c->topology);
+    bool same = q != NULL && sqlite3_step(q) == SQLITE_ROW && number(q, 0) == c->version &&
+                number(q, 1) == c->gen;
+    sqlite3_finalize(q);
+    return same ? ERR_OK
+                : fail_set(f, ERR_STALE, "", "checkpoint %" PRIu64 " of %s is void", c->epoch,
+                           c->topology);
+}
+
+static enum err op_manifest(struct store *base, const struct store_checkpoint *c, uint32_t keep,
+                            struct fail *f)
+{
+    struct store_sqlite *s = (struct store_sqlite *)base;
+    enum err e = exec(s, "BEGIN IMMEDIATE", f);
+    if (e != ERR_OK) {
+        return e;
+    }
+    e = check_manifest(s, c, f);
+    if (e == ERR_OK) {
+        e = run(s,
+                bound(s, "INSERT INTO checkpoints VALUES(?,?,?,?,?,?,?)", "tiiiiii", c->topology,
+                      c->epoch, c->gen, c->version, (uint64_t)c->created_at_us, c->bytes,
+                      c->took_us),
+                f);
+    }
+    for (size_t i = 0; e == ERR_OK && i < c->snapshot_count; i++) {
+        const struct store_snapshot *n = &c->snapshots[i];
+        char *epochs = epochs_text(n);
+        e = run(s,
+                bound(s, "INSERT INTO snapshots VALUES(?,?,?,?,?,?)", "titiit", c->topology,
+                      c->epoch, n->uid, (uint64_t)n->index, (uint64_t)n->parallelism, epochs),
+                f);
+        mem_free(epochs);
+    }
+    if (e == ERR_OK) {
+        e = forget_checkpoints(s, c->topology, keep, f);
+    }
+    return commit(s, e, f);
+}
+
+static void read_epochs(const char *text, struct store_snapshot *out)
+{
+    size_t capacity = 0;
+    for (char *end = NULL; *text != '\0'; text = *end == ' ' ? end + 1 : end) {
+        out->epochs = mem_grow(out->epochs, out->epoch_count, &capacity, sizeof *out->epochs);
+        out->epochs[out->epoch_count++] = strtoull(text, &end, 10);
+        if (end == text) {
+            out->epoch_count--;
+            return;
+        }
+    }
+}
+
+static enum err load_snapshots(struct store_sqlite *s, struct store_checkpoint *c, struct fail *f)
+{
+    size_t capacity = 0;
+    sqlite3_stmt *q = bound(s,
+                            "SELECT uid, number, parallelism, epochs FROM snapshots"
+                            " WHERE topology=? AND epoch=? ORDER BY uid, number",
+                            "ti", c->topology, c->epoch);
+    int rc = SQLITE_ERROR;
+    while (q != NULL && (rc = sqlite3_step(q)) == SQLITE_ROW) {
+        c->snapshots = mem_grow(c->snapshots, c->snapshot_count, &capacity, sizeof *c->snapshots);
+        struct store_snapshot *n = &c->snapshots[c->snapshot_count++];
+        *n = (struct store_snapshot){.uid = column(q, 0),
+                                     .index = (uint32_t)number(q, 1),
+                                     .parallelism = (uint32_t)number(q, 2)};
+        char *epochs = column(q, 3);
+        read_epochs(epochs, n);
+        mem_free(epochs);
+    }
+    sqlite3_finalize(q);
+    return rc == SQLITE_DONE ? ERR_OK : fail_db(s, "read", f);
+}
+
+void store_checkpoint_fini(struct store_checkpoint *c)
+{
+    for (size_t i = 0; i < c->snapshot_count; i++) {
+        mem_free(c->snapshots[i].uid);
+        mem_free(c->snapshots[i].epochs);
+    }
+    mem_free(c->snapshots);
+    mem_free(c->topology);
+    *c = (struct store_checkpoint){0};
+}
+
+static enum err op_checkpoints(struct store *base, const char *topology,
+                               void (*fn)(void *arg, const struct store_checkpoint *c), void *arg,
+                               struct fail *f)
+{
+    struct store_sqlite *s = (struct store_sqlite *)base;
+    sqlite3_stmt *q = bound(s,
+                            "SELECT epoch, gen, version, created_at_us, bytes, took_us"
+                            " FROM checkpoints WHERE topology=? ORDER BY epoch DESC",
+                            "t", topology);
+    int rc = SQLITE_ERROR;
+    enum err e = ERR_OK;
+    while (e == ERR_OK && q != NULL && (rc = sqlite3_step(q)) == SQLITE_ROW) {
+        struct store_checkpoint c = {.topology = mem_dup(topology),
+                                     .epoch = number(q, 0),
+                                     .gen = number(q, 1),
+                                     .version = number(q, 2),
+                                     .created_at_us = sqlite3_column_int64(q, 3),
+                                     .bytes = number(q, 4),
+                                     .took_us = number(q, 5)};
+        e = load_snapshots(s, &c, f);
+        if (e == ERR_OK) {
+            fn(arg, &c);
+        }
+        store_checkpoint_fini(&c);
+    }
+    sqlite3_finalize(q);
+    return e != ERR_OK || rc == SQLITE_DONE ? e : fail_db(s, "read", f);
+}
+
+static enum err op_recover(struct store *base, const struct store_version *v, struct fail *f)
+{
+    struct store_sqlite *s = (struct store_sqlite *)base;
+    enum err e = exec(s, "BEGIN IMMEDIATE", f);
+    if (e != ERR_OK) {
+        return e;
+    }
+    e = run(s,
+            bound(s,
+                  "UPDATE versions SET gen=?, op=?, epoch=?, state='recovering'"
+                  " WHERE topology=? AND version=? AND decided=1 AND gen<?",
+                  "iiitii", v->gen, v->op, v->epoch, v->topology, v->version, v->gen),
+            f);
+    if (e == ERR_OK && sqlite3_changes(s->db) != 1) {
+        e = fail_set(f, ERR_STALE, "", "version %" PRIu64 " of %s is not what runs", v->version,
+                     v->topology);
+    }
+    static const char *const rows[] = {"DELETE FROM instances WHERE topology=? AND version=?",
+                                       "DELETE FROM channels WHERE topology=? AND version=?"};
+    for (size_t i = 0; i < 2 && e == ERR_OK; i++) {
+        e = run(s, bound(s, rows[i], "ti", v->topology, v->version), f);
+    }
+    if (e == ERR_OK) {
+        e = insert_graph(s, v, f);
+    }
+    return commit(s, e, f);
+}
+
 static enum err op_receipt(struct store *base, const char *topology, uint64_t version,
                            const char *receipt, struct fail *f)
 {
@@ -371,7 +592,9 @@ static enum err load_graph(struct store_sqlite *s, struct store_version *v, stru
 {
     size_t capacity = 0;
     sqlite3_stmt *q = bound(s,
-                            "SELECT id, pe, number, worker, incarnation, chain FROM instances"
+                            "SELECT id, pe, number, worker, incarnation, chain,"
+                            " coalesce(owned, '') FROM instances"
+                            " LEFT JOIN key_groups USING(topology, version, id)"
                             " WHERE topology=? AND version=? ORDER BY pe, number",
                             "ti", v->topology, v->version);
     int rc = SQLITE_ERROR;
@@ -380,7 +603,7 @@ static enum err load_graph(struct store_sqlite *s, struct store_version *v, stru
         v->instances[v->instance_count++] = (struct store_instance){
             .id = number(q, 0), .pe = column(q, 1), .index = (uint32_t)number(q, 2),
             .worker = column(q, 3), .incarnation = number(q, 4),
-            .chain = (uint32_t)number(q, 5)};
+            .chain = (uint32_t)number(q, 5), .groups = column(q, 6)};
     }
     sqlite3_finalize(q);
     if (rc != SQLITE_DONE) {
@@ -518,6 +741,13 @@ WITH_FAILPOINTS(receipt,
 WITH_FAILPOINTS(drained, (struct store * s, const char *worker, bool drained, struct fail *f),
                 (s, worker, drained, f))
 
+WITH_FAILPOINTS(manifest,
+                (struct store * s, const struct store_checkpoint *c, uint32_t keep,
+                 struct fail *f),
+                (s, c, keep, f))
+WITH_FAILPOINTS(recover, (struct store * s, const struct store_version *v, struct fail *f),
+                (s, v, f))
+
 static void op_close(struct store *base)
 {
     struct store_sqlite *s = (struct store_sqlite *)base;
@@ -537,5 +767,8 @@ static const struct store_ops sqlite_ops = {
     .receipt = tested_receipt,
     .history = op_history,
     .newest = op_newest,
+    .manifest = tested_manifest,
+    .checkpoints = op_checkpoints,
+    .recover = tested_recover,
     .close = op_close,
 };

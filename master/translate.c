@@ -98,6 +98,20 @@ static char *own_address(const char *address, const char *peer_host)
 
 /* ---- PREPARE ---- */
 
+static void fill_restores(const struct deployment *d, uint32_t part, struct msg_PREPARE *p)
+{
+    const struct keeping *k = recover_is_under_way(d) ? d->keeping : NULL;
+    p->restores = mem_array(k != NULL ? k->restore_count : 0, sizeof *p->restores);
+    for (size_t i = 0; k != NULL && i < k->restore_count; i++) {
+        for (uint32_t n = 0; n < d->graph->instance_count; n++) {
+            if (d->graph->instances[n].id == k->restores[i].instance &&
+                d->graph->instances[n].worker == part) {
+                p->restores[p->restores_count++] = k->restores[i];
+            }
+        }
+    }
+}
+
 enum err translate_prepare(const struct deployment *d, const struct members *ms, uint32_t part,
                            struct msg *out, struct fail *f)
 {
@@ -108,13 +122,18 @@ enum err translate_prepare(const struct deployment *d, const struct members *ms,
     p->gen = d->token.gen;
     p->op = d->token.op;
     p->epoch = d->token.epoch;
-    p->base_version = d->upgrade != NULL ? d->upgrade->base : 0; /* a deploy: from nothing */
+    bool changes = d->upgrade != NULL && !recover_is_under_way(d);
+    p->base_version = changes ? d->upgrade->base : 0; /* a deploy, a recovery: from nothing */
+    p->checkpoints = d->topology->checkpoint_every_us > 0;
+    const char *location = d->topology->checkpoint_location; /* file:///PATH */
+    p->location = location != NULL ? location + sizeof "file://" - 1 : "";
     p->version = d->version;
     p->base_dir = d->base_dir;
     fill_workers(d, ms, p);
-    if (d->upgrade != NULL) {
+    if (changes) {
         translate_change(d, part, p);
     } else {
+        fill_restores(d, part, p);
         fill_instances(d, part, p);
         fill_channels(d, part, p);
     }
@@ -150,11 +169,13 @@ void translate_prepare_fini(struct msg *m)
         mem_free((void *)(uintptr_t)p->streams[i].keys.data);
         mem_free((void *)(uintptr_t)p->streams[i].owners.data);
     }
+    mem_free(p->moves);
     mem_free(p->workers);
     mem_free(p->members);
     mem_free(p->remove_instances);
     mem_free(p->remove_channels);
     mem_free(p->keep_channels);
+    mem_free(p->restores);
     mem_free(p->streams);
     mem_free(p->add_channels);
     *m = (struct msg){0};
@@ -315,15 +336,15 @@ static void fill_streams(const struct deployment *d, struct msg_PREPARE *p)
 static enum err check_size(const struct msg *m, const char *worker, struct fail *f)
 {
     struct strbuf frame = {0};
-    enum err e = msg_encode(m, &frame);
+    enum err e = msg_encode_large(m, &frame);
     if (e == ERR_OK) { /* the receiver will look at it with the same eyes */
         e = msgpack_prescan(frame.data + FRAME_HEAD_BYTES, frame.bytes - FRAME_HEAD_BYTES,
-                            FRAME_DEPTH_MAX, FRAME_OBJECTS_MAX);
+                            FRAME_DEPTH_MAX, LARGE_OBJECTS_MAX);
     }
     strbuf_fini(&frame);
     if (e != ERR_OK) {
         return fail_set(f, ERR_LIMIT, "use less parallelism, or more workers",
-                        "the plan for worker %s is too large for one message: %zu instances, "
+                        "the plan for worker %s is too large: %zu instances, "
                         "%zu channels", worker, m->PREPARE.add_instances_count,
                         m->PREPARE.add_channels_count);
     }
@@ -363,6 +384,7 @@ static void fold_instance(struct instance_view *v, const struct rec_INSTANCE_STA
     v->errors = s->errors;
     v->busy_us = s->busy_us;
     v->blocked_us = s->blocked_us;
+    v->state_bytes = s->state_bytes;
     keep_text(&v->error, s->error);
     keep_text(&v->metrics, s->metrics);
     keep_hist(&v->latency, s->latency);

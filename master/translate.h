@@ -1,7 +1,7 @@
 /* master/translate.h - between the model and the messages: the one file of master/ that knows both.
  *
  * Runs on:    the loop; pure.
- * Invariants: R1 what translate_prepare makes fits a frame, or it says so before anything is sent.
+ * Invariants: R1 what translate_prepare makes can be sent, or it says so before anything is sent.
  *             R2 nothing in a report is trusted: unknown ids, states out of range and malformed
  *                histograms are skipped. */
 #ifndef OXB_MASTER_TRANSLATE_H
@@ -25,7 +25,7 @@ void translate_worker(const struct member *w, uint32_t slots_used, struct worker
 /* translate_prepare - the PREPARE for parts[part]: all workers of the plan, that worker's
  * instances, the streams and channels with an end there.  Borrows from `d` and `ms`;
  * translate_prepare_fini.
- * Return: ERR_LIMIT when it does not fit a frame. */
+ * Return: ERR_LIMIT when it is larger than LARGE_BYTES_MAX or LARGE_OBJECTS_MAX. */
 MUST_CHECK enum err translate_prepare(const struct deployment *d, const struct members *ms,
                                       uint32_t part, struct msg *out, struct fail *f);
 void translate_prepare_fini(struct msg *m);

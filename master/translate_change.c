@@ -38,7 +38,8 @@ static void fill_members(const struct deployment *d, const struct plan *p, uint3
     const struct cover *c = p->cover;
     const struct pgraph *v = p->match->from;
     out->add_instances = mem_array(c->member_count, sizeof *out->add_instances);
-    out->adopt_instances = mem_array(c->member_count, sizeof *out->adopt_instances);
+    size_t most = (size_t)c->member_count + p->to->instance_count;
+    out->adopt_instances = mem_array(most, sizeof *out->adopt_instances);
     out->remove_instances = mem_array(c->member_count, sizeof *out->remove_instances);
     out->members = mem_array(c->member_count, sizeof *out->members);
     for (uint32_t i = 0; i < c->member_count; i++) {
@@ -53,7 +54,9 @@ static void fill_members(const struct deployment *d, const struct plan *p, uint3
             continue;
         }
         if (x->role == ROLE_ADOPTED) {
-            translate_instance(d, x->new, &out->adopt_instances[out->adopt_instances_count++]);
+            struct rec_INSTANCE_SPEC *spec = &out->adopt_instances[out->adopt_instances_count++];
+            translate_instance(d, x->new, spec);
+            spec->anew = p->drops[p->to->instances[x->new].pe];
         } else if (x->role == ROLE_OLD) {
             out->remove_instances[out->remove_instances_count++].id = v->instances[x->old].id;
         }
@@ -63,6 +66,20 @@ static void fill_members(const struct deployment *d, const struct plan *p, uint3
             .head = x->head,
             .awaited = ids_of(v, &x->lists[LIST_OLD_INPUTS]),
             .marks = ids_of(v, &x->lists[LIST_STAYING_OUTPUTS])};
+    }
+}
+
+/* Names and policies of those that stay as they are otherwise. */
+static void fill_settings(const struct deployment *d, const struct plan *p, uint32_t part,
+                          struct msg_PREPARE *out)
+{
+    for (size_t i = 0; i < p->instruction_count; i++) {
+        const struct instruction *x = &p->instructions[i];
+        if (x->kind == DO_SET_POLICY && x->worker == part) {
+            struct rec_INSTANCE_SPEC *spec = &out->adopt_instances[out->adopt_instances_count++];
+            translate_instance(d, x->new, spec);
+            spec->settings = true;
+        }
     }
 }
 
@@ -98,9 +115,76 @@ static void fill_channels(const struct deployment *d, const struct plan *p, uint
     }
 }
 
+/* ---- state that changes hands */
+
+static struct rec_STATE_MOVE *add_move(const struct plan *p, uint32_t old, uint32_t new,
+                                       struct msg_PREPARE *out, size_t *capacity)
+{
+    const struct pinstance *taker = &p->to->instances[new];
+    out->moves = mem_grow(out->moves, out->moves_count, capacity, sizeof *out->moves);
+    struct rec_STATE_MOVE *m = &out->moves[out->moves_count++];
+    *m = (struct rec_STATE_MOVE){.giver = p->match->from->instances[old].id,
+                                 .taker = taker->id,
+                                 .from_worker = p->to->workers[worker_of_old(p, old)].name,
+                                 .to_worker = p->to->workers[taker->worker].name};
+    return m;
+}
+
+static bool has_move(const struct plan *p, uint32_t old, uint32_t new)
+{
+    for (size_t i = 0; i < p->move_count; i++) {
+        if (p->moves[i].old == old && p->moves[i].new == new) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Where a PE with effects is relocated, each of its instances waits for all the old ones (R11);
+ * what gives it state says so anyway. */
+static void fill_tokens(const struct plan *p, uint32_t part, struct msg_PREPARE *out,
+                        size_t *capacity)
+{
+    const struct cover *c = p->cover;
+    const struct match *m = p->match;
+    for (uint32_t i = 0; i < c->member_count; i++) {
+        const struct cover_member *x = &c->members[i];
+        if (!x->token || x->new == INDEX_NONE) {
+            continue;
+        }
+        uint32_t pe = p->diff->pe_old[p->to->instances[x->new].pe];
+        for (uint32_t old = m->first_old[pe]; old < m->first_old[pe + 1]; old++) {
+            bool here = worker_of_old(p, old) == part || p->to->instances[x->new].worker == part;
+            if (old != x->old && here && c->of_old[old] != INDEX_NONE &&
+                !has_move(p, old, x->new)) {
+                (void)add_move(p, old, x->new, out, capacity);
+            }
+        }
+    }
+}
+
+static void fill_moves(const struct plan *p, uint32_t part, struct msg_PREPARE *out)
+{
+    size_t capacity = 0;
+    for (size_t i = 0; i < p->move_count; i++) {
+        const struct state_move *x = &p->moves[i];
+        if (x->from_worker != part && x->to_worker != part) {
+            continue;
+        }
+        struct rec_STATE_MOVE *m = add_move(p, x->old, x->new, out, &capacity);
+        m->other = x->other;
+        if (x->group_count > 0) {
+            m->groups = (struct msg_bin){x->groups, sizeof x->groups};
+        }
+    }
+    fill_tokens(p, part, out, &capacity);
+}
+
 void translate_change(const struct deployment *d, uint32_t part, struct msg_PREPARE *out)
 {
     const struct plan *p = d->upgrade->plan;
     fill_members(d, p, part, out);
+    fill_settings(d, p, part, out);
     fill_channels(d, p, part, out);
+    fill_moves(p, part, out);
 }

@@ -45,63 +45,21 @@ static enum err refuse_change(const struct plan *p, const struct diff_item *c, s
     }
     bool keeps = a->desc->stateful || a->desc->snapshots;
     switch (c->kind) {
-    case CHANGE_PE_SCHEMA:
-        return fail_set(f, ERR_DENIED, "add a PE with the new ports beside it, and remove the old",
-                        NOT_YET "the ports of the running PE %s change", b->name);
     case CHANGE_PE_CODE:
-        if (keeps && a->desc->state_version != b->desc->state_version) {
+        if (a->desc->source != b->desc->source) {
+            return fail_set(f, ERR_DENIED, "give the new one a uid of its own",
+                            "%s %s a source; it cannot become %s while it runs", b->name,
+                            a->desc->source ? "is" : "is no", a->desc->source ? "none" : "one");
+        }
+        if (keeps && !p->drops[c->new] && a->desc->state_version != b->desc->state_version) {
             return fail_set(f, ERR_DENIED, "keep the state version, or deploy it anew",
                             NOT_YET "the state of %s has version %u, its new code has version %u",
                             b->name, a->desc->state_version, b->desc->state_version);
         }
         return ERR_OK;
-    case CHANGE_PE_POLICY:
-        if (a->then != b->then || a->retries != b->retries) {
-            return fail_set(f, ERR_DENIED, "stop it and deploy it anew",
-                            NOT_YET "on_error of the running PE %s changes", b->name);
-        }
-        return ERR_OK;
-    case CHANGE_PE_THREADS:
-        return fail_set(f, ERR_DENIED, "stop it and deploy it anew",
-                        NOT_YET "the threads of the running PE %s change", b->name);
     default:
         return ERR_OK;
     }
-}
-
-static enum err refuse_members(const struct plan *p, struct fail *f, const char **where)
-{
-    for (size_t i = 0; i < p->move_count; i++) {
-        *where = p->diff->to->pes[p->moves[i].pe].name;
-        return fail_set(f, ERR_DENIED, "leave its parallelism and place as they are",
-                        NOT_YET "state of %s would go to another instance or worker", *where);
-    }
-    for (uint32_t i = 0; i < p->cover->member_count; i++) {
-        const struct cover_member *x = &p->cover->members[i];
-        const struct pe *pe = x->new != INDEX_NONE
-                                  ? &p->diff->to->pes[p->to->instances[x->new].pe]
-                                  : &p->diff->from->pes[p->match->from->instances[x->old].pe];
-        *where = pe->name;
-        if (x->token) {
-            return fail_set(f, ERR_DENIED, "leave its parallelism and place as they are",
-                            NOT_YET "%s, which has effects outside, is scaled or moved",
-                            pe->name);
-        }
-        if (x->role == ROLE_NEW && pe->desc->source &&
-            p->match->heir_old[x->new] != INDEX_NONE) {
-            return fail_set(f, ERR_DENIED, "leave its place as it is",
-                            NOT_YET "the source %s goes to another worker", pe->name);
-        }
-    }
-    for (uint32_t i = 0; i < p->diff->to->pe_count; i++) {
-        if (p->drops[i]) {
-            *where = p->diff->to->pes[i].name;
-            return fail_set(f, ERR_DENIED, "stop it and deploy it anew",
-                            NOT_YET "the state of the running PE %s is dropped", *where);
-        }
-    }
-    *where = "";
-    return ERR_OK;
 }
 
 enum err upgrade_refusal(const struct plan *p, struct fail *f, const char **where)
@@ -112,6 +70,16 @@ enum err upgrade_refusal(const struct plan *p, struct fail *f, const char **wher
         *where = r->where;
         return fail_set(f, r->code != ERR_OK ? r->code : ERR_DENIED, r->hint, "%s", r->what);
     }
+    const struct topology *from = p->diff->from, *to = p->diff->to;
+    bool moves = strcmp(from->checkpoint_location != NULL ? from->checkpoint_location : "",
+                        to->checkpoint_location != NULL ? to->checkpoint_location : "") != 0;
+    if ((from->checkpoint_every_us == 0) != (to->checkpoint_every_us == 0) || moves) {
+        *where = "checkpoint";
+        return fail_set(f, ERR_DENIED, "stop it and deploy it anew",
+                        NOT_YET "checkpoints are %s", moves ? "kept elsewhere"
+                                : to->checkpoint_every_us == 0 ? "switched off"
+                                                               : "switched on");
+    }
     for (size_t i = 0; i < p->diff->count; i++) {
         enum err e = refuse_change(p, &p->diff->items[i], f);
         if (e != ERR_OK) {
@@ -119,7 +87,7 @@ enum err upgrade_refusal(const struct plan *p, struct fail *f, const char **wher
             return e;
         }
     }
-    return p->match != NULL ? refuse_members(p, f, where) : ERR_OK;
+    return ERR_OK;
 }
 
 /* ---- facts and the receipt */
@@ -139,6 +107,9 @@ void upgrade_note_done(struct deployment *d, const struct msg_DONE *r, uint64_t 
         u->lost += r->lost;
         u->duplicated += r->duplicated;
         u->reordered += r->reordered;
+        u->state_bytes += r->state_bytes;
+        u->exported += r->exported;
+        u->imported += r->imported;
         for (size_t k = 0; k + 4 <= r->pauses_us.bytes; k += 4) {
             u->pauses_us = mem_grow(u->pauses_us, u->pause_count, &u->pause_capacity,
                                     sizeof *u->pauses_us);
@@ -222,7 +193,8 @@ static void set_losses(json_t *r, const struct upgrade *u, bool is_done)
         const char *name;
         uint64_t count;
     } counts[] = {{"lost", u->lost}, {"duplicated", u->duplicated}, {"reordered", u->reordered}};
-    bool known = !is_done || (u->uncompared == 0 && !u->silent); /* not done: nothing changed */
+    bool whole = u->exported == u->imported;
+    bool known = !is_done || (u->uncompared == 0 && whole && !u->silent); /* not done: no change */
     for (size_t i = 0; i < 3; i++) {
         json_object_set_new(r, counts[i].name,
                             known ? json_integer((json_int_t)counts[i].count) : json_null());
@@ -230,7 +202,12 @@ static void set_losses(json_t *r, const struct upgrade *u, bool is_done)
     if (!known) {
         json_object_set_new(r, "unknown",
                             json_string(u->silent ? "a worker was lost before it had answered"
-                                                  : "not every old channel could be compared"));
+                                        : whole   ? "not every old channel could be compared"
+                                                  : "not all the state that was given came in"));
+    }
+    if (is_done) {
+        json_object_set_new(r, "state_bytes_moved", json_integer((json_int_t)u->state_bytes));
+        json_object_set_new(r, "state_entries_moved", json_integer((json_int_t)u->imported));
     }
     json_object_set_new(r, "replayed", json_integer(0));
     json_object_set_new(r, "channels_compared", json_integer((json_int_t)u->compared));

@@ -33,6 +33,8 @@ struct upgrade {
     bool overdue;               /* decided, and not over by then: said so */
     /* sums of what workers said */
     uint64_t compared, uncompared, lost, duplicated, reordered;
+    uint64_t state_bytes;       /* of state sent between workers */
+    uint64_t exported, imported;/* keyed entries given and taken in: equal (I3) */
     uint32_t *pauses_us;
     size_t pause_count, pause_capacity;
     bool silent;                /* some worker's answer was not heard: nothing is known */

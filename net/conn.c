@@ -19,6 +19,7 @@
 #include <event2/bufferevent.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -45,6 +46,10 @@ struct conn {
     struct timer *timer; /* connect or handshake deadline; then the end itself: N4 */
     struct timer *beat;  /* NULL until conn_heartbeat */
     size_t body_bytes_max;
+    size_t large_out;     /* bytes that a large message may wait beyond CONN_OUT_BYTES_MAX */
+    struct strbuf whole;  /* what has come of a message in fragments */
+    size_t whole_bytes;   /* of it in all; 0: none is coming */
+    unsigned whole_kind;
     uint64_t heard_us; /* when bytes last came */
     uint64_t echo_us;  /* sent_at_us of the peer's last heartbeat */
     char peer[320];
@@ -90,6 +95,7 @@ static void drop(struct loop_item *item)
     resolve_cancel(c->resolve);
     timer_free(c->timer);
     timer_free(c->beat);
+    strbuf_fini(&c->whole);
     if (c->listener != NULL) {
         listener_release(c->listener);
     }
@@ -233,6 +239,38 @@ static void deliver(struct conn *c, struct msg *m)
     }
 }
 
+/* take_fragment - one more piece; deliver the whole when it is the last. */
+static void take_fragment(struct conn *c, const struct msg_FRAGMENT *p)
+{
+    bool begins = c->whole_bytes == 0;
+    if (begins && c->body_bytes_max == FRAME_BYTES_MAX && msg_may_be_large((unsigned)p->kind) &&
+        p->kind <= UINT16_MAX && p->total <= LARGE_BYTES_MAX && p->total > 0) { /* N3 */
+        c->whole_bytes = p->total;
+        c->whole_kind = (unsigned)p->kind;
+    }
+    if (c->whole_bytes == 0 || p->kind != c->whole_kind || p->total != c->whole_bytes ||
+        p->offset != c->whole.bytes || p->data.bytes == 0 ||
+        p->data.bytes > c->whole_bytes - c->whole.bytes) {
+        close_for(c, "%s sent a fragment that does not fit", c->peer);
+        return;
+    }
+    strbuf_add(&c->whole, p->data.data, p->data.bytes);
+    if (c->whole.bytes < c->whole_bytes) {
+        return;
+    }
+    struct msg m = {0};
+    struct fail f = {0};
+    enum err e = msg_decode_large(c->whole_kind, c->whole.data, c->whole.bytes, &m, &f);
+    strbuf_fini(&c->whole);
+    c->whole_bytes = 0;
+    if (e != ERR_OK) {
+        close_for(c, "%s sent what cannot be read: %.200s", c->peer, f.what);
+        return;
+    }
+    deliver(c, &m);
+    msg_free(&m);
+}
+
 /* take_frame - deliver the first frame of the input.  Return: false when there is no whole one. */
 static bool take_frame(struct conn *c)
 {
@@ -264,7 +302,13 @@ static bool take_frame(struct conn *c)
         close_for(c, "%s sent what cannot be read: %.200s", c->peer, f.what);
         return false;
     }
-    deliver(c, &m);
+    if (kind == M_FRAGMENT) {
+        take_fragment(c, &m.FRAGMENT);
+    } else if (c->whole_bytes != 0) {
+        close_for(c, "%s sent %s amid fragments", c->peer, msg_name(kind));
+    } else {
+        deliver(c, &m);
+    }
     msg_free(&m);
     return true;
 }
@@ -300,6 +344,37 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 }
 
 /* ---- sending ---- */
+/* send_large - in fragments; for the peer, what it adds to the queue does not count as not read. */
+static void send_large(struct conn *c, const struct msg *m)
+{
+    struct strbuf whole = {0}, frame = {0};
+    if (!msg_may_be_large(m->kind) || msg_encode_large(m, &whole) != ERR_OK ||
+        c->large_out > 0) {
+        close_for(c, "%s to %s is larger than %s", msg_name(m->kind), c->peer,
+                  c->large_out > 0 ? "what waits for it allows" : "a message can be");
+        strbuf_fini(&whole);
+        return;
+    }
+    size_t total = whole.bytes - FRAME_HEAD_BYTES;
+    c->large_out = whole.bytes + whole.bytes / 16;
+    for (size_t at = 0; at < total; at += FRAGMENT_BYTES) {
+        size_t left = total - at;
+        const struct msg part = {
+            .kind = M_FRAGMENT,
+            .FRAGMENT = {.kind = m->kind,
+                         .total = total,
+                         .offset = at,
+                         .data = {(const uint8_t *)whole.data + FRAME_HEAD_BYTES + at,
+                                  left < FRAGMENT_BYTES ? left : FRAGMENT_BYTES}}};
+        strbuf_clear(&frame);
+        if (msg_encode(&part, &frame) == ERR_OK) {
+            bufferevent_write(c->bev, frame.data, frame.bytes);
+        }
+    }
+    strbuf_fini(&frame);
+    strbuf_fini(&whole);
+}
+
 void conn_send(struct conn *c, const struct msg *m)
 {
     loop_assert(c->loop);
@@ -308,9 +383,11 @@ void conn_send(struct conn *c, const struct msg *m)
     }
     struct evbuffer *out = bufferevent_get_output(c->bev);
     struct strbuf frame = {0};
+    size_t waiting = evbuffer_get_length(out);
+    c->large_out = waiting > CONN_OUT_BYTES_MAX ? c->large_out : 0;
     if (msg_encode(m, &frame) != ERR_OK) {
-        close_for(c, "%s to %s is larger than a frame can be", msg_name(m->kind), c->peer);
-    } else if (evbuffer_get_length(out) + frame.bytes > CONN_OUT_BYTES_MAX) {
+        send_large(c, m);
+    } else if (waiting + frame.bytes > CONN_OUT_BYTES_MAX + c->large_out) {
         close_for(c, "%s does not read: %zu bytes wait for it", c->peer, evbuffer_get_length(out));
     } else {
         bufferevent_write(c->bev, frame.data, frame.bytes);
@@ -450,6 +527,15 @@ void conn_accepted(struct conn *c)
     if (c->state == CONN_OPEN) {
         timer_stop(c->timer);
     }
+}
+
+bool conn_peer_is_gone(const struct conn *c)
+{
+    if (c->state != CONN_OPEN) {
+        return c->state != CONN_CONNECTING;
+    }
+    struct pollfd p = {.fd = bufferevent_getfd(c->bev), .events = POLLRDHUP};
+    return poll(&p, 1, 0) == 1 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
 }
 
 const char *conn_peer(const struct conn *c)

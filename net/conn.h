@@ -56,8 +56,10 @@ struct conn_ops {
 struct conn *conn_open(struct loop *l, const struct address *to, const struct conn_ops *ops,
                        void *arg);
 /* conn_send - queue one message, also before the connection is there.  Bytes leave on the next loop
- * turn.  A peer that lets more than CONN_OUT_BYTES_MAX pile up is closed, and so is the connection
- * when the message exceeds a frame.  After conn_close: nothing.  Callback-safe: yes. */
+ * turn.  A peer that lets more than CONN_OUT_BYTES_MAX pile up (beside one large message) is closed,
+ * and so is the connection when the message exceeds a frame; PREPARE and REPORT are cut into
+ * fragments then, and put together before on_message: N3 holds for the whole, of LARGE_BYTES_MAX,
+ * and only once conn_limit was called.  After conn_close: nothing.  Callback-safe: yes. */
 void conn_send(struct conn *c, const struct msg *m);
 /* conn_flush - hand what is queued to the kernel now, as far as it takes it: only for who is about
  * to die on purpose. */
@@ -70,6 +72,8 @@ void conn_heartbeat(struct conn *c);              /* start sending and expecting
  * both ends: raise it once the peer is known. */
 void conn_limit(struct conn *c, size_t body_bytes_max);
 void conn_set(struct conn *c, const struct conn_ops *ops, void *arg); /* hand over */
+/* conn_peer_is_gone - has the peer closed, though on_closed has not come yet? */
+bool conn_peer_is_gone(const struct conn *c);
 const char *conn_peer(const struct conn *c);      /* "127.0.0.1:40112" */
 const char *conn_peer_host(const struct conn *c);
 /* conn_detach - take the socket and the bytes already read off a connection and free it without

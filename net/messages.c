@@ -19,6 +19,7 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <msgpack.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define ARENA_FACTOR 10 /* an INSTANCE_SPEC of empty fields takes 9 times its bytes */
@@ -188,17 +189,23 @@ static void encode_record(struct encoder *e, const struct table *t, const void *
     }
 }
 
-enum err msg_encode(const struct msg *m, struct strbuf *out)
+struct bounds {
+    size_t bytes, objects;
+};
+static const struct bounds one_frame = {FRAME_BYTES_MAX, FRAME_OBJECTS_MAX};
+static const struct bounds fragments = {LARGE_BYTES_MAX, LARGE_OBJECTS_MAX};
+
+static enum err encode(const struct msg *m, struct strbuf *out, const struct bounds *most)
 {
     const struct table *t = message_table(m->kind);
     assert(t != NULL);
     size_t start = out->bytes;
     uint8_t head[FRAME_HEAD_BYTES] = {0};
     strbuf_add(out, head, sizeof head);
-    struct encoder e = {.out = out, .bytes_max = start + sizeof head + FRAME_BYTES_MAX};
+    struct encoder e = {.out = out, .bytes_max = start + sizeof head + most->bytes};
     msgpack_packer_init(&e.packer, &e, encoder_write);
     encode_record(&e, t, message_body(m));
-    if (e.full || e.objects > FRAME_OBJECTS_MAX) {
+    if (e.full || e.objects > most->objects) {
         out->bytes = start;
         out->data[start] = '\0';
         return ERR_LIMIT;
@@ -206,6 +213,21 @@ enum err msg_encode(const struct msg *m, struct strbuf *out)
     frame_head_write((uint32_t)(out->bytes - start - sizeof head), (uint16_t)m->kind, head);
     memcpy(out->data + start, head, sizeof head);
     return ERR_OK;
+}
+
+enum err msg_encode(const struct msg *m, struct strbuf *out)
+{
+    return encode(m, out, &one_frame);
+}
+
+enum err msg_encode_large(const struct msg *m, struct strbuf *out)
+{
+    return encode(m, out, &fragments);
+}
+
+bool msg_may_be_large(unsigned kind)
+{
+    return kind == M_PREPARE || kind == M_REPORT;
 }
 
 /* ---- decode ---- */
@@ -371,16 +393,17 @@ static enum err decode_fields(struct decoder *d, const struct table *t, uint64_t
 
 static_assert(offsetof(struct msg_bin, data) == 0, "absent text and absent bytes are set alike");
 
-enum err msg_decode(unsigned kind, const void *body, size_t bytes, struct msg *m, struct fail *f)
+static enum err decode(unsigned kind, const void *body, size_t bytes, struct msg *m,
+                       const struct bounds *most, struct fail *f)
 {
     const struct table *t = message_table(kind);
     if (t == NULL) {
         return fail_set(f, ERR_INVALID, "the peer is newer, or not of this cluster",
                         "unknown message kind %u", kind);
     }
-    enum err e = bytes > FRAME_BYTES_MAX
+    enum err e = bytes > most->bytes
                      ? ERR_LIMIT
-                     : msgpack_prescan(body, bytes, FRAME_DEPTH_MAX, FRAME_OBJECTS_MAX);
+                     : msgpack_prescan(body, bytes, FRAME_DEPTH_MAX, most->objects);
     if (e != ERR_OK) {
         return fail_set(f, e, "the peer speaks another protocol or is damaged", "message %s: %s",
                         t->name,
@@ -405,6 +428,29 @@ enum err msg_decode(unsigned kind, const void *body, size_t bytes, struct msg *m
     decoded.arena = d.arena;
     *m = decoded;
     return ERR_OK;
+}
+
+enum err msg_decode(unsigned kind, const void *body, size_t bytes, struct msg *m, struct fail *f)
+{
+    return decode(kind, body, bytes, m, &one_frame, f);
+}
+
+enum err msg_decode_large(unsigned kind, const void *body, size_t bytes, struct msg *m,
+                          struct fail *f)
+{
+    return decode(kind, body, bytes, m, &fragments, f);
+}
+
+void msg_copy(const struct msg *m, struct msg *out)
+{
+    struct strbuf bytes = {0};
+    struct fail f = {0};
+    if (encode(m, &bytes, &fragments) != ERR_OK ||
+        decode(m->kind, bytes.data + FRAME_HEAD_BYTES, bytes.bytes - FRAME_HEAD_BYTES, out,
+               &fragments, &f) != ERR_OK) {
+        abort(); /* it was decoded before: M3 */
+    }
+    strbuf_fini(&bytes);
 }
 
 void msg_free(struct msg *m)

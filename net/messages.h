@@ -75,6 +75,15 @@ MUST_CHECK enum err msg_encode(const struct msg *m, struct strbuf *out);
  * before anything is allocated.  ERR_INVALID, ERR_LIMIT: refused, `m` untouched. */
 MUST_CHECK enum err msg_decode(unsigned kind, const void *body, size_t bytes, struct msg *m,
                                struct fail *f);
+/* msg_encode_large, msg_decode_large - the same up to LARGE_BYTES_MAX and LARGE_OBJECTS_MAX: for a
+ * body that travels in fragments.  Head bytes are there and mean nothing. */
+MUST_CHECK enum err msg_encode_large(const struct msg *m, struct strbuf *out);
+MUST_CHECK enum err msg_decode_large(unsigned kind, const void *body, size_t bytes, struct msg *m,
+                                     struct fail *f);
+/* msg_may_be_large - may this kind travel in fragments? */
+bool msg_may_be_large(unsigned kind);
+/* msg_copy - a decoded message once more, with memory of its own; msg_free. */
+void msg_copy(const struct msg *m, struct msg *out);
 void msg_free(struct msg *m);
 const char *msg_name(unsigned kind); /* "HELLO"; "?" when unknown */
 /* msg_text - one line for logs and tests; caller frees. */

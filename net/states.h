@@ -26,13 +26,15 @@ enum topology_state {        /* as the master sees the whole; stored by name */
     TOPOLOGY_FINISHED,       /* sources ended by themselves, all drained */
     TOPOLOGY_STOPPED,        /* after stop */
     TOPOLOGY_FAILED,
+    TOPOLOGY_RECOVERING,         /* a worker was lost; it goes on from its last checkpoint */
+    TOPOLOGY_STATES
 };
 
 enum plan_partitioning { PLAN_BALANCED, PLAN_KEYED, PLAN_BROADCAST }; /* STREAM_SPEC */
 
 enum plan_role { PLAN_OLD, PLAN_NEW, PLAN_STAYING, PLAN_ADOPTED }; /* MEMBER_SPEC */
 
-enum state_kind { STATE_PIECES = 1, STATE_OTHER, STATE_FINAL }; /* LINK_STATE */
+enum state_kind { STATE_PIECES = 1, STATE_OTHER, STATE_FINAL, STATE_WHERE }; /* LINK_STATE */
 
 enum plan_then { PLAN_STOP, PLAN_DROP, PLAN_HOLD, PLAN_DEAD_LETTER }; /* INSTANCE_SPEC.then */
 
@@ -46,7 +48,7 @@ static inline const char *instance_state_name(unsigned s)
 static inline const char *topology_state_name(unsigned s)
 {
     static const char *const names[] = {"unknown",  "deploying", "running", "draining",
-                                        "finished", "stopped",   "failed"};
+                                        "finished", "stopped",   "failed",  "recovering"};
     return s < sizeof names / sizeof names[0] ? names[s] : "unknown";
 }
 

@@ -35,6 +35,7 @@ struct pe_spec {
     const char *name;       /* of the PE in its topology */
     const char *params;     /* canonical JSON object, checked against type->params */
     const char *base_dir;   /* relative OXB_P_PATHs are made absolute against it */
+    const char *data_dir;   /* of the worker, for caches; NULL: none */
     const char *artifact;   /* the model file that is its code: what parameter `model` then
                              * names; NULL: none */
     unsigned index, parallelism;
@@ -42,6 +43,21 @@ struct pe_spec {
     unsigned input_count;
     const struct pe_port_spec *outputs;
     unsigned output_count;
+    const char *uid;        /* NULL: the name */
+    bool checkpoints;       /* the topology takes some */
+    uint64_t generation;
+};
+
+struct pe_file { /* to be made durable before a snapshot counts */
+    int fd;      /* the holder's own */
+    char *path;
+};
+
+struct pe_snapshot { /* a zeroed struct is empty and valid */
+    void *data;
+    size_t bytes;
+    struct pe_file *files;
+    size_t file_count;
 };
 
 struct pe_counters { /* written by the instance's thread, read by any (relaxed) */
@@ -50,6 +66,8 @@ struct pe_counters { /* written by the instance's thread, read by any (relaxed) 
 
 struct oxb_pe *pe_new(const struct pe_spec *spec, const struct pe_host *host, struct pool *pool);
 void pe_free(struct oxb_pe *pe); /* accepts NULL; calls type->drop if prepared */
+/* pe_settle - what the topology calls it now, and how many there are.  Thread: any, by turns. */
+void pe_settle(struct oxb_pe *pe, const char *name, unsigned parallelism);
 /* pe_prepare - prepare, then bind per input; pe_free calls drop also when this failed. */
 MUST_CHECK enum err pe_prepare(struct oxb_pe *pe, struct fail *f);
 MUST_CHECK enum err pe_start(struct oxb_pe *pe, struct fail *f);
@@ -64,12 +82,19 @@ void pe_stop(struct oxb_pe *pe);
 /* pe_flush_writers - emit what the open writers hold.  pe_has_open: is there any? */
 void pe_flush_writers(struct oxb_pe *pe);
 bool pe_has_open(const struct oxb_pe *pe);
+const char *pe_data_dir(const struct oxb_pe *pe); /* as in pe_spec */
 const char *pe_error(const struct oxb_pe *pe); /* last oxb_fail text, "" if none */
 struct pe_counters *pe_counters(struct oxb_pe *pe);
 const struct oxb_pe_type *pe_type(const struct oxb_pe *pe);
 
 /* Opaque snapshot (type->snapshot) and keyed states, for checkpoints and moves. */
 MUST_CHECK enum err pe_snapshot(struct oxb_pe *pe, void **data, size_t *bytes); /* caller frees */
+/* pe_snapshot_at - of the checkpoint `epoch`, with the files it needs; pe_snapshot_fini. */
+MUST_CHECK enum err pe_snapshot_at(struct oxb_pe *pe, uint64_t epoch, struct pe_snapshot *out);
+void pe_snapshot_fini(struct pe_snapshot *s);
+/* pe_commit - type->commit, if any.  Return: as a callback. */
+int pe_commit(struct oxb_pe *pe, uint64_t epoch);
+bool pe_commits(const struct oxb_pe *pe);
 MUST_CHECK enum err pe_restore(struct oxb_pe *pe, const void *data, size_t bytes,
                                uint32_t version, struct fail *f);
 /* pe_take_states - `to` takes over the keyed states of `from` that have the same name and values;

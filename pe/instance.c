@@ -13,7 +13,9 @@
 #include "pe/state.h"
 
 #include <assert.h>
+#include <fcntl.h>
 #include <stdio.h>
+#include <unistd.h>
 
 static void ports_init(struct oxb_pe *pe, const struct pe_spec *spec);
 static void states_init(struct oxb_pe *pe);
@@ -27,8 +29,12 @@ struct oxb_pe *pe_new(const struct pe_spec *spec, const struct pe_host *host, st
     pe->plugin = spec->plugin;
     pe->host = *host;
     pe->pool = pool;
-    pe->name = mem_dup(spec->name);
+    name_set(&pe->name, spec->name);
     pe->base_dir = mem_dup(spec->base_dir);
+    pe->uid = mem_dup(spec->uid != NULL ? spec->uid : spec->name);
+    pe->checkpoints = spec->checkpoints;
+    pe->generation = spec->generation;
+    pe->data_dir = mem_dup(spec->data_dir);
     pe->index = spec->index;
     pe->parallelism = spec->parallelism;
     pe->self = mem_alloc(spec->type->self_bytes);
@@ -63,9 +69,17 @@ void pe_free(struct oxb_pe *pe)
     mem_free(pe->in_schemas);
     mem_free(pe->self);
     mem_free(pe->base_dir);
-    mem_free(pe->name);
+    mem_free(pe->uid);
+    mem_free(pe->data_dir);
+    name_fini(&pe->name);
     plugin_close(pe->plugin); /* last: the code may go with it */
     mem_free(pe);
+}
+
+void pe_settle(struct oxb_pe *pe, const char *name, unsigned parallelism)
+{
+    name_set(&pe->name, name);
+    atomic_store(&pe->parallelism, parallelism);
 }
 
 enum err pe_prepare(struct oxb_pe *pe, struct fail *f)
@@ -165,6 +179,11 @@ void pe_stop(struct oxb_pe *pe)
     pe->phase = PE_STOPPED; /* P1 */
 }
 
+const char *pe_data_dir(const struct oxb_pe *pe)
+{
+    return pe->data_dir;
+}
+
 const char *pe_error(const struct oxb_pe *pe)
 {
     return pe->error;
@@ -182,22 +201,64 @@ const struct oxb_pe_type *pe_type(const struct oxb_pe *pe)
 
 /* ---- state ---- */
 
-enum err pe_snapshot(struct oxb_pe *pe, void **data, size_t *bytes)
+enum err pe_snapshot_at(struct oxb_pe *pe, uint64_t epoch, struct pe_snapshot *out)
 {
     assert(pe->phase == PE_STARTED);
     struct oxb_blob blob = {0};
     int result = OXB_OK;
     if (pe->type->snapshot != NULL) {
         emit_begin(pe, NULL);
+        pe->epoch = epoch;
         result = callback_end(pe, pe->type->snapshot(pe, &blob));
+        pe->epoch = 0;
     }
+    *out = (struct pe_snapshot){
+        .bytes = blob.bytes.bytes, .files = blob.files, .file_count = blob.file_count};
+    out->data = strbuf_take(&blob.bytes);
     if (result < 0) {
-        strbuf_fini(&blob.bytes);
+        pe_snapshot_fini(out);
         return ERR_INVALID;
     }
-    *bytes = blob.bytes.bytes;
-    *data = strbuf_take(&blob.bytes);
     return ERR_OK;
+}
+
+void pe_snapshot_fini(struct pe_snapshot *s)
+{
+    for (size_t i = 0; i < s->file_count; i++) {
+        close(s->files[i].fd);
+        mem_free(s->files[i].path);
+    }
+    mem_free(s->files);
+    mem_free(s->data);
+    *s = (struct pe_snapshot){0};
+}
+
+enum err pe_snapshot(struct oxb_pe *pe, void **data, size_t *bytes)
+{
+    struct pe_snapshot s;
+    enum err e = pe_snapshot_at(pe, 0, &s);
+    if (e == ERR_OK) {
+        *data = s.data;
+        *bytes = s.bytes;
+        s.data = NULL;
+        pe_snapshot_fini(&s);
+    }
+    return e;
+}
+
+bool pe_commits(const struct oxb_pe *pe)
+{
+    return (pe->type->abi & 0xffffu) >= 1 && pe->type->commit != NULL;
+}
+
+int pe_commit(struct oxb_pe *pe, uint64_t epoch)
+{
+    assert(pe->phase == PE_STARTED);
+    if (!pe_commits(pe)) {
+        return OXB_OK;
+    }
+    emit_begin(pe, NULL);
+    return callback_end(pe, pe->type->commit(pe, epoch));
 }
 
 enum err pe_restore(struct oxb_pe *pe, const void *data, size_t bytes, uint32_t version,
@@ -207,7 +268,7 @@ enum err pe_restore(struct oxb_pe *pe, const void *data, size_t bytes, uint32_t 
     if (pe->type->restore == NULL) {
         return bytes == 0 ? ERR_OK
                           : fail_set(f, ERR_VERSION, "", "the PE `%s` has no restore, but %zu "
-                                     "bytes of state are there for it", pe->name, bytes);
+                                     "bytes of state are there for it", oxb_name(pe), bytes);
     }
     emit_begin(pe, NULL);
     return as_err(pe, callback_end(pe, pe->type->restore(pe, data, bytes, version)), f);
@@ -226,6 +287,33 @@ struct oxb_state *pe_state_at(struct oxb_pe *pe, unsigned i)
 void oxb_blob_add(struct oxb_blob *out, const void *data, size_t bytes)
 {
     strbuf_add(&out->bytes, data, bytes);
+}
+
+void oxb_blob_file(struct oxb_blob *out, int fd, const char *path)
+{
+    struct pe_file file = {fcntl(fd, F_DUPFD_CLOEXEC, 0), mem_dup(path)};
+    out->files = mem_resize(out->files, out->file_count + 1, sizeof *out->files);
+    out->files[out->file_count++] = file;
+}
+
+uint64_t oxb_epoch(struct oxb_pe *pe)
+{
+    return pe->epoch;
+}
+
+bool oxb_checkpoints(struct oxb_pe *pe)
+{
+    return pe->checkpoints;
+}
+
+uint64_t oxb_generation(struct oxb_pe *pe)
+{
+    return pe->generation;
+}
+
+const char *oxb_uid(struct oxb_pe *pe)
+{
+    return pe->uid;
 }
 
 struct oxb_state *oxb_state(struct oxb_pe *pe, const char *name)
@@ -247,7 +335,7 @@ void *oxb_self(struct oxb_pe *pe)
 
 const char *oxb_name(struct oxb_pe *pe)
 {
-    return pe->name;
+    return name_text(&pe->name);
 }
 
 unsigned oxb_index(struct oxb_pe *pe)
@@ -306,7 +394,8 @@ void oxb_log(struct oxb_pe *pe, enum oxb_log_level level, const char *fmt, ...)
                         : level == OXB_INFO ? LOG_INFO
                         : level == OXB_WARN ? LOG_WARN
                                             : LOG_ERROR;
-    log_event(to, "pe.log", "pe=%s index=%u text=\"%s\"", pe->name, pe->index, text);
+    log_event(to, "pe.log", "pe=%s index=%u text=\"%s\"", name_text(&pe->name), pe->index,
+              text);
 }
 
 /* ---- time and descriptors ---- */

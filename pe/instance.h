@@ -3,6 +3,7 @@
 #define OXB_PE_INSTANCE_H
 
 #include "core/limits.h"
+#include "core/name.h"
 #include "core/strbuf.h"
 #include "pe/host.h"
 
@@ -11,6 +12,8 @@
 
 struct oxb_blob {
     struct strbuf bytes;
+    struct pe_file *files; /* to be synced */
+    size_t file_count;
 };
 
 struct oxb_metric {
@@ -38,9 +41,14 @@ struct oxb_pe {
     struct plugin *plugin;                   /* whose reference keeps `type` there; or NULL */
     struct pe_host host;
     struct pool *pool;
-    char *name;
+    struct name name;            /* changes when the topology renames the PE */
     char *base_dir;
-    unsigned index, parallelism;
+    char *uid;
+    bool checkpoints;
+    uint64_t generation;
+    char *data_dir; /* may be NULL */
+    unsigned index;
+    _Atomic unsigned parallelism; /* likewise, when it is scaled */
     const struct oxb_schema **in_schemas;    /* [input_count] */
     unsigned input_count;
     struct out_port *outputs;
@@ -62,6 +70,7 @@ struct oxb_pe {
     int64_t now_us;              /* wall clock, read in this callback; 0: not yet */
     uint64_t mono_us;            /* monotonic, likewise */
     uint64_t skew_us;            /* added to the monotonic clock by the harness */
+    uint64_t epoch;              /* of the checkpoint whose snapshot runs; 0: none */
     bool failed;                 /* oxb_fail ran and no callback has reported it yet */
     uint16_t sel[BATCH_ROWS_MAX];
     /* any thread */

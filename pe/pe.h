@@ -24,7 +24,7 @@ extern "C" {
 #endif
 
 #define OXB_ABI_MAJOR 1u
-#define OXB_ABI_MINOR 0u
+#define OXB_ABI_MINOR 1u
 #define OXB_ABI ((OXB_ABI_MAJOR << 16) | OXB_ABI_MINOR)
 
 struct oxb_pe;     /* one running instance; opaque */
@@ -173,7 +173,7 @@ struct oxb_param {            /* array ends with name == NULL */
  *   ?bytes(...)   the item in brackets, if parameter `bytes` is set and neither 0 nor false
  *   ?p=word(...)  the item in brackets, if parameter `p` (its default counts) is `word`
  *   ?p!=word(...) likewise, if it is not
- *   ~out          the outputs of the model that the PE runs, as parameter `out` picks and names them
+ *   ~out          the outputs of the model that the PE runs, as parameter `out` names them
  *   declared      what the topology's `out:` says (required there)
  * For an input: NULL or "*" takes any schema; otherwise the fields that must be present. */
 struct oxb_port {         /* array ends with name == NULL */
@@ -250,9 +250,23 @@ struct oxb_pe_type {
     /* flush: push what a sink buffers to where others can see it, or emit what a PE holds back;
      *        called when input pauses and at markers. */
     int (*flush)(struct oxb_pe *pe);
+
+    /* From ABI 1.1 on.
+     * commit: the checkpoint `epoch` is complete: what snapshots up to it cover may show outside.
+     *         Must be idempotent: it may come twice, and after a crash in the middle `start` finds
+     *         a half of it.  UINT64_MAX: the PE is being removed; everything is to show now. */
+    int (*commit)(struct oxb_pe *pe, uint64_t epoch);
 };
 
 void oxb_blob_add(struct oxb_blob *out, const void *data, size_t bytes);
+/* oxb_blob_file - the snapshot counts only when the file `path` is durable: the engine syncs it and
+ * its folder, beside the flow.  @fd: open on it; duplicated. */
+void oxb_blob_file(struct oxb_blob *out, int fd, const char *path);
+/* oxb_epoch - inside snapshot: of the checkpoint; 0: for a successor of this instance. */
+uint64_t oxb_epoch(struct oxb_pe *pe);
+bool oxb_checkpoints(struct oxb_pe *pe);       /* does the topology take checkpoints? */
+uint64_t oxb_generation(struct oxb_pe *pe);    /* raised by every recovery of the topology */
+const char *oxb_uid(struct oxb_pe *pe);        /* identity of the PE's state */
 
 /* A plug-in exports either `const struct oxb_pe_type oxb_pe` or, for several, the array
  * `const struct oxb_pe_type *const oxb_pes[]`, ending with NULL. */
@@ -261,9 +275,9 @@ void oxb_blob_add(struct oxb_blob *out, const void *data, size_t bytes);
 /* ---------------------------------------------------------------- in an instance */
 
 void *oxb_self(struct oxb_pe *pe);                 /* self_bytes, zeroed before prepare */
-const char *oxb_name(struct oxb_pe *pe);           /* the PE's name in the topology */
+const char *oxb_name(struct oxb_pe *pe);           /* the PE's name in the topology, now */
 unsigned oxb_index(struct oxb_pe *pe);             /* 0 .. parallelism-1 */
-unsigned oxb_parallelism(struct oxb_pe *pe);
+unsigned oxb_parallelism(struct oxb_pe *pe);       /* now: an upgrade may change it */
 
 /* Parameters, checked before prepare; a missing one without default: has() is false, 0, NULL. */
 bool oxb_param_has(struct oxb_pe *pe, const char *name);

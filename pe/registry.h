@@ -11,7 +11,7 @@
  *               "required":bool,"default":VALUE|null,"choices":[...],"min","max","doc"}],
  *    "inputs":[{"name","schema":EXPR|null,"doc"}],"outputs":[{"name","schema":EXPR,"doc"}],
  *    "states":[{"name","values":[{"name","type"}]}],
- *    "model":{"inputs":[...],"outputs":[{"name","type"}]}}   of a model file: pe/infer/describe.h */
+ *    "model":{"inputs":[...],"outputs":[{"name","type"}]}}   of a model: pe/infer/describe.h */
 #ifndef OXB_PE_REGISTRY_H
 #define OXB_PE_REGISTRY_H
 
@@ -47,7 +47,8 @@ void plugin_each(struct plugin *p, void (*fn)(void *arg, const struct oxb_pe_typ
 /* describe_type - the JSON text of one type; caller frees.  describe_builtins: a JSON array. */
 char *describe_type(const struct oxb_pe_type *type);
 char *describe_builtins(void);
-/* describe_plugin - a JSON array of the types in a plug-in, or the one that runs a model, loaded in a CHILD process (`program`
+/* describe_plugin - a JSON array of the types in a plug-in, or of the one that runs a model, the
+ * file being loaded in a CHILD process (`program`
  * run with --describe-plugin FILE) so that foreign code cannot harm the caller; 5 s, 64 KiB.
  * Caller frees *json. */
 MUST_CHECK enum err describe_plugin(const char *program, const char *file, char **json,

@@ -37,6 +37,9 @@ struct state_reader *state_reader_new(struct oxb_state *s);
 void state_reader_free(struct state_reader *r);
 /* state_freeze - thread: the instance's, between batches.  groups[256]: which. */
 void state_freeze(struct state_reader *r, const bool *groups);
+/* state_changed - groups[256]: those with anything the reader has not copied.  Return: how many.
+ * Thread: the instance's, before state_freeze. */
+unsigned state_changed(struct state_reader *r, bool *groups);
 /* state_read_group - the group's entries changed since this reader's base as a self-contained byte
  * string (MessagePack: array of [hash, key, cells..., | tombstone]); appends to `out`.  When all
  * frozen groups were read the reader's base becomes the freeze.  ERR_NOTFOUND: the group is not

@@ -1,13 +1,13 @@
-/* pe/state_move.c - movers: groups told to another table while their owner goes on; and groups that
- * change tables by pointer.
+/* pe/state_move.c - movers: groups told to another table while their owner goes on; and groups
+ * that change tables by pointer.
  *
- * Owns:       struct state_mover: the place in the first walk, and which entries were written since.
+ * Owns:       struct state_mover: the place in the first walk, and what was written since.
  * Runs on:    the instance's thread; a staged table's functions: its helper's.
- * Method:     writes are found by stamps: the first write to an entry in a version of the table puts
- *             its hash into the mover's list for the group.  A round takes the lists, begins another
- *             version, and tells what the entries are by then.  So what a round costs follows the
- *             number of entries written, not that of entries; and since a round tells the newest
- *             values, an entry that is told twice does no harm.
+ * Method:     writes are found by stamps: the first write to an entry in a version of the table
+ *             puts its hash into the mover's list for the group.  A round takes the lists, begins
+ *             another version, and tells what the entries are by then.  So what a round costs
+ *             follows the number of entries written, not that of entries; and since a round tells
+ *             the newest values, an entry that is told twice does no harm.
  * Pieces:     u32 length (little-endian), then a group's bytes as in state_wire.c.  Versions in
  *             them count the pieces of the group: 0 -> 1, 1 -> 2 ..., so that a missing or
  *             repeated piece is refused.

@@ -87,6 +87,19 @@ void state_reader_free(struct state_reader *r)
     mem_free(r);
 }
 
+unsigned state_changed(struct state_reader *r, bool *groups)
+{
+    unsigned count = 0;
+    pthread_mutex_lock(&r->lock);
+    settle(r);
+    pthread_mutex_unlock(&r->lock);
+    for (unsigned g = 0; g < KEY_GROUPS; g++) {
+        groups[g] = r->state->ranges[g].changed > r->base[g];
+        count += groups[g];
+    }
+    return count;
+}
+
 void state_freeze(struct state_reader *r, const bool *groups)
 {
     struct oxb_state *s = r->state;

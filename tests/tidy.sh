@@ -108,7 +108,7 @@ FNR == 1 { in_comment = 0; start = 0; table = 0 }
 
 # ---- folders, orphans, locks, links
 for d in $(pick '/' | sed -E 's|/[^/]*$||' | sort -u |
-    grep -E '^((core|topology|pe|net|worker|master|cli)(/[a-z]+){0,2}|tests|bench|docs|examples.*)$')
+    grep -E '^((core|topology|pe|net|worker|master|cli)(/[a-z]+){0,2}|tests|bench|docs)$|^examples')
 do
     [ -f "$d/README.md" ] || say "$d:1: no README.md"
 done

@@ -137,11 +137,13 @@ static void work_fini(struct work *w)
 
 /* ---- D */
 
-/* is_adopted - an instance that stays gets other code, parameters, schemas or threads. */
-static bool is_adopted(const struct match *m, const struct diff *d, uint32_t new)
+/* is_adopted - an instance that stays gets other code, parameters, schemas or threads, or loses its
+ * state. */
+static bool is_adopted(const struct work *w, uint32_t new)
 {
-    uint32_t pe = m->to->instances[new].pe, old = d->pe_old[pe];
-    return !pe_goes_on(&d->from->pes[old], &d->to->pes[pe]);
+    uint32_t pe = w->m->to->instances[new].pe, old = w->d->pe_old[pe];
+    return (w->m->anew != NULL && w->m->anew[pe]) ||
+           !pe_goes_on(&w->d->from->pes[old], &w->d->to->pes[pe]);
 }
 
 static void mark_changed(struct work *w)
@@ -153,7 +155,7 @@ static void mark_changed(struct work *w)
         }
     }
     for (uint32_t i = 0; i < m->to->instance_count; i++) {
-        if (m->instance_old[i] == INDEX_NONE || is_adopted(m, w->d, i)) {
+        if (m->instance_old[i] == INDEX_NONE || is_adopted(w, i)) {
             w->why[w->node_new[i]] |= WHY_CHANGED;
         }
     }
@@ -377,7 +379,7 @@ static void make_members(struct cover *c, const struct work *w)
         c->of_new[i] = old != INDEX_NONE ? c->of_old[old] : c->member_count++;
         struct cover_member *x = &c->members[c->of_new[i]];
         if (old != INDEX_NONE) {
-            x->role = is_adopted(m, w->d, i) ? ROLE_ADOPTED : ROLE_STAYING;
+            x->role = is_adopted(w, i) ? ROLE_ADOPTED : ROLE_STAYING;
         }
         x->relocated = c->relocation.relocated[pe];
     }

@@ -27,6 +27,8 @@ struct match {
     uint32_t *channel_old, *channel_new;
     uint32_t *worker_new;           /* [workers of V]: its number in V', or INDEX_NONE: missing */
     uint32_t *first_old, *first_new;/* [PEs + 1]: first instance of a PE */
+    const bool *anew;               /* [PEs of V']: those that stay lose their state; borrowed from
+                                     * the plan; NULL: none */
 };
 
 /* match_graphs - V' placed on these workers, with ids.

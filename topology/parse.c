@@ -62,8 +62,6 @@ static void read_checkpoint(struct draft *dr, const struct ynode *n)
     if (v[2] != NULL) {
         read_location(dr, v[2]);
     }
-    diags_warning(dr->d, n->at, mem_dup("a worker that dies fails its topologies"),
-                  "checkpoints are not taken yet");
 }
 
 static const char *const consistencies[] = {"exact", "per-pe", "global"};

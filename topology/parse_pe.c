@@ -153,7 +153,7 @@ static void unknown_use(struct draft *dr, const struct ynode *n)
     diags_error(dr->d, n->at, hint, "there is no PE '%.80s'", n->text);
 }
 
-/* The PE that runs a model has its ports described by the model's file, and that file is its code. */
+/* The PE that runs a model has its ports described by the model's file, which is its code. */
 static const struct pe_desc *find_desc(struct draft *dr, const struct ynode *use,
                                        const struct ynode *model, const char **digest)
 {

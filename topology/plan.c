@@ -49,6 +49,7 @@ struct plan *plan_make(const struct plan_input *in)
     } else {
         struct cover_options options = cover_options_of(in->next);
         p->to = p->match->to;
+        p->match->anew = p->drops;
         p->cover = cover_find(p->match, p->diff, in->cover != NULL ? in->cover : &options);
         make_moves(p, in);
         make_instructions(p);

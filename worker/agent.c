@@ -2,12 +2,14 @@
 #include "worker/agent.h"
 
 #include "core/clock.h"
+#include "core/failpoint.h"
 #include "core/file.h"
 #include "core/log.h"
 #include "core/mem.h"
 #include "core/sha256.h"
 #include "core/strbuf.h"
 #include "worker/change.h"
+#include "worker/checkpoint_acks.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -34,6 +36,8 @@ struct agent {
     uint64_t retry_ms;
     struct timer *retry, *report;
     struct part *parts;
+    struct saver *saver;
+    struct acks acks;       /* of the newest checkpoints: the master may ask again */
     struct fetch fetch;
     void (*on_idle)(void *arg);
     void *idle_arg;
@@ -41,9 +45,11 @@ struct agent {
 
 static void connect_now(void *arg);
 static void report_all(void *arg);
+static struct part *find(struct agent *a, const char *topology);
 static void on_prepared(void *arg, struct part *d);
 static void on_change(void *arg, struct part *d);
 static void on_dropped(void *arg, struct part *d);
+static void on_saved(void *arg, const struct saved *s);
 static void follow_change(struct agent *a, struct part *d);
 
 /* ---------------------------------------------------------------- making */
@@ -116,12 +122,21 @@ struct agent *agent_new(const struct agent_options *o, struct fail *f)
     a->host = machine_id();
     a->types = registered_types();
     a->retry_ms = RECONNECT_MS_MIN;
+    a->saver = saver_new(&(struct saver_options){.loop = o->loop,
+                                                 .master = o->master,
+                                                 .worker = a->name,
+                                                 .incarnation = o->incarnation,
+                                                 .on_saved = on_saved,
+                                                 .arg = a});
     a->env = (struct part_env){.loop = o->loop,
                                      .pool = o->pool,
                                      .executors = o->executors,
                                      .links = o->links,
                                      .worker_name = a->name,
                                      .artifact_dir = a->artifact_dir,
+                                     .saver = a->saver,
+                                     .master = o->master,
+                                     .incarnation = o->incarnation,
                                      .on_prepared = on_prepared,
                                      .on_change = on_change,
                                      .on_dropped = on_dropped,
@@ -149,6 +164,8 @@ void agent_free(struct agent *a)
     }
     timer_free(a->retry);
     timer_free(a->report);
+    saver_free(a->saver);
+    acks_fini(&a->acks);
     for (size_t k = 0; k < a->label_count; k++) {
         mem_free(a->label_text[k]);
     }
@@ -184,6 +201,72 @@ static void send_report(struct agent *a, struct part *d)
     report_arena_free(arena);
 }
 
+/* ---------------------------------------------------------------- checkpoints */
+
+static void send_ack(void *arg, const struct saved *s)
+{
+    struct agent *a = arg;
+    struct msg m;
+    acks_message(s, a->o.incarnation, &m);
+    if (a->joined) {
+        conn_send(a->conn, &m);
+    }
+}
+
+static void on_saved(void *arg, const struct saved *s)
+{
+    struct agent *a = arg;
+    acks_keep(&a->acks, s);
+    send_ack(a, s);
+}
+
+/* The sinks here may have committed what is complete. */
+static void follow_commit(struct agent *a, struct part *d)
+{
+    const char *pe = "";
+    if (d->commit_epoch == d->committed_epoch || !a->joined || !part_committed(d, &pe)) {
+        return;
+    }
+    char what[NAME_BYTES_MAX + 80] = "";
+    if (pe[0] != '\0') {
+        snprintf(what, sizeof what, "PE %s could not commit: see the worker's log", pe);
+    }
+    struct msg m = {.kind = M_COMMITTED};
+    m.COMMITTED = (struct msg_COMMITTED){.topology = d->name,
+                                         .gen = d->gen,
+                                         .epoch = d->commit_epoch,
+                                         .incarnation = a->o.incarnation,
+                                         .ok = pe[0] == '\0',
+                                         .what = what};
+    d->committed_epoch = d->commit_epoch;
+    FAILPOINT("checkpoint.committed");
+    conn_send(a->conn, &m);
+}
+
+static void on_checkpoint(struct agent *a, const struct msg_CHECKPOINT *m)
+{
+    struct part *d = find(a, m->topology);
+    if (d != NULL && d->gen == m->gen && d->state >= DEPLOYMENT_RUNNING &&
+        d->state <= DEPLOYMENT_ENDED) {
+        acks_each(&a->acks, m->topology, m->gen, m->epoch, send_ack, a); /* asked again */
+        part_inject(d, m->epoch);
+    }
+}
+
+static void on_complete(struct agent *a, const struct msg_CHECKPOINT_COMPLETE *m)
+{
+    struct part *d = find(a, m->topology);
+    if (d == NULL || d->gen != m->gen || d->state < DEPLOYMENT_RUNNING) {
+        return;
+    }
+    if (m->epoch == d->committed_epoch) {
+        d->committed_epoch = 0; /* told before, and asked again */
+    }
+    FAILPOINT("checkpoint.complete");
+    part_commit(d, m->epoch);
+    follow_commit(a, d);
+}
+
 static void report_all(void *arg)
 {
     struct agent *a = arg;
@@ -191,6 +274,7 @@ static void report_all(void *arg)
     for (struct part *d = a->parts; d != NULL; d = d->next) {
         if (!d->dropping) {
             follow_change(a, d);
+            follow_commit(a, d);
             part_update(d);
             send_report(a, d);
         }
@@ -211,7 +295,8 @@ static void send_ready(struct agent *a, const struct msg_PREPARE *plan, const st
                                  .ok = why == NULL,
                                  .what = why != NULL ? why->what : "",
                                  .hint = why != NULL ? why->hint : "",
-                                 .where = d != NULL ? d->fail_where : ""};
+                                 .where = d != NULL ? d->fail_where : "",
+                                 .code = why != NULL ? (uint64_t)why->code : 0};
     conn_send(a->conn, &m);
 }
 
@@ -327,6 +412,10 @@ static void on_prepare(struct agent *a, const struct msg *m)
         }
         return;
     }
+    if (d != NULL && plan->gen > d->gen && plan->base_version == 0) {
+        part_drop(d); /* a recovery: what ran before it is void; READY waits until it is gone */
+        d = NULL;
+    }
     struct fail why = {0};
     bool fresh = plan->remove_instances_count == 0 && plan->members_count == 0;
     if (strlen(plan->topology) > NAME_BYTES_MAX || plan->topology[0] == '\0') {
@@ -361,6 +450,16 @@ static void on_prepare(struct agent *a, const struct msg *m)
     send_ready(a, plan, NULL, &why);
 }
 
+static bool has_older(const struct agent *a, const struct part *d)
+{
+    for (const struct part *p = a->parts; p != NULL; p = p->next) {
+        if (p != d && p->gen < d->gen && strcmp(p->name, d->name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* waits - READY also says that every peer can be reached, for what is not found now would hang
  * after GO; and that little waits between the members of the change, or that it gets no less. */
 static bool waits(const struct agent *a, struct part *d, uint64_t waited_us)
@@ -379,6 +478,9 @@ static bool waits(const struct agent *a, struct part *d, uint64_t waited_us)
 static void on_prepared(void *arg, struct part *d)
 {
     struct agent *a = arg;
+    if (has_older(a, d)) {
+        return; /* on_dropped comes back here */
+    }
     uint64_t now = clock_now_us();
     uint64_t since = d->waits_since_us != 0 ? d->waits_since_us : now;
     if (!d->failed && waits(a, d, now - since)) {
@@ -439,6 +541,7 @@ static void on_change(void *arg, struct part *d)
         on_prepared(a, staged);
     }
     follow_change(a, d);
+    follow_commit(a, d);
     if (part_update(d)) {
         log_event(LOG_INFO, "part.state", "topology=%s state=%d", d->name, (int)d->state);
     }
@@ -459,8 +562,13 @@ static void on_dropped(void *arg, struct part *d)
     }
     *at = d->next;
     log_event(LOG_INFO, "part.dropped", "topology=%s", d->name);
+    struct part *next = find(a, d->name);
     part_free(d);
     tell_parts(a);
+    if (next != NULL && !next->preparing &&
+        (next->state == DEPLOYMENT_READY || next->state == DEPLOYMENT_FAILED)) {
+        on_prepared(a, next); /* it waited for this one to be gone */
+    }
     if (a->parts == NULL && a->on_idle != NULL) {
         a->on_idle(a->idle_arg);
     }
@@ -475,6 +583,7 @@ static void go(struct agent *a, const char *topology, uint64_t op, uint64_t gen)
     if (d->op == op && d->state == DEPLOYMENT_READY) {
         part_go(d);
     } else if (change_op(d) == op && !change_is_going(d)) {
+        part_void(d, change_staged(d)->epoch);
         change_go(d);
     } else {
         return;
@@ -488,7 +597,7 @@ static void on_go(struct agent *a, const struct msg_GO *m)
 {
     go(a, m->topology, m->op, m->gen);
     struct part *d = find(a, m->topology);
-    if (d != NULL && d->op == m->op && d->state >= DEPLOYMENT_RUNNING) {
+    if (d != NULL && d->op == m->op && d->state >= DEPLOYMENT_RUNNING && d->arriving == NULL) {
         send_done(a, d);
     } else if (d != NULL) {
         follow_change(a, d); /* nothing here may have had to cut */
@@ -686,6 +795,16 @@ static void on_message(void *arg, struct conn *c, struct msg *m)
     case M_STOP:
         if (!stale(a, m->STOP.term)) {
             on_stop(a, &m->STOP);
+        }
+        break;
+    case M_CHECKPOINT:
+        if (!stale(a, m->CHECKPOINT.term)) {
+            on_checkpoint(a, &m->CHECKPOINT);
+        }
+        break;
+    case M_CHECKPOINT_COMPLETE:
+        if (!stale(a, m->CHECKPOINT_COMPLETE.term)) {
+            on_complete(a, &m->CHECKPOINT_COMPLETE);
         }
         break;
     case M_ARTIFACT_CHUNK:

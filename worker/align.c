@@ -45,8 +45,8 @@ enum align_action align_marker(struct align *a, uint32_t input, enum item_kind k
     if (epoch < a->epoch_floor) {
         return ALIGN_DROP;
     }
-    if (kind == ITEM_MARKER_SWITCH) {
-        align_void(a, epoch);
+    if (kind == ITEM_MARKER_SWITCH || (a->active && a->epoch < epoch)) {
+        align_void(a, epoch); /* a checkpoint was given up when a newer marker is on its way */
     }
     if (a->active && a->epoch != epoch) {
         return ALIGN_CONFLICT;

@@ -2,8 +2,12 @@
  * worker that knows both the plan's messages and the running things. */
 #include "worker/part.h"
 
+#include "core/failpoint.h"
+#include "core/file.h"
 #include "core/mem.h"
 #include "pe/infer/describe.h"
+#include "worker/checkpoint.h"
+#include "worker/checkpoint_restore.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -96,7 +100,7 @@ static enum err build_code(struct part *d, const struct rec_INSTANCE_SPEC *spec,
     struct pe_host host = instance_host(i);
     struct pe_spec pe = {.type = type,
                          .plugin = plugin,
-                         .name = i->pe_name,
+                         .name = spec->pe,
                          .params = spec->params,
                          .base_dir = plan_of(d)->base_dir,
                          .index = (unsigned)spec->index,
@@ -104,13 +108,19 @@ static enum err build_code(struct part *d, const struct rec_INSTANCE_SPEC *spec,
                          .inputs = inputs,
                          .input_count = (unsigned)spec->inputs_count,
                          .outputs = outputs,
-                         .output_count = (unsigned)spec->outputs_count};
+                         .output_count = (unsigned)spec->outputs_count,
+                         .uid = spec->uid[0] != '\0' ? spec->uid : NULL,
+                         .checkpoints = plan_of(d)->checkpoints,
+                         .generation = plan_of(d)->gen};
     char *artifact = spec->artifact[0] != '\0' && registry_find(spec->type) == type
                          ? mem_printf("%s/%s.so", d->env->artifact_dir, spec->artifact)
                          : NULL;
+    char *data_dir = file_dir_of(d->env->artifact_dir);
     pe.artifact = artifact;
+    pe.data_dir = data_dir;
     *out = pe_new(&pe, &host, d->env->pool);
     mem_free(artifact);
+    mem_free(data_dir);
     return pe_prepare(*out, &d->fail);
 }
 
@@ -118,7 +128,7 @@ static void describe_instance(struct instance *i, const struct rec_INSTANCE_SPEC
 {
     i->source = i->pe != NULL && (pe_type(i->pe)->flags & OXB_SOURCE) != 0;
     i->sink = spec->outputs_count == 0;
-    i->drop_errors = spec->then == PLAN_DROP;
+    atomic_store(&i->drop_errors, spec->then == PLAN_DROP);
     if (i->sink) {
         i->end_to_end_us = mem_alloc(sizeof *i->end_to_end_us);
     }
@@ -133,6 +143,27 @@ static enum err build_adopted(struct part *d, const struct rec_INSTANCE_SPEC *sp
     }
     enum err e = build_code(d, spec, a->instance, &a->pe);
     d->adopted_count += a->pe != NULL ? 1 : 0;
+    return e;
+}
+
+/* What a recovery gives the instance back; its position, keyed state, and whether it had ended. */
+static enum err restore_state(struct part *d, struct instance *i)
+{
+    const struct msg_PREPARE *plan = plan_of(d);
+    struct restore_from from = {.master = &d->env->master,
+                                .worker = d->env->worker_name,
+                                .incarnation = d->env->incarnation,
+                                .topology = plan->topology,
+                                .location = plan->location};
+    enum err e = ERR_OK;
+    if (plan->restores_count > 0) {
+        FAILPOINT("recovery.restores");
+    }
+    for (size_t k = 0; k < plan->restores_count && e == ERR_OK; k++) {
+        if (plan->restores[k].instance == i->id) {
+            e = restore_instance(&from, &plan->restores[k], i, &d->fail);
+        }
+    }
     return e;
 }
 
@@ -153,14 +184,39 @@ enum err build_instances(struct part *d)
             return fail_at(d, spec->pe, e);
         }
         describe_instance(i, spec);
+        e = restore_state(d, i);
+        if (e != ERR_OK) {
+            return fail_at(d, spec->pe, e);
+        }
+        if (plan->checkpoints) {
+            i->keeper = keeper_new(d->env->saver, plan->topology, plan->gen, plan->location);
+        }
     }
     for (size_t k = 0; k < plan->adopt_instances_count; k++) {
-        enum err e = build_adopted(d, &plan->adopt_instances[k]);
+        const struct rec_INSTANCE_SPEC *spec = &plan->adopt_instances[k];
+        enum err e = spec->settings ? ERR_OK : build_adopted(d, spec);
         if (e != ERR_OK) {
             return fail_at(d, plan->adopt_instances[k].pe, e);
         }
     }
     return ERR_OK;
+}
+
+void part_settle(struct part *d)
+{
+    const struct msg_PREPARE *plan = plan_of(d);
+    for (size_t k = 0; k < plan->adopt_instances_count; k++) {
+        const struct rec_INSTANCE_SPEC *spec = &plan->adopt_instances[k];
+        struct instance *i = part_instance(d, spec->id);
+        if (i == NULL) {
+            continue;
+        }
+        name_set(&i->pe_name, spec->pe);
+        atomic_store(&i->drop_errors, spec->then == PLAN_DROP);
+        if (spec->settings) { /* else its code is replaced, and the new one knows */
+            pe_settle(i->pe, spec->pe, (unsigned)spec->parallelism);
+        }
+    }
 }
 
 /* ---------------------------------------------------------------- channels (loop thread) */

@@ -102,6 +102,18 @@ static enum err list_channels(struct change *c)
     return ERR_OK;
 }
 
+static const struct rec_INSTANCE_SPEC *adoption_of(const struct part *staged,
+                                                   const struct instance *i) /* NULL: none */
+{
+    const struct msg_PREPARE *plan = plan_of(staged);
+    for (size_t k = 0; k < plan->adopt_instances_count; k++) {
+        if (plan->adopt_instances[k].id == i->id && !plan->adopt_instances[k].settings) {
+            return &plan->adopt_instances[k];
+        }
+    }
+    return NULL;
+}
+
 /* ---------------------------------------------------------------- chains of V' */
 
 static bool is_new(const struct change *c, const struct instance *i)
@@ -142,12 +154,26 @@ static struct instance *head_of(const struct change *c, struct instance *i, uint
     return i;
 }
 
+/* Has the chain that `head` will head a thread of its own? */
+static bool own_thread(const struct change *c, const struct instance *head)
+{
+    const struct msg_PREPARE *plan = plan_of(c->staged);
+    for (uint32_t k = 0; k < c->staged->instance_count; k++) {
+        if (c->staged->instances[k] == head) {
+            return plan->add_instances[k].own_thread;
+        }
+    }
+    const struct rec_INSTANCE_SPEC *code = adoption_of(c->staged, head);
+    return code != NULL ? code->own_thread : atomic_load(&head->chain)->private_executor != NULL;
+}
+
 /* The chain that will run what `head` heads: the one it heads already, or a new one. */
-static struct chain *chain_for(struct change *c, struct instance *head, bool own_thread)
+static struct chain *chain_for(struct change *c, struct instance *head)
 {
     struct part *s = c->staged;
     struct chain *now = atomic_load(&head->chain);
-    if (!is_new(c, head) && now->head == head) {
+    bool own = own_thread(c, head);
+    if (!is_new(c, head) && now->head == head && (now->private_executor != NULL) == own) {
         return now;
     }
     for (uint32_t k = 0; k < s->chain_count; k++) {
@@ -155,8 +181,7 @@ static struct chain *chain_for(struct change *c, struct instance *head, bool own
             return s->chains[k];
         }
     }
-    struct chain *made = chain_new(NULL, 0, own_thread ? NULL : executors_place(s->env->executors),
-                                   own_thread);
+    struct chain *made = chain_new(NULL, 0, own ? NULL : executors_place(s->env->executors), own);
     made->head = head;
     part_listen(s->base, made);
     s->chains = mem_resize(s->chains, s->chain_count + 1, sizeof(struct chain *));
@@ -189,11 +214,10 @@ static void announce(struct change *c, struct instance *i, struct chain *to)
 
 static void plan_chains(struct change *c)
 {
-    const struct msg_PREPARE *plan = plan_of(c->staged);
     for (uint32_t k = 0; k < c->staged->instance_count; k++) {
         struct instance *i = c->staged->instances[k];
         struct instance *head = head_of(c, i, &i->order);
-        struct chain *to = chain_for(c, head, head == i && plan->add_instances[k].own_thread);
+        struct chain *to = chain_for(c, head);
         i->future = to;
         announce(c, i, to);
         if (!atomic_load(&to->go)) {
@@ -207,7 +231,7 @@ static void plan_chains(struct change *c)
             continue;
         }
         uint32_t depth;
-        cut->chain = chain_for(c, head_of(c, i, &depth), false);
+        cut->chain = chain_for(c, head_of(c, i, &depth));
         if (cut->chain != atomic_load(&i->chain)) {
             cut->order = depth;
             announce(c, i, cut->chain);
@@ -279,15 +303,15 @@ static struct oxb_pe *take_adopted(struct part *staged, const struct instance *i
     return NULL;
 }
 
-static uint32_t ports_of(const struct part *staged, const struct instance *i)
+static void prepare_code(struct change *c, const struct rec_INSTANCE_SPEC *spec, struct instance *i,
+                         struct cut *k)
 {
-    const struct msg_PREPARE *plan = plan_of(staged);
-    for (size_t k = 0; k < plan->adopt_instances_count; k++) {
-        if (plan->adopt_instances[k].id == i->id) {
-            return (uint32_t)plan->adopt_instances[k].outputs_count;
-        }
+    k->pe = take_adopted(c->staged, i);
+    k->anew = spec->anew;
+    k->sink = spec->outputs_count == 0;
+    if (k->sink && i->end_to_end_us == NULL) {
+        i->end_to_end_us = mem_alloc(sizeof *i->end_to_end_us);
     }
-    return i->port_count;
 }
 
 static enum err make_cut(struct change *c, const struct rec_MEMBER_SPEC *spec)
@@ -298,7 +322,8 @@ static enum err make_cut(struct change *c, const struct rec_MEMBER_SPEC *spec)
         return plan_malformed(staged, "a member that is not here, or twice");
     }
     struct wiring w;
-    uint32_t ports = ports_of(staged, i);
+    const struct rec_INSTANCE_SPEC *code = adoption_of(staged, i);
+    uint32_t ports = code != NULL ? (uint32_t)code->outputs_count : i->port_count;
     enum err e = build_wiring(staged, c->wired, c->wired_count, i, ports, &w);
     struct cut *k = mem_alloc(sizeof *k);
     *k = (struct cut){.epoch = staged->epoch,
@@ -318,7 +343,9 @@ static enum err make_cut(struct change *c, const struct rec_MEMBER_SPEC *spec)
     list_outputs(c, spec, i, k);
     list_remote(c, k->marks, k->mark_count);
     list_remote(c, k->closes, k->close_count);
-    k->pe = spec->role == PLAN_ADOPTED ? take_adopted(staged, i) : NULL;
+    if (code != NULL) {
+        prepare_code(c, code, i, k);
+    }
     c->members[c->member_count++] = i;
     atomic_store(&i->cut, k);
     return e;
@@ -347,10 +374,12 @@ static enum err refuse_ended(struct change *c)
             if (!atomic_load(&i->ending) || was_input(i, in) || quiet) {
                 continue;
             }
-            snprintf(c->staged->fail_where, sizeof c->staged->fail_where, "%s", i->pe_name);
+            snprintf(c->staged->fail_where, sizeof c->staged->fail_where, "%s",
+                     name_text(&i->pe_name));
             return fail_set(&c->staged->fail, ERR_DENIED,
                             "leave its inputs as they are, or deploy the topology anew",
-                            "%s[%u] has ended, and would get a new input", i->pe_name, i->index);
+                            "%s[%u] has ended, and would get a new input",
+                            name_text(&i->pe_name), i->index);
         }
     }
     return ERR_OK;
@@ -440,6 +469,15 @@ bool change_squeezed(const struct part *base)
     return true;
 }
 
+enum err change_expect(struct part *d)
+{
+    enum err e = moves_new(d, &d->arriving);
+    if (e == ERR_OK && d->arriving != NULL) {
+        moves_begin(d->arriving);
+    }
+    return e;
+}
+
 /* ---------------------------------------------------------------- going */
 
 bool change_is_going(const struct part *base)
@@ -461,6 +499,8 @@ void change_on_state(struct part *base, const struct msg_LINK_STATE *m)
 {
     if (base->change != NULL) {
         (void)moves_on_state(base->change->moves, m);
+    } else {
+        (void)moves_on_state(base->arriving, m);
     }
 }
 
@@ -474,6 +514,7 @@ void change_on_ack(struct part *base, const struct msg_LINK_STATE_ACK *m)
 void change_on_peer(struct part *base)
 {
     moves_on_peer(base->change != NULL ? base->change->moves : NULL);
+    moves_on_peer(base->arriving);
     moves_on_peer(base->moved); /* its last answer may not have come through */
 }
 
@@ -492,6 +533,7 @@ void change_go(struct part *base)
     struct change *c = base->change;
     c->going = true;
     c->go_us = clock_now_us();
+    part_settle(c->staged);
     for (uint32_t k = 0; k < c->staged->instance_count; k++) {
         struct instance *i = c->staged->instances[k];
         if (atomic_load(&i->chain) == NULL) {
@@ -663,6 +705,14 @@ static void merge(struct part *base)
 bool change_update(struct part *base, struct change_result *out)
 {
     struct change *c = base->change;
+    if (base->arriving != NULL && base->state >= DEPLOYMENT_RUNNING &&
+        moves_done(base->arriving)) {
+        *out = (struct change_result){.op = base->op};
+        moves_facts(base->arriving, out);
+        base->moved = base->arriving;
+        base->arriving = NULL;
+        return true;
+    }
     if (c == NULL || !c->going || !all_cut(c)) {
         return false;
     }

@@ -20,6 +20,8 @@
 MUST_CHECK enum err change_prepare(struct part *staged);
 /* change_squeezed - is no more waiting between members than may be?  If not: on_change follows. */
 bool change_squeezed(const struct part *base);
+/* change_expect - a new part, built: what state comes to it from where the topology runs already. */
+MUST_CHECK enum err change_expect(struct part *d);
 void change_go(struct part *base);
 void change_abort(struct part *base); /* not after change_go; the staged part is dropped too */
 /* change_update - after news from executors or links.  Return: true once, when it is done:

@@ -4,6 +4,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/mem.h"
+#include "worker/checkpoint.h"
 #include "worker/moves.h"
 
 #include <assert.h>
@@ -98,18 +99,22 @@ static void replace_code(struct instance *i, struct cut *k)
     void *snapshot = NULL;
     size_t bytes = 0;
     struct oxb_pe *old = i->pe;
-    if (pe_snapshot(old, &snapshot, &bytes) != ERR_OK) {
+    if (!k->anew && pe_snapshot(old, &snapshot, &bytes) != ERR_OK) {
         bytes = 0;
     }
     pe_stop(old);
-    pe_take_states(k->pe, old);
+    if (!k->anew) {
+        pe_take_states(k->pe, old);
+    }
     if (bytes > 0 && pe_restore(k->pe, snapshot, bytes, pe_type(old)->state_version, &k->fail) !=
                          ERR_OK) {
-        log_event(LOG_ERROR, "cut.restore", "pe=%s what=\"%s\"", i->pe_name, k->fail.what);
+        log_event(LOG_ERROR, "cut.restore", "pe=%s what=\"%s\"", name_text(&i->pe_name),
+                  k->fail.what);
     }
     free(snapshot);
     pe_take_counters(k->pe, old);
     i->pe = k->pe;
+    i->sink = k->sink;
     k->pe = old;
     if (!i->finished && (k->fail.code != ERR_OK || pe_start(i->pe, &k->fail) != ERR_OK)) {
         instance_fail(i, k->fail.what);
@@ -203,6 +208,7 @@ void cut_now(struct instance *i)
     for (uint32_t n = 0; n < k->close_count; n++) {
         channel_mark(k->closes[n], ITEM_CLOSE, k->epoch);
     }
+    keeper_forget(i->keeper); /* tables change hands; what it was saving is void (R17) */
     bool gives = atomic_load(&i->gives) != NULL;
     if (gives) {
         move_collect(i);
@@ -210,6 +216,10 @@ void cut_now(struct instance *i)
     if (k->pe != NULL) {
         replace_code(i, k);
     } else if (k->retire && i->started) {
+        if (!gives && pe_commit(i->pe, UINT64_MAX) == OXB_ERROR) { /* nobody does it later */
+            log_event(LOG_ERROR, "cut.commit", "pe=%s what=\"%s\"", name_text(&i->pe_name),
+                      pe_error(i->pe));
+        }
         pe_stop(i->pe);
         i->started = false;
     }
@@ -229,8 +239,8 @@ void cut_now(struct instance *i)
     struct chain *chain = i->chain;
     atomic_store(&i->cut_epoch, k->epoch);
     i->look_at_end = !k->retire;
-    log_event(LOG_DEBUG, "instance.cut", "pe=%s index=%u epoch=%" PRIu64, i->pe_name, i->index,
-              k->epoch);
+    log_event(LOG_DEBUG, "instance.cut", "pe=%s index=%u epoch=%" PRIu64,
+              name_text(&i->pe_name), i->index, k->epoch);
     uint64_t epoch = k->epoch;
     move_chain(i, k);
     /* Only now may the change count as made here: the next one asks which chain this one is in. */

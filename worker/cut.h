@@ -33,6 +33,8 @@ struct cut {
     struct out_port *ports;
     uint32_t port_count;
     struct oxb_pe *pe;           /* replacement, prepared; NULL: the code stays */
+    bool anew;                   /* the replacement begins without the state there was */
+    bool sink;                   /* the replacement has no outputs */
     struct chain *chain;         /* it runs in from now on */
     uint32_t order;              /* its place in that chain */
     struct move *takes;          /* what it waits for afterwards: worker/moves.h */

@@ -37,6 +37,9 @@ static unsigned take_slice(struct give *g, const struct give_event *in)
     g->caught_up = !in->more;
     if (g->state == GIVE_COPYING) {
         g->rounds = in->rounds;
+        if (g->rounds > STATE_ROUNDS_MAX && in->behind <= STATE_BEHIND_MAX) {
+            g->caught_up = true; /* H6: few keys, written all the time */
+        }
     }
     return 0;
 }
@@ -53,7 +56,7 @@ static unsigned go_on(struct give *g, bool tick)
         return act | GIVE_DO_READY;
     }
     if (g->state == GIVE_COPYING && !g->caught_up && g->rounds > STATE_ROUNDS_MAX) {
-        g->state = GIVE_FAILED; /* H27 */
+        g->state = GIVE_FAILED; /* H6; PROTOCOL H27 */
         return act | GIVE_DO_FAIL;
     }
     bool room = g->linked && !g->asked && give_limit(g) == g->made; /* H3 */
@@ -74,6 +77,7 @@ unsigned give_step(struct give *g, const struct give_event *in)
     }
     switch (in->kind) {
     case GIVE_IN_START:
+        act = GIVE_DO_ASK;
         g->copies = in->more;
         g->caught_up = !in->more;
         break;

@@ -10,9 +10,12 @@
  * Invariants: H1 at most `window` messages beyond what the peer has taken in are on their way (R27);
  *                a message stays with the giver until it was.
  *             H2 the taker takes the messages 0, 1, 2 ... in order and each once: others are dropped,
- *                and after every (re)connection it says where it stands.
+ *                and it says where it stands when it is ready to take, after every (re)connection,
+ *                and when asked; who comes later of the two thus hears it.
  *             H3 COPYING, FRESH: one slice is asked for at a time, and none while messages wait.
  *             H4 the last message is made once, at the cut, after everything else.
+ *             H6 who cannot be caught up with in STATE_ROUNDS_MAX rounds is cut with what is left, if
+ *                that is little, or not at all.
  *             H5 no way leads from CUT to FAILED: after the decision there is only forward. */
 #ifndef OXB_WORKER_HANDOVER_H
 #define OXB_WORKER_HANDOVER_H
@@ -40,7 +43,7 @@ enum give_input {
     GIVE_IN_ACK,      /* next, resume, imported */
     GIVE_IN_REFUSED,  /* the taker cannot take it */
     GIVE_IN_UNLINKED,
-    GIVE_IN_SLICE,    /* count, more, rounds */
+    GIVE_IN_SLICE,    /* count, more, rounds, behind */
     GIVE_IN_TICK,     /* STATE_ROUND_MS have passed */
     GIVE_IN_FINAL,    /* the giver has cut: count messages, the last of them the last at all */
 };
@@ -50,6 +53,7 @@ struct give_event {
     uint64_t next, count;
     bool resume, imported, more;
     unsigned rounds;
+    uint64_t behind;  /* SLICE: entries written and not told */
 };
 
 enum give_do { /* bits */
@@ -58,7 +62,8 @@ enum give_do { /* bits */
     GIVE_DO_READY = 4,  /* the pre-copy is done */
     GIVE_DO_DONE = 8,   /* the taker has it */
     GIVE_DO_FAIL = 16,
-    GIVE_DO_FORGET = 32 /* messages below `taken` are not needed any more */
+    GIVE_DO_FORGET = 32,/* messages below `taken` are not needed any more */
+    GIVE_DO_ASK = 64    /* ask the taker where it stands */
 };
 
 void give_init(struct give *g, uint64_t window);

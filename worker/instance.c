@@ -4,6 +4,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/mem.h"
+#include "worker/checkpoint.h"
 #include "worker/cut.h"
 #include "worker/moves.h"
 #include "worker/stage.h"
@@ -84,6 +85,25 @@ void chain_inject(struct chain *c, uint64_t epoch)
     task_notify(&c->task);
 }
 
+static void raise(_Atomic uint64_t *v, uint64_t to)
+{
+    uint64_t seen = atomic_load(v);
+    while (seen < to && !atomic_compare_exchange_weak(v, &seen, to)) {
+    }
+}
+
+void chain_commit(struct chain *c, uint64_t epoch)
+{
+    raise(&c->commit, epoch);
+    task_notify(&c->task);
+}
+
+void chain_void(struct chain *c, uint64_t epoch)
+{
+    raise(&c->void_below, epoch);
+    task_notify(&c->task);
+}
+
 void chain_halt(struct chain *c)
 {
     task_halt(&c->task);
@@ -93,7 +113,7 @@ struct instance *instance_new(uint64_t id, const char *pe_name, unsigned index, 
 {
     struct instance *i = mem_alloc(sizeof *i);
     i->id = id;
-    i->pe_name = mem_dup(pe_name);
+    name_set(&i->pe_name, pe_name);
     i->index = index;
     i->pool = pool;
     atomic_init(&i->state, INSTANCE_PREPARED);
@@ -105,6 +125,7 @@ void instance_free(struct instance *i)
     if (i == NULL) {
         return;
     }
+    keeper_free(i->keeper);
     pe_free(i->pe);
     mem_free(i->arms);
     cut_free(atomic_load(&i->cut));
@@ -119,7 +140,7 @@ void instance_free(struct instance *i)
     }
     mem_free(i->ports);
     mem_free(i->inputs);
-    mem_free(i->pe_name);
+    name_fini(&i->pe_name);
     mem_free(i);
 }
 
@@ -214,8 +235,8 @@ void instance_fail(struct instance *i, const char *text)
     }
     i->chain->failed = true;
     snprintf(i->error, sizeof i->error, "%s", text[0] != '\0' ? text : "failed without a reason");
-    log_event(LOG_ERROR, "instance.failed", "pe=%s index=%u error=\"%s\"", i->pe_name, i->index,
-              i->error);
+    log_event(LOG_ERROR, "instance.failed", "pe=%s index=%u error=\"%s\"", name_text(&i->pe_name),
+              i->index, i->error);
     instance_set_state(i, INSTANCE_FAILED);
 }
 
@@ -226,9 +247,9 @@ static bool survives(struct instance *i, int result)
         return true;
     }
     add(&pe_counters(i->pe)->errors, 1);
-    if (i->drop_errors) {
-        log_event(LOG_WARN, "instance.dropped", "pe=%s index=%u error=\"%s\"", i->pe_name, i->index,
-                  pe_error(i->pe));
+    if (atomic_load_explicit(&i->drop_errors, memory_order_relaxed)) {
+        log_event(LOG_WARN, "instance.dropped", "pe=%s index=%u error=\"%s\"",
+                  name_text(&i->pe_name), i->index, pe_error(i->pe));
         return true;
     }
     instance_fail(i, pe_error(i->pe));
@@ -302,6 +323,9 @@ static void pass_marker(struct instance *i, enum item_kind kind, uint64_t epoch)
     if (!survives(i, pe_flush_sink(i->pe))) {
         return;
     }
+    if (kind == ITEM_MARKER_CHECKPOINT && i->keeper != NULL) {
+        keeper_take(i->keeper, i, epoch);
+    }
     mark_outputs(i, kind, epoch);
     atomic_store_explicit(&i->stats.epoch_passed, epoch, memory_order_relaxed);
 }
@@ -322,8 +346,8 @@ static void take_marker(struct instance *i, uint32_t input, const struct item *i
         }
         break;
     case ALIGN_CONFLICT:
-        log_event(LOG_ERROR, "marker.conflict", "pe=%s index=%u epoch=%" PRIu64, i->pe_name,
-                  i->index, it->epoch);
+        log_event(LOG_ERROR, "marker.conflict", "pe=%s index=%u epoch=%" PRIu64,
+                  name_text(&i->pe_name), i->index, it->epoch);
         instance_fail(i, "two markers of different epochs met at one instance");
         break;
     case ALIGN_WAIT:
@@ -359,6 +383,11 @@ static void take_batch(struct instance *i, uint32_t input, struct batch *batch)
     uint32_t live = batch->pub.live;
     i->child_ns = 0;
     survives(i, pe_process(i->pe, i->inputs[input].port, batch));
+    uint64_t bytes = 0;
+    for (unsigned n = 0; n < pe_state_count(i->pe); n++) {
+        bytes += state_bytes(pe_state_at(i->pe, n));
+    }
+    atomic_store_explicit(&i->stats.state_bytes, bytes, memory_order_relaxed);
     uint64_t took = clock_now_ns() - start;
     uint64_t own = took > i->child_ns ? took - i->child_ns : 0;
     i->child_ns = child_before;
@@ -531,7 +560,7 @@ static enum task_after run_source(struct chain *c)
             cut_now(head);
             return AFTER_AGAIN;
         }
-        if (atomic_load_explicit(&c->drain, memory_order_relaxed)) {
+        if (head->had_finished || atomic_load_explicit(&c->drain, memory_order_relaxed)) {
             finish(head);
             return AFTER_IDLE;
         }
@@ -697,6 +726,53 @@ static void cut_heads(struct chain *c)
     }
 }
 
+/* R17: what aligned on a checkpoint that a change made void goes on. */
+static void apply_void(struct chain *c)
+{
+    uint64_t below = atomic_load_explicit(&c->void_below, memory_order_relaxed);
+    if (below == c->voided) {
+        return;
+    }
+    c->voided = below;
+    for (uint32_t k = 0; k < c->member_count; k++) {
+        align_void(&c->members[k]->align, below);
+    }
+}
+
+/* The checkpoint is complete.  What cannot be committed now is tried again with the next one. */
+static void commit_members(struct chain *c)
+{
+    uint64_t epoch = atomic_load_explicit(&c->commit, memory_order_relaxed);
+    for (uint32_t k = 0; epoch != 0 && k < c->member_count; k++) {
+        struct instance *i = c->members[k];
+        if (!i->started || !pe_commits(i->pe) || atomic_load(&i->committed) >= epoch ||
+            atomic_load(&i->uncommitted) >= epoch) {
+            continue;
+        }
+        if (pe_commit(i->pe, epoch) == OXB_ERROR) {
+            add(&pe_counters(i->pe)->errors, 1);
+            log_event(LOG_ERROR, "instance.uncommitted",
+                      "pe=%s index=%u epoch=%" PRIu64 " error=\"%s\"",
+                      name_text(&i->pe_name), i->index, epoch,
+                      pe_error(i->pe));
+            raise(&i->uncommitted, epoch);
+        } else {
+            atomic_store(&i->committed, epoch);
+        }
+        c->on_change(c->arg, c);
+    }
+}
+
+static void inject_marker(struct chain *c)
+{
+    struct instance *head = c->members[0];
+    uint64_t epoch = head->source ? atomic_exchange(&c->inject, 0) : 0;
+    if (epoch > atomic_load_explicit(&head->stats.epoch_passed, memory_order_relaxed) &&
+        epoch >= c->voided) {
+        pass_marker(head, ITEM_MARKER_CHECKPOINT, epoch);
+    }
+}
+
 /* Moves of state: what givers are asked for, and whether takers must wait.  Return: some must. */
 static bool chain_gated(struct chain *c)
 {
@@ -798,6 +874,7 @@ static enum task_after chain_run(struct task *t)
     if (!c->failed && !gated && !c->begun && !begin(c)) {
         return AFTER_IDLE;
     }
+    apply_void(c);
     cut_heads(c);
     if (c->changed) {
         c->changed = false;
@@ -808,6 +885,9 @@ static enum task_after chain_run(struct task *t)
         return AFTER_IDLE; /* who has state for it notifies */
     }
     end_late(c);
+    if (!c->failed) {
+        commit_members(c);
+    }
     if (c->failed || spilled) {
         if (spilled) {
             task_hold(t);
@@ -816,10 +896,7 @@ static enum task_after chain_run(struct task *t)
     }
     task_release(t);
     struct instance *head = c->members[0];
-    uint64_t epoch = head->source ? atomic_exchange(&c->inject, 0) : 0;
-    if (epoch != 0) {
-        pass_marker(head, ITEM_MARKER_CHECKPOINT, epoch);
-    }
+    inject_marker(c);
     enum task_after after = head->source ? run_source(c) : run_inputs(c);
     /* What the turn's last flush or end spilled asks for a wake-up here, or nobody would. */
     if (after == AFTER_IDLE && c->spilled > 0) {
@@ -851,7 +928,7 @@ static void chain_timer(struct task *t, void *who, uint64_t id)
     struct instance *i = who;
     if (who == c) { /* see rest */
         task_notify(t);
-    } else if (!c->failed && !atomic_load(&t->halt) && !i->finished) {
+    } else if (!c->failed && !atomic_load(&t->halt) && !i->finished && i->started) {
         after_event(c, i, pe_timer(i->pe, id));
     }
 }
@@ -860,7 +937,7 @@ static void chain_ready(struct task *t, void *who, int fd, uint32_t events)
 {
     struct chain *c = chain_of(t);
     struct instance *i = who;
-    if (!c->failed && !atomic_load(&t->halt) && !i->finished) {
+    if (!c->failed && !atomic_load(&t->halt) && !i->finished && i->started) {
         after_event(c, i, pe_ready(i->pe, fd, events));
     }
 }

@@ -15,6 +15,7 @@
 #define OXB_WORKER_INSTANCE_H
 
 #include "core/hist.h"
+#include "core/name.h"
 #include "net/states.h"
 #include "pe/host.h"
 #include "worker/align.h"
@@ -36,16 +37,18 @@ struct input {
 };
 
 struct instance_stats { /* relaxed; one writer */
-    _Atomic uint64_t busy_ns, blocked_ns, blocked_since_ns, epoch_passed;
+    _Atomic uint64_t busy_ns, blocked_ns, blocked_since_ns, epoch_passed, state_bytes;
     struct hist service_us; /* per batch */
 };
 
 struct instance {
     /* fixed */
     uint64_t id;
-    char *pe_name;
+    struct name pe_name;          /* the loop sets it */
     unsigned index;
-    bool source, sink, drop_errors;
+    bool source;
+    bool sink;                    /* has no outputs; end_to_end_us is there then */
+    _Atomic bool drop_errors;     /* the loop sets it */
     _Atomic(struct chain *) chain; /* changed by its own thread, when it moves (worker/cut.h) */
     struct oxb_pe *pe;
     struct pool *pool;
@@ -76,6 +79,10 @@ struct instance {
     /* life */
     _Atomic unsigned state;       /* enum instance_state */
     bool started, finished;
+    bool had_finished;            /* a source, before the checkpoint it was restored from */
+    struct keeper *keeper;        /* saves it at checkpoints; NULL: there are none */
+    _Atomic uint64_t committed;   /* newest checkpoint whose output it has committed */
+    _Atomic uint64_t uncommitted; /* newest one whose output could not be */
     char error[512];              /* valid once state is INSTANCE_FAILED */
     uint64_t child_ns;            /* time spent in instances called from this one, per call */
     struct instance_stats stats;
@@ -99,6 +106,9 @@ struct chain {
     _Atomic bool go;              /* decided: may start */
     _Atomic bool drain;           /* the source is asked to end */
     _Atomic uint64_t inject;      /* epoch of a checkpoint marker to inject at a source; 0: none */
+    _Atomic uint64_t commit;      /* complete checkpoint to be committed; 0: none */
+    _Atomic uint64_t void_below;  /* checkpoint epochs below are void (PROTOCOL R17) */
+    uint64_t voided;              /* its own: as far as its members know */
     bool dead;                    /* loop: on_dead has come */
     void (*on_change)(void *arg, struct chain *c); /* a state changed; any executor thread */
     void (*on_dead)(void *arg, struct chain *c);
@@ -112,6 +122,8 @@ void chain_free(struct chain *c); /* dead, or never begun */
 void chain_go(struct chain *c);   /* start callbacks, then run; any thread */
 void chain_drain(struct chain *c);/* sources: end as if the input had ended; any thread */
 void chain_inject(struct chain *c, uint64_t epoch); /* sources: a checkpoint marker; any thread */
+void chain_commit(struct chain *c, uint64_t epoch); /* it is complete: sinks commit; any thread */
+void chain_void(struct chain *c, uint64_t epoch);   /* release alignments below it; any thread */
 void chain_halt(struct chain *c); /* stop callbacks, then on_dead; any thread */
 
 /* instance_new - the PE is made by the caller with instance_host() as host and set afterwards. */

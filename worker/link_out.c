@@ -285,6 +285,7 @@ static void out_wire_message(void *arg, struct msg *m)
     if (m->kind == M_LINK_GO) {
         o->links->ops.on_go(o->links->arg, &m->LINK_GO);
     } else if (m->kind == M_LINK_STATE_ACK && o->links->ops.on_state_ack != NULL) {
+        o->retry_ms = m->LINK_STATE_ACK.next > 0 ? RECONNECT_MS_MIN : o->retry_ms; /* L7 */
         o->links->ops.on_state_ack(o->links->arg, &m->LINK_STATE_ACK);
     } else if (m->kind == M_LINK_CREDIT) {
         const char *problem = out_credit(o, m->LINK_CREDIT.channels, m->LINK_CREDIT.channels_count);

@@ -1,4 +1,5 @@
 /* worker/main.c - the program oxbow-worker. */
+#include "core/failpoint.h"
 #include "core/log.h"
 #include "core/limits.h"
 #include "core/text.h"
@@ -148,6 +149,9 @@ static int parse(int argc, char **argv, struct oxb_worker_options *o, const char
 int main(int argc, char **argv)
 {
     log_setup("worker", LOG_WARN);
+    if (!failpoint_setup()) {
+        return 2;
+    }
     struct oxb_worker_options o = {0};
     const char *labels[LABELS_MAX + 1] = {0};
     bool insecure = false;

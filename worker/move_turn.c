@@ -79,15 +79,25 @@ void move_turn(struct instance *i)
         return;
     }
     for (struct move *m = first; m != NULL; m = m->next_give) {
-        if (!atomic_load(&m->slice_wanted)) {
+        unsigned wanted = atomic_load(&m->slices_wanted);
+        if (wanted == 0) {
             continue;
         }
-        atomic_store(&m->slice_wanted, false);
         begin_telling(m, i->pe);
-        struct parcel *end = mem_alloc(sizeof *end);
-        *end = (struct parcel){.slice_end = true};
-        end->more = tell(m, i->pe, &end->rounds);
-        send_out(m, end);
+        struct parcel end = {.slice_end = true};
+        end.more = tell(m, i->pe, &end.rounds);
+        wanted = end.more ? wanted - 1 : 0;
+        atomic_store(&m->slices_wanted, wanted);
+        if (wanted > 0) {
+            task_notify(instance_task(i)); /* its batches have their turn in between */
+        } else {
+            struct parcel *p = mem_alloc(sizeof *p);
+            *p = end;
+            for (unsigned n = 0; n < m->mover_count; n++) {
+                p->behind += state_mover_behind(m->movers[n]);
+            }
+            send_out(m, p);
+        }
         moves_post(m->set);
     }
 }
@@ -219,7 +229,7 @@ bool move_take(struct instance *i)
         if (!take_one(i, m)) {
             return false;
         }
-        log_event(LOG_DEBUG, "instance.took", "pe=%s index=%u entries=%" PRIu64, i->pe_name,
+        log_event(LOG_DEBUG, "instance.took", "pe=%s index=%u entries=%" PRIu64, name_text(&i->pe_name),
                   i->index, m->imported_entries);
         atomic_store(&m->imported, true);
         moves_post(ms);

@@ -114,7 +114,9 @@ static enum err make_move(struct moves *ms, const struct rec_STATE_MOVE *spec)
                        .giver_id = spec->giver,
                        .taker_id = spec->taker,
                        .other = spec->other,
-                       .giver = gives ? part_instance(staged->base, spec->giver) : NULL,
+                       .giver = gives && staged->base != NULL
+                                    ? part_instance(staged->base, spec->giver)
+                                    : NULL,
                        .taker = takes ? part_instance(staged, spec->taker) : NULL};
     if (!read_groups(m, &spec->groups) || (!gives && !takes) || (gives && m->giver == NULL) ||
         (takes && m->taker == NULL) ||
@@ -127,7 +129,7 @@ static enum err make_move(struct moves *ms, const struct rec_STATE_MOVE *spec)
     if (misfit != NULL) {
         return fail_set(&staged->fail, ERR_VERSION, "keep the state's values, or drop it",
                         "the new code of %s has no state `%s` of the same values",
-                        m->taker->pe_name, misfit);
+                        name_text(&m->taker->pe_name), misfit);
     }
     return gives && takes ? ERR_OK : find_peer(ms, m, gives ? spec->to_worker : spec->from_worker);
 }
@@ -141,8 +143,11 @@ enum err moves_new(struct part *staged, struct moves **out)
     }
     struct moves *ms = mem_alloc(sizeof *ms);
     *out = ms;
-    *ms = (struct moves){.staged = staged, .base = staged->base, .env = staged->env,
-                         .op = staged->op, .gen = staged->gen};
+    *ms = (struct moves){.staged = staged,
+                         .base = staged->base != NULL ? staged->base : staged,
+                         .env = staged->env,
+                         .op = staged->op,
+                         .gen = staged->gen};
     ms->topology = mem_dup(staged->name);
     ms->items = mem_array(plan->moves_count, sizeof *ms->items);
     pthread_mutex_init(&ms->lock, NULL);
@@ -296,8 +301,19 @@ static void perform(struct move *m, unsigned act)
     if ((act & GIVE_DO_FORGET) != 0) {
         forget(m);
     }
+    if ((act & GIVE_DO_ASK) != 0) {
+        struct msg where = {.kind = M_LINK_STATE};
+        where.LINK_STATE = (struct msg_LINK_STATE){.topology = m->set->topology,
+                                                   .gen = m->set->gen,
+                                                   .op = m->set->op,
+                                                   .giver = m->giver_id,
+                                                   .taker = m->taker_id,
+                                                   .kind = STATE_WHERE,
+                                                   .state = ""};
+        (void)link_out_say(m->out, &where);
+    }
     if ((act & GIVE_DO_SLICE) != 0) {
-        atomic_store(&m->slice_wanted, true);
+        atomic_store(&m->slices_wanted, STATE_SLICES_AHEAD);
         task_notify(instance_task(m->giver));
     }
     if ((act & GIVE_DO_FAIL) != 0) {
@@ -319,7 +335,8 @@ static void take_parcel(struct move *m, struct parcel *p)
     if (p->kind != 0) {
         m->made += enqueue(m, p);
     }
-    struct give_event in = {.count = m->made, .more = p->more, .rounds = p->rounds};
+    struct give_event in = {.count = m->made, .more = p->more, .rounds = p->rounds,
+                            .behind = p->behind};
     if (p->slice_end || p->kind == STATE_FINAL) {
         in.kind = p->slice_end ? GIVE_IN_SLICE : GIVE_IN_FINAL;
         m->made = 0;
@@ -415,6 +432,10 @@ bool moves_on_state(struct moves *ms, const struct msg_LINK_STATE *s)
     struct move *m = find(ms, s->topology, s->op, s->giver, s->taker);
     if (m == NULL || m->peer == NULL || m->out != NULL || s->gen != ms->gen) {
         return false;
+    }
+    if (s->kind == STATE_WHERE) {
+        answer(m, true, "");
+        return true;
     }
     bool final = s->kind == STATE_FINAL && !s->more;
     if (take_message(&m->take, s->number, final) == TAKE_DROP) {

@@ -22,6 +22,7 @@ struct parcel {              /* between executors, loop and helper */
     bool finished;
     bool slice_end, more;    /* a slice ends here; was there more to tell? */
     unsigned rounds;
+    uint64_t behind;         /* entries written and not told by then */
     struct stage *trash;     /* to be freed where it may take long */
     uint64_t number;         /* of the last message of it, where it came from a peer */
     struct fail fail;        /* the helper could not take it in */
@@ -54,7 +55,8 @@ struct move {
     struct state_mover **movers;     /* [mover_count], one per keyed state */
     unsigned mover_count;
     uint64_t exported;
-    _Atomic bool slice_wanted, cancelled;
+    _Atomic unsigned slices_wanted;  /* asked for, one per turn */
+    _Atomic bool cancelled;
     _Atomic bool released;           /* the giver's executor knows it no more */
     /* whoever has the state: giver's executor or helper, then taker's executor */
     struct stage *stage;

@@ -28,14 +28,7 @@ struct part *part_new(const struct part_env *env, const struct msg *prepare)
     struct part *d = mem_alloc(sizeof *d);
     d->env = env;
     d->state = DEPLOYMENT_PREPARING;
-    /* A copy of its own: through the codec, which is what knows every field. */
-    struct strbuf bytes = {0};
-    struct fail f = {0};
-    if (msg_encode(prepare, &bytes) != ERR_OK ||
-        msg_decode(M_PREPARE, bytes.data + 8, bytes.bytes - 8, &d->plan, &f) != ERR_OK) {
-        abort(); /* it was decoded a moment ago */
-    }
-    strbuf_fini(&bytes);
+    msg_copy(prepare, &d->plan);
     const struct msg_PREPARE *plan = &d->plan.PREPARE;
     snprintf(d->name, sizeof d->name, "%s", plan->topology);
     d->version = plan->version;
@@ -117,6 +110,9 @@ static void prepared_on_loop(void *arg)
     if (!d->failed) {
         d->failed = (d->base != NULL ? change_prepare(d) : build_graph(d)) != ERR_OK;
     }
+    if (!d->failed && d->base == NULL) {
+        d->failed = change_expect(d) != ERR_OK;
+    }
     if (!d->failed && d->base != NULL && !change_is_ready(d->base)) {
         return; /* state is being copied: part_moves_changed */
     }
@@ -126,6 +122,9 @@ static void prepared_on_loop(void *arg)
 
 void part_moves_changed(struct part *base)
 {
+    if (base->arriving != NULL && !base->dropping) {
+        base->env->on_change(base->env->arg, base);
+    }
     if (base->change == NULL) {
         return;
     }
@@ -179,6 +178,40 @@ void part_inject(struct part *d, uint64_t epoch)
             chain_inject(d->chains[k], epoch);
         }
     }
+}
+
+void part_commit(struct part *d, uint64_t epoch)
+{
+    if (epoch <= d->commit_epoch) {
+        return;
+    }
+    d->commit_epoch = epoch;
+    for (uint32_t k = 0; k < d->chain_count; k++) {
+        chain_commit(d->chains[k], epoch);
+    }
+}
+
+void part_void(struct part *d, uint64_t epoch)
+{
+    for (uint32_t k = 0; k < d->chain_count; k++) {
+        chain_void(d->chains[k], epoch);
+    }
+}
+
+bool part_committed(struct part *d, const char **what)
+{
+    *what = "";
+    for (uint32_t k = 0; k < d->instance_count; k++) {
+        struct instance *i = d->instances[k];
+        if (!pe_commits(i->pe) || atomic_load(&i->committed) >= d->commit_epoch) {
+            continue;
+        }
+        if (atomic_load(&i->uncommitted) < d->commit_epoch) {
+            return false;
+        }
+        *what = name_text(&i->pe_name);
+    }
+    return true;
 }
 
 static bool all_ended(const struct part *d)
@@ -312,6 +345,7 @@ void part_free(struct part *d)
     part_put_after(d, NULL);
     change_free_all(d);
     moves_free(d->moved);
+    moves_free(d->arriving);
     for (uint32_t k = 0; k < d->channel_count; k++) {
         link_remove(d->channels[k]);
         channel_free(d->channels[k]);
@@ -383,6 +417,7 @@ static void report_instance(struct instance *i, struct rec_INSTANCE_STATUS *out,
                                         .errors = get(&n->errors),
                                         .busy_us = get(&i->stats.busy_ns) / 1000,
                                         .blocked_us = blocked / 1000,
+                                        .state_bytes = get(&i->stats.state_bytes),
                                         .error = state == INSTANCE_FAILED ? i->error : "",
                                         .latency = {(const uint8_t *)latency->data, latency->bytes},
                                         .metrics = *metrics != NULL ? *metrics : ""};

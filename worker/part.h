@@ -31,6 +31,9 @@ struct part_env { /* what a deployment needs of its worker; borrowed */
     struct links *links;
     const char *worker_name;
     const char *artifact_dir;
+    struct saver *saver;
+    struct address master;
+    uint64_t incarnation;     /* ours */
     /* Calls back on the loop's thread. */
     void (*on_prepared)(void *arg, struct part *d); /* READY, or failed: see d->fail */
     void (*on_change)(void *arg, struct part *d);   /* the state may have changed */
@@ -69,6 +72,8 @@ struct part {
     uint32_t chain_count;
     struct channel **channels;
     uint32_t channel_count;
+    uint64_t commit_epoch;    /* complete, sinks are committing it; 0: none */
+    uint64_t committed_epoch; /* told to the master */
     /* a change of a running part, prepared beside it: worker/change.h */
     struct part *base;        /* what it changes; NULL: a new part */
     struct adopted {
@@ -82,6 +87,7 @@ struct part {
     struct change *change;    /* of base: the one under way, or NULL */
     struct change_result last_change;
     struct grave *graves;     /* of base: retired, not yet freed */
+    struct moves *arriving;   /* of a new part: state that comes to it from elsewhere, or NULL */
     struct moves *moved;      /* of base: of its last change, for peers that ask again; or NULL */
 };
 
@@ -93,6 +99,10 @@ void part_prepare(struct part *d); /* starts the helper; on_prepared follows */
 void part_go(struct part *d);
 void part_drain(struct part *d);
 void part_inject(struct part *d, uint64_t epoch); /* checkpoint marker at the sources */
+void part_commit(struct part *d, uint64_t epoch); /* that checkpoint is complete: sinks commit */
+void part_void(struct part *d, uint64_t epoch);   /* checkpoints below it are void */
+/* part_committed - is commit_epoch committed here?  @what: why not, if one could not; else "". */
+bool part_committed(struct part *d, const char **what);
 void part_drop(struct part *d);    /* halt all; on_dropped follows, on a later turn */
 void part_free(struct part *d);
 /* part_update - recompute the state.  Return: did it change? */
@@ -114,6 +124,8 @@ struct part *part_stage(struct part *base, const struct msg *prepare);
 void part_put_after(struct part *base, struct part *after TAKES);
 /* part_unstage - give up what is pending; it is freed when its helper is done with it. */
 void part_unstage(struct part *base);
+/* part_settle - loop, at GO: names and policies of instances that stay, as the plan has them. */
+void part_settle(struct part *d);
 /* part_unlinked - a peer that channels lead to and whose link is not up; NULL: none. */
 const char *part_unlinked(const struct part *d);
 /* part_moves_changed - the moves of its change have gone on: READY, failed, or done? */

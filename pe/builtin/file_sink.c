@@ -1,32 +1,36 @@
-/* pe/builtin/file_sink.c - writes tuples as lines to a file.
+/* pe/builtin/file_sink.c - writes tuples to a file, a line each.
  *
- * Runs on:    a shared executor: a write of 64 KiB goes to the page cache and costs tens of us.
- *             When the disk cannot keep up the kernel holds the writer; `threads: own` keeps that
- *             from its neighbours.
+ * Owns:       struct file_sink: the open file, or what is pending beside it.
+ * Modes:      `commit: checkpoint` in a topology with checkpoints: lines wait beside the file until
+ *             the checkpoint that covers them is complete (pending.h): exactly once.  Otherwise
+ *             they appear as they are written; a recovery may write some again.
+ * Why:        plain writes: into the page cache they take no longer than handing them to another
+ *             thread would.  When the disk cannot keep up the kernel holds the writer;
+ *             `threads: own` keeps that from its neighbours.
  * Invariants: K1 lines are only ever appended whole batches at a time, in order.
- *             K2 a snapshot covers what was written: it writes out the buffer first, and says how
- *             long the file then is.
+ *             K2 a snapshot covers what was written: it writes out the buffer first.
  *             K3 a fresh instance truncates its file; one restored from a snapshot of the same path
  *             appends. */
 #include "pe/builtin/builtin.h"
 #include "pe/builtin/outbuf.h"
+#include "pe/builtin/pending.h"
 
 #include "core/mem.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/stat.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 struct file_sink {
     struct outbuf out;
-    char *path; /* with the instance's number if there are several */
-    int fd;     /* -1: none */
+    struct pending pending;
+    char *path;       /* with the instance's number if there are several */
+    int fd;           /* -1: none; when lines appear as they are written */
+    bool is_exact;    /* lines wait for their checkpoint */
     bool is_restored;
-};
-
-struct file_sink_snapshot { /* followed by the path */
-    uint64_t bytes;         /* length of the file */
+    bool is_same;     /* restored for the same path */
+    bool is_successor;/* restored from the instance before it, not from a checkpoint */
 };
 
 static int prepare(struct oxb_pe *pe)
@@ -36,14 +40,25 @@ static int prepare(struct oxb_pe *pe)
     s->fd = -1;
     outbuf_init(&s->out, pe);
     s->path = oxb_parallelism(pe) > 1 ? mem_printf("%s.%u", path, oxb_index(pe)) : mem_dup(path);
+    s->is_exact =
+        oxb_checkpoints(pe) && strcmp(oxb_param_str(pe, "commit"), "checkpoint") == 0;
+    pending_init(&s->pending, s->path, oxb_uid(pe), oxb_generation(pe));
     return OXB_OK;
 }
 
 static int start(struct oxb_pe *pe)
 {
     struct file_sink *s = oxb_self(pe);
+    if (s->is_exact) {
+        return pending_begin(&s->pending, s->is_restored, s->is_successor)
+                   ? OXB_OK
+                   : oxb_fail(pe, "%s", s->pending.error);
+    }
+    if (!pending_commit(&s->pending, UINT64_MAX)) { /* the instance before it waited */
+        return oxb_fail(pe, "%s", s->pending.error);
+    }
     int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK;
-    s->fd = open(s->path, flags | (s->is_restored ? 0 : O_TRUNC), 0666);
+    s->fd = open(s->path, flags | (s->is_same ? 0 : O_TRUNC), 0666);
     if (s->fd < 0) {
         return oxb_fail(pe, "%s: cannot open it for writing: %s", s->path, strerror(errno));
     }
@@ -53,7 +68,14 @@ static int start(struct oxb_pe *pe)
 static int flush(struct oxb_pe *pe)
 {
     struct file_sink *s = oxb_self(pe);
-    int e = outbuf_write(&s->out, s->fd);
+    if (outbuf_left(&s->out) == 0) {
+        return OXB_OK;
+    }
+    int fd = s->is_exact ? pending_fd(&s->pending) : s->fd;
+    if (fd < 0) {
+        return oxb_fail(pe, "%s", s->pending.error);
+    }
+    int e = outbuf_write(&s->out, fd);
     return e == 0 ? OXB_OK : oxb_fail(pe, "%s: cannot write: %s", s->path, strerror(e));
 }
 
@@ -72,7 +94,7 @@ static void stop(struct oxb_pe *pe)
 {
     struct file_sink *s = oxb_self(pe);
     if (s->fd < 0) {
-        return;
+        return; /* what is pending is the checkpoint's, or its successor's */
     }
     int e = outbuf_write(&s->out, s->fd);
     if (e != 0) {
@@ -87,36 +109,52 @@ static void drop(struct oxb_pe *pe)
 {
     struct file_sink *s = oxb_self(pe);
     outbuf_fini(&s->out);
+    pending_fini(&s->pending);
     mem_free(s->path);
 }
 
 static int snapshot(struct oxb_pe *pe, struct oxb_blob *out)
 {
     struct file_sink *s = oxb_self(pe);
-    struct stat now;
     if (flush(pe) != OXB_OK) { /* K2 */
         return OXB_ERROR;
     }
-    if (fstat(s->fd, &now) != 0) {
-        return oxb_fail(pe, "%s: %s", s->path, strerror(errno));
+    if (!pending_close(&s->pending, oxb_epoch(pe), oxb_epoch(pe) != 0 ? out : NULL)) {
+        return oxb_fail(pe, "%s", s->pending.error);
     }
-    struct file_sink_snapshot saved = {(uint64_t)now.st_size};
-    oxb_blob_add(out, &saved, sizeof saved);
-    oxb_blob_add(out, s->path, strlen(s->path));
+    json_t *saved = pending_save(&s->pending);
+    json_object_set_new(saved, "successor", json_boolean(oxb_epoch(pe) == 0));
+    char *text = json_dumps(saved, JSON_COMPACT);
+    oxb_blob_add(out, text, strlen(text));
+    free(text);
+    json_decref(saved);
     return OXB_OK;
 }
 
 static int restore(struct oxb_pe *pe, const void *data, size_t bytes, uint32_t version)
 {
     struct file_sink *s = oxb_self(pe);
-    size_t head = sizeof(struct file_sink_snapshot);
-    (void)version;
-    if (bytes < head) {
-        return oxb_fail(pe, "the saved state has %zu bytes; at least %zu are needed", bytes, head);
+    json_t *saved = version == 2 ? json_loadb(data, bytes, 0, NULL) : NULL;
+    const char *path = json_string_value(json_object_get(saved, "path"));
+    if (path == NULL || !pending_load(&s->pending, saved)) {
+        json_decref(saved);
+        return oxb_fail(pe, "the saved state is not one of this file-sink");
     }
-    s->is_restored = bytes - head == strlen(s->path) &&
-                     memcmp((const char *)data + head, s->path, bytes - head) == 0; /* K3 */
+    s->is_successor = json_is_true(json_object_get(saved, "successor"));
+    s->is_restored = true;
+    s->is_same = strcmp(path, s->path) == 0; /* K3 */
+    json_decref(saved);
     return OXB_OK;
+}
+
+static int commit(struct oxb_pe *pe, uint64_t epoch)
+{
+    struct file_sink *s = oxb_self(pe);
+    if (epoch == UINT64_MAX && s->is_exact &&
+        (flush(pe) != OXB_OK || !pending_close(&s->pending, 0, NULL))) {
+        return OXB_ERROR;
+    }
+    return pending_commit(&s->pending, epoch) ? OXB_OK : oxb_fail(pe, "%s", s->pending.error);
 }
 
 static const struct oxb_param params[] = {
@@ -139,7 +177,7 @@ const struct oxb_pe_type builtin_file_sink = {
     .name = "file-sink",
     .doc = "writes tuples to a file, a line each",
     .params = params,
-    .state_version = 1,
+    .state_version = 2,
     .self_bytes = sizeof(struct file_sink),
     .prepare = prepare,
     .start = start,
@@ -150,4 +188,5 @@ const struct oxb_pe_type builtin_file_sink = {
     .snapshot = snapshot,
     .restore = restore,
     .flush = flush,
+    .commit = commit,
 };

@@ -1,7 +1,7 @@
 /* pe/infer/bind.h - which fields of the stream are which inputs and outputs of a model.
  *
- * Owns:       struct binding: per model input the fields gathered into one row, per output field the
- *             model output it shows.
+ * Owns:       struct binding: per model input the fields gathered into one row, per output field
+ *             the model output it shows.
  * Invariants: I1 what is gathered for an input has exactly the elements of one of its rows.
  *             I2 an output field has the element count of one row of its output. */
 #ifndef OXB_PE_INFER_BIND_H
@@ -33,8 +33,8 @@ struct binding {
     unsigned output_count;
 };
 
-/* binding_inputs - @in: parameter `in`, {MODEL_INPUT: FIELD or [FIELD, ...]}; may be empty where the
- * model has one input and the stream one tensor field, or fields with the inputs' names. */
+/* binding_inputs - @in: parameter `in`, {MODEL_INPUT: FIELD or [FIELD, ...]}; may be empty where
+ * the model has one input and the stream one tensor field, or fields with the inputs' names. */
 MUST_CHECK enum err binding_inputs(struct binding *b, const struct graph *model, const json_t *in,
                                    const struct oxb_schema *schema, struct fail *f);
 /* binding_outputs - @out: parameter `out`, {FIELD: MODEL_OUTPUT}; empty: all under their own names.
@@ -44,16 +44,16 @@ MUST_CHECK enum err binding_outputs(struct binding *b, const struct graph *shape
                                     struct fail *f);
 void binding_fini(struct binding *b);
 
-/* gather - write row `at` of input `i` from row `row` of a batch.  @to: the input's memory, all rows.
- * gather_rows does it for the live rows, from row `at` on. */
+/* bound_gather - write the live rows of a batch to rows `at`... of input `i`.  @to: the memory of
+ * the whole input. */
 void bound_gather(const struct bound_input *i, const struct oxb_batch *batch, void *to, size_t at);
-/* scatter - fill the live rows of a new column from rows `at`... of a model output. */
+/* bound_scatter - fill the live rows of a new column from rows `at`... of a model output. */
 void bound_scatter(const struct bound_output *o, const struct tensor *type, const void *from,
                    size_t at, const struct oxb_schema *schema, const struct oxb_batch *batch,
                    void *column);
 
-/* field_type_of - the type of the field that shows one row of a model output: "f64", "i64", "bool" or
- * "f32[...]"; `out` has SHAPE_TEXT_BYTES + 8 bytes.  NULL: it cannot be shown. */
+/* field_type_of - the type of the field that shows one row of a model output: "f64", "i64", "bool"
+ * or "f32[...]"; `out` has SHAPE_TEXT_BYTES + 8 bytes.  NULL: it cannot be shown. */
 const char *field_type_of(const struct tensor *output, char *out);
 
 #endif

@@ -190,8 +190,8 @@ static void become(struct fuser *u, struct node *n, const char *domain, const ch
     mem_free(old);
 }
 
-/* swallow - `n`, which reads `core`'s output alone, becomes `core` with more inputs; the caller adds
- * attributes after. */
+/* swallow - `n`, which alone reads `core`'s output, becomes `core` with more inputs; the caller
+ * adds attributes after. */
 static void swallow(struct fuser *u, struct node *n, const struct node *core,
                     const uint32_t *inputs, uint32_t count)
 {

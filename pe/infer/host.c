@@ -109,7 +109,3 @@ const struct backend backend_host = {
     .host_begin = begin,
     .host_end = end,
 };
-
-/* Where cl/ is built in, its definition wins. */
-extern const struct backend *const backend_opencl __attribute__((weak));
-const struct backend *const backend_opencl = NULL;

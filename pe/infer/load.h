@@ -8,7 +8,7 @@
 
 #include "pe/infer/graph.h"
 
-#define OPSET_MIN 6
+#define OPSET_MIN 1 /* the rows of the operators say what of 1 to 5 they cover */
 #define OPSET_MAX 22
 
 /* graph_load - @out: caller frees.  Operators nobody knows are no error here: their nodes have

@@ -303,7 +303,8 @@ enum err session_new(struct graph *model TAKES, const struct session_options *o,
     s->cache_dir = mem_dup(o->cache_dir);
     s->rows = mem_array(model->input_count, sizeof *s->rows);
     memcpy(s->rows, o->rows, model->input_count * sizeof *s->rows);
-    unsigned first = strcmp(o->device, "reference") == 0 ? 2 : strcmp(o->device, "cpu") == 0 ? 1 : 0;
+    bool host = strcmp(o->device, "reference") == 0, cpu = strcmp(o->device, "cpu") == 0;
+    unsigned first = host ? 2 : cpu ? 1 : 0;
     for (; first < CANDIDATES_MAX; first++) {
         s->candidates[s->candidate_count++] = order[first];
     }

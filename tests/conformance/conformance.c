@@ -31,8 +31,8 @@ static const struct {
     {"1 convolution",
      "Conv ConvTranspose MaxPool AveragePool GlobalAveragePool GlobalMaxPool GlobalLpPool "
      "BatchNormalization Concat Transpose Pad PRelu HardSigmoid HardSwish Hardmax Softplus "
-     "Softsign Selu Celu ThresholdedRelu LRN InstanceNormalization Squeeze Unsqueeze ReduceSum ReduceMean "
-     "ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp "
+     "Softsign Selu Celu ThresholdedRelu LRN InstanceNormalization Squeeze Unsqueeze ReduceSum "
+     "ReduceMean ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp "
      "ReduceSumSquare DepthToSpace SpaceToDepth Upsample LpNormalization LpPool "
      "GroupNormalization Mish Shrink MeanVarianceNormalization"},
     {"2 shape, logic",

@@ -77,7 +77,7 @@ for workers in 1 2; do
     echo "# a comment" >>"$WORK/t.yaml"
     oxbow upgrade "$WORK/t.yaml" --yes >"$WORK/same.out" 2>&1
     check "$workers workers: a comment is no change" grep -q '^no change' "$WORK/same.out"
-    sed -i '/^# a comment/d; s/use: file-sink,/use: file-sink, parallelism: 2,/' "$WORK/t.yaml"
+    sed -i '/^# a comment/d; s/use: file-sink,/use: file-sink, threads: own,/' "$WORK/t.yaml"
     oxbow upgrade "$WORK/t.yaml" --yes >"$WORK/refused.out" 2>"$WORK/refused.err"
     check_same "$workers workers: what cannot be done is refused" $? 3
     check "$workers workers: with the reason" \

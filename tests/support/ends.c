@@ -33,7 +33,7 @@ void end_init(struct end *e, struct executors *executors)
     sem_init(&e->woken, 0, 0);
     sem_init(&e->dead, 0, 0);
     e->instance.chain = &e->chain;
-    e->instance.pe_name = (char *)"end";
+    e->instance.pe_name = (struct name){.text = "end"};
     task_init(&e->chain.task, executors_place(executors));
     e->chain.task.run = run;
     e->chain.task.on_dead = on_dead;

@@ -230,7 +230,11 @@ static void call_on_loop(void *arg)
         break;
     case CHANGE_GO:
         l->changed_over = false;
-        change_go(c->part);
+        if (c->part->change != NULL) {
+            change_go(c->part);
+        } else {
+            part_go(c->part);
+        }
         break;
     case CHANGE_ABORT:
         change_abort(c->part);
@@ -370,6 +374,27 @@ void local_wait_links(struct local *l, unsigned count)
     wait_until(l, has_links, &w);
 }
 
+static bool is_staged(const void *arg) /* it is pending first, then the change's */
+{
+    const struct part *base = arg;
+    return base->pending == NULL && base->change != NULL &&
+           change_staged(base)->state != DEPLOYMENT_PREPARING;
+}
+
+void local_change_begin(struct local *l, struct part *d, const struct msg *prepare)
+{
+    call(l, (struct call){.verb = CHANGE, .part = d, .prepare = prepare});
+}
+
+void local_change_ready(struct local *l, struct part *d)
+{
+    wait_until(l, is_staged, d);
+    const struct part *staged = change_staged(d);
+    if (staged->failed) {
+        fail_msg("%s: %s", staged->fail_where, staged->fail.what);
+    }
+}
+
 void local_change(struct local *l, struct part *d, const struct msg *prepare)
 {
     struct part *staged = call(l, (struct call){.verb = CHANGE, .part = d, .prepare = prepare});
@@ -384,11 +409,21 @@ static bool is_changed(const void *arg)
     return ((const struct local *)arg)->changed_over;
 }
 
-void local_change_go(struct local *l, struct part *d, struct change_result *out)
+void local_change_start(struct local *l, struct part *d)
 {
     call(l, (struct call){.verb = CHANGE_GO, .part = d});
+}
+
+void local_change_wait(struct local *l, struct change_result *out)
+{
     wait_until(l, is_changed, l);
     *out = l->result;
+}
+
+void local_change_go(struct local *l, struct part *d, struct change_result *out)
+{
+    local_change_start(l, d);
+    local_change_wait(l, out);
 }
 
 void local_change_abort(struct local *l, struct part *d)

@@ -98,16 +98,24 @@ static void parse_list(struct attr *a, const char *s, size_t bytes, char kind)
 {
     char *copy = mem_dup_n(s, bytes), *rest = copy;
     a->count = list_length(s, bytes);
-    a->ints = mem_array(a->count + 1, sizeof(*a->ints));
-    a->floats = mem_array(a->count + 1, sizeof(*a->floats));
-    a->strings = mem_array(a->count + 1, sizeof(*a->strings));
+    a->type = kind == 'I' ? ATTR_INTS : kind == 'F' ? ATTR_FLOATS : ATTR_STRINGS;
+    if (kind == 'I') {
+        a->ints = mem_array(a->count + 1, sizeof(*a->ints));
+    } else if (kind == 'F') {
+        a->floats = mem_array(a->count + 1, sizeof(*a->floats));
+    } else {
+        a->strings = mem_array(a->count + 1, sizeof(*a->strings));
+    }
     for (unsigned k = 0; k < a->count; k++) {
         char *word = strsep(&rest, ",");
-        a->ints[k] = strtoll(word, NULL, 10);
-        a->floats[k] = strtof(word, NULL);
-        a->strings[k] = mem_dup(word);
+        if (kind == 'I') {
+            a->ints[k] = strtoll(word, NULL, 10);
+        } else if (kind == 'F') {
+            a->floats[k] = strtof(word, NULL);
+        } else {
+            a->strings[k] = mem_dup(word);
+        }
     }
-    a->type = kind == 'I' ? ATTR_INTS : kind == 'F' ? ATTR_FLOATS : ATTR_STRINGS;
     mem_free(copy);
 }
 

@@ -1,7 +1,7 @@
 /* tests/support/op_case.h - one call of an inference operator, described by a line of text.
  *
- * Tensors:    "f32[2,3]" has random elements, "i64[2]=0,-1" these, "-" is an input left out; several
- *             are separated by spaces.  Elements: numbers, nan, inf, -inf.
+ * Tensors:    "f32[2,3]" has random elements, "i64[2]=0,-1" these, "-" is an input left out; spaces
+ *             separate them.  Elements: numbers, nan, inf, -inf.
  * Attributes: "axis:i=1 alpha:f=0.5 mode:s=edge pads:I=0,1 scales:F=1,2 acts:S=Relu,Tanh
  *             value:t=f32[1]=3", separated by spaces.
  * Memory:     every tensor has exactly its bytes, so that a sanitizer sees a step beyond them. */

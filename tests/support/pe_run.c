@@ -62,8 +62,8 @@ static void on_wake(void *ctx)
     (void)ctx;
 }
 
-bool pe_run_open(struct pe_run *r, const struct oxb_pe_type *type, const char *params,
-                 const char *in_schema, const char *out_schema, unsigned index, unsigned count)
+static bool open_spec(struct pe_run *r, struct pe_spec spec, const char *in_schema,
+                      const char *out_schema)
 {
     *r = (struct pe_run){.keeps_text = true, .pool = pool_new(4u << 20)};
     struct pe_port_spec in = {.name = "in", .connected = true};
@@ -73,18 +73,32 @@ bool pe_run_open(struct pe_run *r, const struct oxb_pe_type *type, const char *p
         return false;
     }
     r->in = in.schema;
-    struct pe_spec spec = {.type = type,
-                           .name = type->name,
-                           .params = params,
-                           .index = index,
-                           .parallelism = count,
-                           .inputs = &in,
-                           .input_count = in_schema != NULL ? 1 : 0,
-                           .outputs = &out,
-                           .output_count = out_schema != NULL ? 1 : 0};
+    spec.name = spec.type->name;
+    spec.inputs = &in;
+    spec.input_count = in_schema != NULL ? 1 : 0;
+    spec.outputs = &out;
+    spec.output_count = out_schema != NULL ? 1 : 0;
     struct pe_host host = {r, on_emit, on_timer_set, on_timer_clear, on_watch, on_wake};
     r->pe = pe_new(&spec, &host, r->pool);
     return pe_prepare(r->pe, &r->fail) == ERR_OK;
+}
+
+bool pe_run_open(struct pe_run *r, const struct oxb_pe_type *type, const char *params,
+                 const char *in_schema, const char *out_schema, unsigned index, unsigned count)
+{
+    struct pe_spec spec = {.type = type, .params = params, .index = index, .parallelism = count};
+    return open_spec(r, spec, in_schema, out_schema);
+}
+
+bool pe_run_open_exact(struct pe_run *r, const struct oxb_pe_type *type, const char *params,
+                       const char *in_schema, uint64_t generation)
+{
+    struct pe_spec spec = {.type = type,
+                           .params = params,
+                           .parallelism = 1,
+                           .checkpoints = true,
+                           .generation = generation};
+    return open_spec(r, spec, in_schema, NULL);
 }
 
 bool pe_run_start(struct pe_run *r)

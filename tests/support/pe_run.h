@@ -32,6 +32,9 @@ struct pe_run {
 /* pe_run_open - prepared, not started.  Return: false, r->fail set.  pe_run_close either way. */
 bool pe_run_open(struct pe_run *r, const struct oxb_pe_type *type, const char *params,
                  const char *in_schema, const char *out_schema, unsigned index, unsigned count);
+/* pe_run_open_exact - likewise, of a topology with checkpoints; instance 0 of 1. */
+bool pe_run_open_exact(struct pe_run *r, const struct oxb_pe_type *type, const char *params,
+                       const char *in_schema, uint64_t generation);
 bool pe_run_start(struct pe_run *r);
 void pe_run_close(struct pe_run *r);
 int pe_run_feed(struct pe_run *r, const char *json_lines); /* one batch */

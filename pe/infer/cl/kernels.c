@@ -16,6 +16,10 @@ const char *ocl_kernel_text(const char *name)
         {"gemm_cpu", cl_gemm_cpu},
         {"conv_cpu", cl_conv_cpu},
         {"rnn_cpu", cl_rnn_cpu},
+        {"line_cpu", cl_line_cpu},
+        {"map_cpu", cl_map_cpu},
+        {"bmm_cpu", cl_bmm_cpu},
+        {"move_cpu", cl_move_cpu},
     };
     for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
         if (strcmp(files[i].name, name) == 0) {

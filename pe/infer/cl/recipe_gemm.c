@@ -1,7 +1,7 @@
 /* pe/infer/cl/recipe_gemm.c - products with a constant right side: Gemm, MatMul and their fusions.
  *
  * W is packed once into panels, see kernels/gemm_cpu.cl; alpha goes into W and beta into the bias.
- * A product of two computed matrices is recipe_bmm's (small, one per head of attention). */
+ * A product of two computed matrices is cook_small's (small, one per head of attention). */
 #include "pe/infer/cl/recipe.h"
 
 #include <stdio.h>
@@ -145,6 +145,39 @@ static enum err cook_gemm(struct builder *b)
     return gemm_cook(b, &g);
 }
 
+/* Two computed matrices, or stacks of them: the same leading dims on both sides. */
+static enum err cook_small(struct builder *b, const struct gemm *g)
+{
+    const struct shape *x = &g->x->type->shape, *w = &g->w->type->shape;
+    bool same = x->rank == w->rank && x->rank >= 2 && !g->w->constant && !g->x->constant &&
+                g->x->batched == g->w->batched && g->x->batched == g->y->batched &&
+                (!g->x->batched || x->rank > 2);
+    for (uint32_t i = 0; same && i + 2 < x->rank; i++) {
+        same = x->dims[i] == w->dims[i];
+    }
+    if (!same || g->c != NULL || !recipe_is_f32(g->x) || !recipe_is_f32(g->w)) {
+        return recipe_decline(b, "a product of two computed matrices of these shapes");
+    }
+    if (recipe_act(b) != ERR_OK) {
+        return b->err;
+    }
+    uint64_t m = (uint64_t)x->dims[x->rank - 2], k = (uint64_t)x->dims[x->rank - 1];
+    uint64_t n = (uint64_t)w->dims[w->rank - (g->trans_w ? 2 : 1)], lanes = b->device->ocl->lanes;
+    uint64_t np = (n + lanes - 1) / lanes * lanes;
+    struct launch *l = recipe_launch(b, recipe_work(g->y, (size_t)(m * n)));
+    recipe_place(b, l, g->x);
+    recipe_place(b, l, g->w);
+    recipe_scratch(b, l, k * np);
+    recipe_place(b, l, g->y);
+    recipe_size(b, l, m);
+    recipe_size(b, l, n);
+    recipe_size(b, l, k);
+    recipe_size(b, l, np);
+    recipe_define(b, "TRANS_B", "%d", g->trans_w);
+    recipe_float(b, "ALPHA", g->alpha);
+    return recipe_build(b, l, "bmm_cpu", "bmm");
+}
+
 /* MatMul and FusedMatMul. */
 static enum err cook_matmul(struct builder *b)
 {
@@ -157,7 +190,7 @@ static enum err cook_matmul(struct builder *b)
                      .alpha = recipe_attr_f(n, "scale", 1.0f),
                      .beta = 1.0f};
     if (!g.w->constant || g.w->type->shape.rank != 2 || g.x->type->shape.rank < 2) {
-        return recipe_decline(b, "a product of two computed matrices");
+        return cook_small(b, &g);
     }
     const int64_t *dims = g.w->type->shape.dims;
     g.k = (uint64_t)dims[g.trans_w ? 1 : 0];

@@ -325,7 +325,7 @@ static enum op_result transposed_run(struct op_ctx *ctx)
 static enum op_result one_number(struct op_ctx *ctx, unsigned i, int64_t channels)
 {
     const struct tensor *t = op_in(ctx, i);
-    bool per = t != NULL && t->shape.rank == 1 && t->shape.dims[0] == channels;
+    bool per = channels > 0 && t != NULL && t->shape.rank == 1 && t->shape.dims[0] == channels;
     if (t != NULL && tensor_count(t) != 1 && !per) {
         return op_invalid(ctx, "input %u is not one number%s", i,
                           channels > 0 ? ", nor one per channel" : "");

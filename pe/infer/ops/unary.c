@@ -58,7 +58,7 @@ static double clamp01(double x) /* NaN stays */
     X(Mish, 18, x *tanh(softplus(x)), NULL, 0, NULL, 0)                                            \
     X(Reciprocal, 1, 1 / x, NULL, 0, NULL, 0)                                                      \
     X(Round, 11, rint(x), NULL, 0, NULL, 0)                                                        \
-    X(Selu, 1, p[1] * (x > 0 ? x : p[0] * expm1(x)), "alpha", (double)1.67326319217681884765625f,  \
+    X(Selu, 6, p[1] * (x > 0 ? x : p[0] * expm1(x)), "alpha", (double)1.67326319217681884765625f,  \
       "gamma", (double)1.05070102214813232421875f)                                                 \
     X(Sigmoid, 1, sigmoid(x), NULL, 0, NULL, 0)                                                    \
     X(Sin, 7, sin(x), NULL, 0, NULL, 0)                                                            \

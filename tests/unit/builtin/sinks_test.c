@@ -99,13 +99,13 @@ static void a_fresh_sink_truncates_and_a_restored_one_appends(void **state)
     assert_int_equal(pe_snapshot(a.pe, &saved, &bytes), ERR_OK);
     pe_run_close(&a);
     assert_true(open_sink(&b, path, "", 0, 1));
-    assert_int_equal(pe_restore(b.pe, saved, bytes, 1, &b.fail), ERR_OK);
+    assert_int_equal(pe_restore(b.pe, saved, bytes, 2, &b.fail), ERR_OK);
     assert_true(pe_run_start(&b));
     assert_int_equal(pe_run_feed(&b, "{\"n\":2,\"s\":\"\"}"), OXB_OK);
     pe_run_close(&b);
     expect_file(path, "{\"n\":1,\"s\":\"\"}\n{\"n\":2,\"s\":\"\"}\n");
     assert_true(open_sink(&b, path, "", 1, 2)); /* another file: this one is fresh */
-    assert_int_equal(pe_restore(b.pe, saved, bytes, 1, &b.fail), ERR_OK);
+    assert_int_equal(pe_restore(b.pe, saved, bytes, 2, &b.fail), ERR_OK);
     assert_true(pe_run_start(&b));
     pe_run_close(&b);
     free(saved);

@@ -17,8 +17,9 @@ static void types_are_in_order_of_name(void **state)
 {
     (void)state;
     static const char *const names[] = {
-        "count", "delay",       "file-sink", "file-source", "filter",     "null-sink", "sequence",
-        "set",   "stdout-sink", "sum",       "tcp-sink",    "tcp-source", "union",     "words",
+        "count",     "delay",      "file-sink", "file-source", "filter",
+        "infer",     "null-sink",  "sequence",  "set",         "stdout-sink",
+        "sum",       "tcp-sink",   "tcp-source", "union",      "words",
     };
     size_t count = sizeof names / sizeof *names;
     for (size_t i = 0; i < count; i++) {

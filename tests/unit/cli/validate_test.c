@@ -113,7 +113,7 @@ static void a_missing_plug_in_is_told_once_where_it_is_named(void **state)
                  "streams:\n"
                  "  - {from: numbers, to: odd}\n");
     assert_int_equal(v.code, EXIT_REFUSED);
-    char *place = mem_printf("%s:6:10: plug-in ./missing.so: ", v.path);
+    char *place = mem_printf("%s:6:10: ./missing.so: ", v.path);
     const char *at = strstr(v.text, place);
     assert_non_null(at);
     assert_non_null(strstr(at, "No such file"));

@@ -50,8 +50,9 @@ static struct store *open_store(void)
     return s;
 }
 
-static struct store_instance instances[] = {{1, (char *)"a", 0, (char *)"w1", UINT64_MAX, 1},
-                                            {2, (char *)"b", 0, (char *)"w2", 77, 2}};
+static char groups[] = "ffffffffffffffffffffffffffffffff00000000000000000000000000000001";
+static struct store_instance instances[] = {{1, (char *)"a", 0, (char *)"w1", UINT64_MAX, 1, NULL},
+                                            {2, (char *)"b", 0, (char *)"w2", 77, 2, groups}};
 static struct store_channel channels[] = {{3, (char *)"a->b", 1, 2, true}};
 
 static struct store_version sample(void)
@@ -215,6 +216,128 @@ static void killed_after_the_decision_it_is_decided(void **state)
     s->ops->close(s);
 }
 
+/* ---- checkpoints */
+
+static uint64_t chain[] = {20, 21};
+
+static struct store_checkpoint manifest(uint64_t epoch, uint64_t version, uint64_t gen)
+{
+    static struct store_snapshot snapshots[] = {{(char *)"a", 0, 1, NULL, 0},
+                                                {(char *)"b", 1, 2, chain, 2}};
+    return (struct store_checkpoint){.topology = (char *)"t",
+                                     .epoch = epoch,
+                                     .gen = gen,
+                                     .version = version,
+                                     .created_at_us = 5,
+                                     .bytes = 6,
+                                     .took_us = 7,
+                                     .snapshots = snapshots,
+                                     .snapshot_count = 2};
+}
+
+struct found {
+    uint64_t epochs[8];
+    unsigned count;
+};
+
+static void on_checkpoint(void *arg, const struct store_checkpoint *c)
+{
+    struct found *found = arg;
+    found->epochs[found->count++] = c->epoch;
+    assert_string_equal(c->topology, "t");
+    assert_int_equal(c->snapshot_count, 2);
+    assert_string_equal(c->snapshots[0].uid, "a");
+    assert_int_equal(c->snapshots[0].epoch_count, 0);
+    assert_string_equal(c->snapshots[1].uid, "b");
+    assert_int_equal(c->snapshots[1].index, 1);
+    assert_int_equal(c->snapshots[1].parallelism, 2);
+    assert_int_equal(c->snapshots[1].epoch_count, 2);
+    assert_memory_equal(c->snapshots[1].epochs, chain, sizeof chain);
+    assert_int_equal(c->bytes, 6);
+    assert_int_equal(c->took_us, 7);
+}
+
+static struct found checkpoints_of(struct store *s)
+{
+    struct found found = {0};
+    struct fail f;
+    assert_int_equal(s->ops->checkpoints(s, "t", on_checkpoint, &found, &f), ERR_OK);
+    return found;
+}
+
+static enum err put(struct store *s, uint64_t epoch, uint64_t version, uint64_t gen, uint32_t keep)
+{
+    struct fail f;
+    struct store_checkpoint c = manifest(epoch, version, gen);
+    return s->ops->manifest(s, &c, keep, &f);
+}
+
+static void decided(struct store *s, uint64_t version, uint64_t op)
+{
+    struct store_version v = sample();
+    struct fail f;
+    v.version = version;
+    v.op = op;
+    v.base = version > 1 ? version - 1 : 0;
+    v.parts = v.about = (char *)"{}";
+    assert_int_equal(s->ops->plan(s, &v, &f), ERR_OK);
+    assert_int_equal(s->ops->decide(s, "t", version, op, &f), ERR_OK);
+    assert_int_equal(s->ops->state(s, "t", version, "running", NULL, NULL, &f), ERR_OK);
+}
+
+static void the_newest_checkpoints_are_kept(void **state)
+{
+    (void)state;
+    struct store *s = open_store();
+    decided(s, 1, 10);
+    for (uint64_t epoch = 20; epoch < 25; epoch++) {
+        assert_int_equal(put(s, epoch, 1, 4, 3), ERR_OK);
+    }
+    s->ops->close(s);
+    s = open_store(); /* also after a restart */
+    struct found found = checkpoints_of(s);
+    assert_int_equal(found.count, 3);
+    assert_int_equal(found.epochs[0], 24);
+    assert_int_equal(found.epochs[2], 22);
+    s->ops->close(s);
+}
+
+static void a_decision_or_a_recovery_makes_a_checkpoint_void(void **state)
+{
+    (void)state;
+    struct store *s = open_store();
+    struct fail f;
+    decided(s, 1, 10);
+    assert_int_equal(put(s, 20, 1, 4, 3), ERR_OK);
+    decided(s, 2, 30);
+    assert_int_equal(put(s, 25, 1, 4, 3), ERR_STALE); /* its marker was before the decision */
+    assert_int_equal(put(s, 31, 2, 4, 3), ERR_OK);
+    struct store_version v = sample();
+    v.version = 2;
+    v.gen = 5;
+    assert_int_equal(s->ops->recover(s, &v, &f), ERR_OK);
+    assert_int_equal(put(s, 40, 2, 4, 3), ERR_STALE); /* of the generation before */
+    assert_int_equal(s->ops->recover(s, &v, &f), ERR_STALE); /* not twice under one generation */
+    assert_int_equal(put(s, 41, 2, 5, 3), ERR_OK);
+    assert_int_equal(checkpoints_of(s).count, 3);
+    s->ops->close(s);
+}
+
+static void a_topology_that_begins_anew_has_no_checkpoint(void **state)
+{
+    (void)state;
+    struct store *s = open_store();
+    struct fail f;
+    decided(s, 1, 10);
+    assert_int_equal(put(s, 20, 1, 4, 3), ERR_OK);
+    struct store_version v = sample();
+    v.version = 2;
+    v.op = 30;
+    assert_int_equal(s->ops->plan(s, &v, &f), ERR_OK);
+    assert_int_equal(checkpoints_of(s).count, 0);
+    s->ops->close(s);
+}
+
 static void a_file_that_is_no_store_is_refused_with_a_reason(void **state)
 {
     (void)state;
@@ -241,6 +364,9 @@ int main(void)
         IN_A_FOLDER(a_plan_comes_back_whole_and_moves_through_its_states),
         IN_A_FOLDER(killed_between_plan_and_decision_it_is_undecided),
         IN_A_FOLDER(killed_after_the_decision_it_is_decided),
+        IN_A_FOLDER(the_newest_checkpoints_are_kept),
+        IN_A_FOLDER(a_decision_or_a_recovery_makes_a_checkpoint_void),
+        IN_A_FOLDER(a_topology_that_begins_anew_has_no_checkpoint),
         IN_A_FOLDER(a_file_that_is_no_store_is_refused_with_a_reason),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -180,16 +180,49 @@ static void the_prepares_together_are_the_graph(void **state)
     unmake();
 }
 
-static void a_plan_too_large_for_a_frame_is_refused_beforehand(void **state)
+static void a_wide_shuffle_is_told_whole(void **state)
+{
+    (void)state;
+    char text[1024];
+    struct msg out, in;
+    struct fail f = {0};
+    struct strbuf frame = {0};
+    snprintf(text, sizeof text, wide_yaml, 256u, 256u);
+    make(text, 2000);
+    assert_int_equal(translate_prepare(d, &ms, 0, &out, &f), ERR_OK);
+    size_t channels = out.PREPARE.add_channels_count;
+    assert_true(channels > 128u * 256u);
+    assert_int_equal(msg_encode(&out, &frame), ERR_LIMIT); /* it needs fragments */
+    assert_int_equal(msg_encode_large(&out, &frame), ERR_OK);
+    translate_prepare_fini(&out);
+    assert_int_equal(msg_decode_large(M_PREPARE, frame.data + FRAME_HEAD_BYTES,
+                                      frame.bytes - FRAME_HEAD_BYTES, &in, &f),
+                     ERR_OK);
+    assert_int_equal(in.PREPARE.add_channels_count, channels);
+    check_channels(&in.PREPARE, 0);
+    msg_free(&in);
+    strbuf_fini(&frame);
+    unmake();
+}
+
+static void a_plan_too_large_to_send_is_refused_beforehand(void **state)
 {
     (void)state;
     char text[1024];
     struct msg out;
     struct fail f = {0};
-    snprintf(text, sizeof text, wide_yaml, 200u, 200u);
+    snprintf(text, sizeof text,
+             "oxbow: 1\ntopology: t\nfusion: off\npes:\n"
+             "  src: {use: sequence, with: {count: 1}, parallelism: 510}\n"
+             "  mid: {use: filter, with: {field: seq, ge: 0}, parallelism: 511}\n"
+             "  end: {use: null-sink}\n"
+             "streams:\n  - {from: src, to: mid}\n  - {from: mid, to: end}\n");
     make(text, 2000);
+    for (uint32_t i = 0; i < d->graph->worker_count; i++) { /* the longest names there may be */
+        memset(d->graph->workers[i].name, 'w', NAME_BYTES_MAX);
+    }
     assert_int_equal(translate_prepare(d, &ms, 0, &out, &f), ERR_LIMIT);
-    assert_non_null(strstr(f.what, "too large for one message"));
+    assert_non_null(strstr(f.what, "too large"));
     assert_true(f.hint[0] != '\0');
     unmake();
 }
@@ -256,7 +289,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_prepares_together_are_the_graph),
-        cmocka_unit_test(a_plan_too_large_for_a_frame_is_refused_beforehand),
+        cmocka_unit_test(a_wide_shuffle_is_told_whole),
+        cmocka_unit_test(a_plan_too_large_to_send_is_refused_beforehand),
         cmocka_unit_test(hostile_reports_change_only_what_is_theirs),
         cmocka_unit_test(a_hello_is_completed_or_refused),
     };

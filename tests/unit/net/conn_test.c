@@ -89,8 +89,99 @@ static void a_message_larger_than_a_frame_closes_the_sender(void **state)
     scene_init(&s);
     send_chunk(scene_dial(&s), FRAME_BYTES_MAX);
     scene_wait(&s, &s.client.closed, 1, 2000);
-    assert_non_null(strstr(s.client.why, "larger than a frame"));
+    assert_non_null(strstr(s.client.why, "larger than a message can be"));
     scene_fini(&s);
+}
+
+/* A REPORT of so many channels; it is larger than a frame from about 6,500 on. */
+static void send_report(struct conn *c, size_t channels)
+{
+    struct rec_CHANNEL_STATUS *list = mem_array(channels, sizeof *list);
+    for (size_t i = 0; i < channels; i++) {
+        list[i].id = i;
+        list[i].sent = UINT64_C(1) << 40;
+    }
+    const struct msg m = {.kind = M_REPORT,
+                          .REPORT = {
+                              .topology = "t", .channels = list, .channels_count = channels}};
+    conn_send(c, &m);
+    mem_free(list);
+}
+
+static size_t channels_seen;
+
+static void note_report(struct side *side, struct conn *c, const struct msg *m)
+{
+    (void)side;
+    (void)c;
+    if (m != NULL && m->kind == M_REPORT) {
+        channels_seen = m->REPORT.channels_count;
+        assert_int_equal(m->REPORT.channels[channels_seen - 1].id, channels_seen - 1);
+    }
+}
+
+static void a_large_report_comes_in_fragments_and_is_one_message(void **state)
+{
+    (void)state;
+    struct scene s;
+    scene_init(&s);
+    s.server.act = note_report;
+    struct conn *c = scene_dial(&s);
+    scene_wait(&s, &s.server.opened, 0, 100);
+    send_go(c, 1);
+    scene_wait(&s, &s.server.messages, 1, 2000);
+    conn_limit(s.server.conn, FRAME_BYTES_MAX);
+    send_report(c, 200000);
+    send_go(c, 2); /* behind it, in order */
+    scene_wait(&s, &s.server.messages, 3, 8000);
+    assert_int_equal(channels_seen, 200000);
+    assert_int_equal(s.server.number, 2);
+    scene_fini(&s);
+}
+
+static void expect_refused(const struct msg *first, const struct msg *second, bool raised)
+{
+    struct scene s;
+    scene_init(&s);
+    struct conn *c = scene_dial(&s);
+    send_go(c, 1);
+    scene_wait(&s, &s.server.messages, 1, 2000);
+    if (raised) {
+        conn_limit(s.server.conn, FRAME_BYTES_MAX);
+    }
+    conn_send(c, first);
+    if (second != NULL) {
+        conn_send(c, second);
+    }
+    scene_wait(&s, &s.server.closed, 1, 2000);
+    assert_non_null(strstr(s.server.why, "fragment"));
+    assert_int_equal(s.server.messages, 1);
+    scene_fini(&s);
+}
+
+static void fragments_that_do_not_fit_close_the_connection(void **state)
+{
+    (void)state;
+    static const uint8_t bytes[100] = {0};
+#define PIECE(of_kind, of_total, at, count)                                                        \
+    {.kind = M_FRAGMENT,                                                                           \
+     .FRAGMENT = {.kind = of_kind, .total = of_total, .offset = at, .data = {bytes, count}}}
+    const struct msg good = PIECE(M_REPORT, 1000, 0, 100), go = {.kind = M_GO};
+    const struct msg kind = PIECE(M_GO, 1000, 0, 100), other = PIECE(M_PREPARE, 1000, 100, 100);
+    const struct msg huge = PIECE(M_REPORT, LARGE_BYTES_MAX + 1u, 0, 100);
+    const struct msg none = PIECE(M_REPORT, 0, 0, 0), empty = PIECE(M_REPORT, 1000, 100, 0);
+    const struct msg late = PIECE(M_REPORT, 1000, 100, 100), gap = PIECE(M_REPORT, 1000, 200, 100);
+    const struct msg wide = PIECE(M_REPORT, 50, 0, 100);
+    expect_refused(&good, NULL, false); /* before it is known who speaks */
+    expect_refused(&kind, NULL, true);
+    expect_refused(&huge, NULL, true);
+    expect_refused(&none, NULL, true);
+    expect_refused(&late, NULL, true);
+    expect_refused(&wide, NULL, true);
+    expect_refused(&good, &other, true);
+    expect_refused(&good, &empty, true);
+    expect_refused(&good, &gap, true);
+    expect_refused(&good, &go, true);
 }
 
 /* ---- closing ---- */
@@ -420,6 +511,8 @@ int main(void)
         cmocka_unit_test(no_callback_comes_from_inside_a_call),
         cmocka_unit_test(a_frame_above_the_limit_closes_and_a_raised_limit_lets_it_pass),
         cmocka_unit_test(a_message_larger_than_a_frame_closes_the_sender),
+        cmocka_unit_test(a_large_report_comes_in_fragments_and_is_one_message),
+        cmocka_unit_test(fragments_that_do_not_fit_close_the_connection),
         cmocka_unit_test(closing_inside_a_callback_is_safe_and_ends_delivery),
         cmocka_unit_test(closing_before_and_while_opening_is_safe),
         cmocka_unit_test(the_last_word_before_a_close_arrives),

@@ -124,7 +124,7 @@ static void description_comes_from_a_child(void **state)
     char *json = NULL;
     struct fail f = {0};
     assert_int_equal(describe_plugin(self_path, so, &json, &f), ERR_OK);
-    static const char *const parts[] = {"\"name\":\"big\"", "\"name\":\"any\",", "\"abi\":[1,0]",
+    static const char *const parts[] = {"\"name\":\"big\"", "\"name\":\"any\",", "\"abi\":[1,1]",
         "\"default\":10", "\"choices\":[\"a\",\"b\"]", "\"type\":\"duration\"",
         "\"default\":\"5ms\"", "\"many\":true", "\"state_version\":3",
         "\"inputs\":[{\"name\":\"in\",\"schema\":null",

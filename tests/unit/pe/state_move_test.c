@@ -1,8 +1,8 @@
 /* tests/unit/pe/state_move_test.c - movers and groups that change tables by pointer.
  *
- * Goal:   what a mover has told, taken in elsewhere, is the owner's table exactly whenever nothing is
- *         left to tell; deletions and growth between two slices included; a lost or repeated piece
- *         is refused; groups handed over by pointer are whole, and both tables go on.
+ * Goal:   what a mover has told, taken in elsewhere, is the owner's table exactly whenever nothing
+ *         is left to tell; deletions and growth between two slices included; a lost or repeated
+ *         piece is refused; groups handed over by pointer are whole, and both tables go on.
  * Method: random writes beside an array (state_model.h), slices of random size. */
 #include "tests/unit/pe/state_model.h"
 

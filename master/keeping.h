@@ -1,0 +1,77 @@
+/* master/keeping.h - checkpoints and recovery of one topology: the shell around checkpoint.h.
+ *
+ * Owns:       struct keeping, of a deployment whose topology takes checkpoints; an upgrade hands it
+ *             on to the next version.
+ * Runs on:    the master loop.
+ * Invariants: E1 manifest before COMPLETE (PROTOCOL R18); the store refuses one that a decision
+ *                made void.  E2 gen + 1 and the new graph are durable before the first message of a
+ *                recovery (R21).  E3 a topology that has ended is over only when a checkpoint taken
+ *                after its end is complete and every sink has committed it.
+ *             E4 a recovery restores one checkpoint, the newest that is whole. */
+#ifndef OXB_MASTER_KEEPING_H
+#define OXB_MASTER_KEEPING_H
+
+#include "master/checkpoint.h"
+#include "master/store.h"
+#include "net/messages.h"
+
+struct master;
+struct deployment;
+struct member;
+struct part;
+
+struct keeping {
+    struct checkpoint machine;
+    struct store_checkpoint live; /* what was acknowledged of the live epoch */
+    uint64_t live_pause_us;       /* longest of its instances */
+    uint64_t final_epoch;         /* taken after everything had ended; 0: none yet */
+    /* of the newest complete one */
+    uint64_t last_bytes, last_pause_us;
+    char last_error[256];         /* why the newest one that failed did */
+    /* recovery */
+    uint64_t recoveries;
+    uint64_t lost_us;             /* when the loss was found; 0: none to recover from */
+    uint64_t retry_us;            /* next try */
+    unsigned tries;               /* in a row */
+    uint64_t from_epoch;          /* being restored; 0: from the beginning */
+    uint64_t bad_epoch;           /* it, and newer ones, are not whole; 0: none */
+    bool recovering;              /* d->change is the recovery's */
+    struct rec_RESTORE *restores;
+    size_t restore_count;
+};
+
+/* keeping_new - for a deployment with a graph whose topology takes checkpoints; else NULL. */
+struct keeping *keeping_new(const struct deployment *d);
+void keeping_free(struct keeping *k);
+
+/* ---- keeping.c: checkpoints.  Each accepts a deployment that takes none. */
+void keeping_went(struct master *m, struct deployment *d);    /* it runs: who acknowledges? */
+void keeping_planned(struct deployment *d);
+void keeping_aborted(struct master *m, struct deployment *d);
+void keeping_decided(struct master *m, struct deployment *d);
+/* keeping_hand_on - `next` has taken the place of `d`. */
+void keeping_hand_on(struct master *m, struct deployment *d, struct deployment *next);
+void keeping_tick(struct master *m, struct deployment *d, uint64_t now_us);
+void keeping_back(struct master *m, struct deployment *d, uint64_t worker_id);
+void keeping_ack(struct master *m, struct member *w, const struct msg_CHECKPOINT_ACK *r);
+void keeping_committed(struct master *m, struct member *w, const struct msg_COMMITTED *r);
+/* keeping_ask - take one now; Requires: d->keeping.  One that is live does not count. */
+void keeping_ask(struct master *m, struct deployment *d);
+/* keeping_newest - epoch of the newest that is live or complete; 0: none. */
+uint64_t keeping_newest(const struct deployment *d);
+/* keeping_holds_end - everything has ended; is the last checkpoint still to come? */
+bool keeping_holds_end(struct master *m, struct deployment *d);
+
+/* ---- recover.c */
+/* recover_lost - a worker, or what it held, is gone.  Return: false when nothing can be recovered:
+ * the topology takes no checkpoints. */
+bool recover_lost(struct master *m, struct deployment *d, const char *why);
+void recover_tick(struct master *m, struct deployment *d, uint64_t now_us);
+/* recover_not_ready - a worker could not restore. */
+void recover_not_ready(struct master *m, struct deployment *d, enum err code,
+                       const struct fail *why);
+/* recover_over - its change is done, or was given up and is tried again. */
+void recover_over(struct master *m, struct deployment *d, bool done);
+bool recover_is_under_way(const struct deployment *d);
+
+#endif

@@ -1,0 +1,330 @@
+/* master/recover.c - a topology goes on from its last checkpoint after a worker was lost.
+ *
+ *   lost -> (every other worker of it is known to be up or lost) -> the checkpoint is chosen -> the
+ *   graph of the same version with fresh instances and channels, kept where their workers live on
+ *   -> gen + 1 durable with it -> PREPARE with what to restore: lower generations are dropped ->
+ *   ready -> GO -> running.
+ *
+ * Today the recovery set is the whole topology, whatever recovery.h says could be left alone.
+ *
+ * Runs on:    the master loop.
+ * Invariants: E2, E4 of keeping.h.  A second loss meanwhile is one more try, under the next gen. */
+#include "core/clock.h"
+#include "core/log.h"
+#include "core/mem.h"
+#include "master/keeping.h"
+#include "master/master.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { TRIES_MAX = 20, RETRY_US = 500000 };
+
+bool recover_is_under_way(const struct deployment *d)
+{
+    return d->keeping != NULL && d->keeping->recovering;
+}
+
+bool recover_lost(struct master *m, struct deployment *d, const char *why)
+{
+    if (d->graph == NULL || d->topology->checkpoint_every_us == 0) {
+        return false;
+    }
+    if (d->keeping == NULL) {
+        d->keeping = keeping_new(d);
+    }
+    struct keeping *k = d->keeping;
+    uint64_t now_us = clock_now_us();
+    log_event(LOG_WARN, "topology.lost", "topology=%s gen=%" PRIu64 " why=\"%s\"", d->name,
+              d->token.gen, why);
+    struct checkpoint_event reset = {.kind = CHECKPOINT_IN_RESET, .now_us = now_us};
+    struct checkpoint_actions none = {0};
+    checkpoint_step(&k->machine, &reset, &none);
+    k->final_epoch = 0;
+    k->lost_us = k->lost_us != 0 ? k->lost_us : now_us;
+    k->retry_us = 0;
+    conduct_life(m, d, LIFE_LOST, NULL, NULL);
+    recover_tick(m, d, now_us);
+    return true;
+}
+
+/* ---- the checkpoint (E4) */
+
+struct choosing {
+    const struct deployment *d;
+    struct store_checkpoint *out;
+    uint64_t below; /* not this one, nor newer ones; 0: any */
+};
+
+static void choose(void *arg, const struct store_checkpoint *c)
+{
+    struct choosing *g = arg;
+    if (g->out->epoch != 0 || (g->below != 0 && c->epoch >= g->below)) {
+        return;
+    }
+    *g->out = *c;
+    g->out->topology = NULL;
+    g->out->snapshots = mem_array(c->snapshot_count + 1, sizeof *c->snapshots);
+    for (size_t i = 0; i < c->snapshot_count; i++) {
+        struct store_snapshot *s = &g->out->snapshots[i];
+        *s = c->snapshots[i];
+        s->uid = mem_dup(c->snapshots[i].uid);
+        s->epochs = mem_array(s->epoch_count + 1, sizeof *s->epochs);
+        memcpy(s->epochs, c->snapshots[i].epochs, s->epoch_count * sizeof *s->epochs);
+    }
+}
+
+static void free_restores(struct keeping *k)
+{
+    for (size_t i = 0; i < k->restore_count; i++) {
+        mem_free((void *)(uintptr_t)k->restores[i].uid);
+        mem_free((void *)(uintptr_t)k->restores[i].epochs.data);
+        mem_free((void *)(uintptr_t)k->restores[i].groups.data);
+    }
+    mem_free(k->restores);
+    k->restores = NULL;
+    k->restore_count = 0;
+}
+
+static void add_restore(struct keeping *k, const struct pgraph *g, uint32_t number,
+                        const struct store_snapshot *s, bool own)
+{
+    const struct pinstance *n = &g->instances[number];
+    uint8_t *groups = mem_alloc(KEY_GROUPS / 8);
+    for (unsigned group = 0; group < KEY_GROUPS; group++) {
+        if (pgraph_owner(g, n->pe, group) == n->index) {
+            groups[group / 8] = (uint8_t)(groups[group / 8] | 1u << group % 8);
+        }
+    }
+    uint64_t *epochs = mem_array(s->epoch_count + 1, sizeof *epochs);
+    memcpy(epochs, s->epochs, s->epoch_count * sizeof *epochs);
+    k->restores = mem_resize(k->restores, k->restore_count + 1, sizeof *k->restores);
+    k->restores[k->restore_count++] =
+        (struct rec_RESTORE){.instance = n->id,
+                             .uid = mem_dup(s->uid),
+                             .index = s->index,
+                             .epochs = {(uint8_t *)epochs, s->epoch_count * sizeof *epochs},
+                             .groups = {groups, KEY_GROUPS / 8},
+                             .own = own};
+}
+
+/* What each instance takes: position and the like of its own predecessor, its key groups from
+ * whoever had them. */
+static enum err make_restores(struct keeping *k, const struct pgraph *g,
+                              const struct store_checkpoint *c, struct fail *f)
+{
+    free_restores(k);
+    for (uint32_t i = 0; i < g->instance_count; i++) {
+        const struct pinstance *n = &g->instances[i];
+        const struct pe *pe = &g->topology->pes[n->pe];
+        for (size_t s = 0; s < c->snapshot_count && !pe->state_drop; s++) {
+            const struct store_snapshot *from = &c->snapshots[s];
+            if (strcmp(from->uid, pe->uid) != 0 || from->epoch_count == 0) {
+                continue;
+            }
+            bool same = from->parallelism == pe->parallelism;
+            if (!same && pe->desc->snapshots) {
+                return fail_set(f, ERR_VERSION, "roll back to the version that took it",
+                                "the checkpoint has %u instances of %s, now there are %u, and its "
+                                "state cannot be divided",
+                                from->parallelism, pe->name, pe->parallelism);
+            }
+            bool own = same && from->index == n->index;
+            /* Which of them held a group then is not known here: groups move. */
+            if (own || (pe->desc->stateful && (!same || pe->parallelism > 1))) {
+                add_restore(k, g, i, from, own);
+            }
+        }
+    }
+    return ERR_OK;
+}
+
+/* ---- the graph */
+
+/* Are all workers of it up, or known to be lost? */
+static bool is_settled(struct master *m, const struct deployment *d)
+{
+    for (uint32_t i = 0; i < d->graph->worker_count; i++) {
+        const struct part *p = &d->parts[i];
+        const struct member *w = p->used ? members_by_id(&m->members, p->worker_id) : NULL;
+        if (w != NULL && (w->state == MEMBER_AWAY || w->reporting)) {
+            return false;
+        }
+    }
+    return members_up(&m->members) > 0;
+}
+
+/* Where the old one is, if that process lives; machines of PEs bound to files and ports. */
+static void keep_places(struct master *m, const struct deployment *d, struct pgraph *g)
+{
+    g->hosts = mem_array(g->topology->pe_count, sizeof *g->hosts);
+    for (uint32_t i = 0; i < g->instance_count; i++) {
+        const struct pinstance *old = &d->graph->instances[i];
+        const struct part *p = &d->parts[old->worker];
+        const struct member *w = members_by_id(&m->members, p->worker_id);
+        const struct pe *pe = &g->topology->pes[old->pe];
+        if (w != NULL && w->host != NULL && (pe->desc->source || pe->desc->local)) {
+            g->hosts[old->pe] = w->host;
+        }
+        bool lives = w != NULL && w->state == MEMBER_UP;
+        for (uint32_t k = 0; lives && k < g->worker_count; k++) {
+            if (g->workers[k].id == p->worker_id && place_may_run(g, old->pe, k)) {
+                g->instances[i].worker = k;
+            }
+        }
+    }
+    if (d->graph->owners != NULL) {
+        memcpy(g->owners, d->graph->owners, g->topology->pe_count * sizeof *g->owners);
+    }
+}
+
+static struct pgraph *plan_graph(struct master *m, struct deployment *d, uint64_t first,
+                                 uint64_t *next, struct fail *f)
+{
+    uint32_t count = 0;
+    struct worker_info *workers = deploy_workers(m, d, &count);
+    struct pgraph *g = pgraph_outline(d->topology, workers, count);
+    mem_free(workers);
+    keep_places(m, d, g);
+    enum err e = pgraph_place(g, &placer_default, f);
+    mem_free(g->hosts);
+    g->hosts = NULL; /* borrowed from members */
+    if (e != ERR_OK) {
+        pgraph_free(g);
+        return NULL;
+    }
+    *next = first;
+    for (uint32_t i = 0; i < g->instance_count; i++) {
+        g->instances[i].id = (*next)++;
+    }
+    for (uint32_t i = 0; i < g->channel_count; i++) {
+        g->channels[i].id = (*next)++;
+    }
+    return g;
+}
+
+/* Processes that held a part and will hold none: they drop it. */
+static void drop_elsewhere(struct master *m, const struct deployment *d, const struct pgraph *g)
+{
+    const struct msg stop = {.kind = M_STOP,
+                             .STOP = {m->term, d->name, d->token.gen, true, true}};
+    for (uint32_t i = 0; i < d->graph->worker_count; i++) {
+        bool used = false;
+        for (uint32_t n = 0; n < g->instance_count; n++) {
+            used = used || g->workers[g->instances[n].worker].id == d->parts[i].worker_id;
+        }
+        if (d->parts[i].used && !used) {
+            control_send(m, d->parts[i].worker_id, d->parts[i].incarnation, &stop);
+        }
+    }
+}
+
+/* ---- one try */
+
+static enum err begin(struct master *m, struct deployment *d, struct fail *f)
+{
+    struct keeping *k = d->keeping;
+    struct store_checkpoint from = {0};
+    struct choosing choosing = {d, &from, k->bad_epoch};
+    uint64_t first = 0, next = 0;
+    enum err e = m->store->ops->checkpoints(m->store, d->name, choose, &choosing, f);
+    if (e == ERR_OK && from.epoch == 0 && k->bad_epoch != 0) {
+        e = fail_set(f, ERR_CORRUPT, "deploy it anew; what was committed to files stays",
+                     "no checkpoint of topology %s is whole", d->name);
+    }
+    if (e == ERR_OK) {
+        e = m->store->ops->reserve(m->store, 0, &first, f);
+    }
+    struct pgraph *g = e == ERR_OK ? plan_graph(m, d, first, &next, f) : NULL;
+    if (g == NULL) {
+        store_checkpoint_fini(&from);
+        return e != ERR_OK ? e : ERR_AGAIN;
+    }
+    e = make_restores(k, g, &from, f);
+    k->from_epoch = from.epoch;
+    store_checkpoint_fini(&from);
+    if (e != ERR_OK) {
+        pgraph_free(g);
+        return e;
+    }
+    drop_elsewhere(m, d, g);
+    deployment_regraph(d, g);
+    d->token.gen++;
+    k->recovering = true;
+    deploy_parts(m, d, next);
+    e = deploy_fits(m, d, f);
+    return e == ERR_OK ? deploy_recover(m, d, next - first, f) : e;
+}
+
+/* It cannot be recovered: this is the reason to show, not that of an earlier try. */
+static void fail_for_good(struct master *m, struct deployment *d, const struct fail *why)
+{
+    d->fail = (struct fail){0};
+    conduct_life(m, d, LIFE_FAILED, why, "recovery");
+}
+
+void recover_tick(struct master *m, struct deployment *d, uint64_t now_us)
+{
+    struct keeping *k = d->keeping;
+    if (d->state != TOPOLOGY_RECOVERING || d->graph == NULL || k == NULL || k->recovering ||
+        now_us < k->retry_us || !is_settled(m, d)) {
+        return;
+    }
+    struct fail f = {0};
+    enum err e = begin(m, d, &f);
+    if (e == ERR_OK) {
+        log_event(LOG_INFO, "topology.recovers",
+                  "topology=%s gen=%" PRIu64 " from_epoch=%" PRIu64 " after_us=%" PRIu64, d->name,
+                  d->token.gen, k->from_epoch, now_us - k->lost_us);
+        conduct_change(m, d, (struct change_event){.kind = CHANGE_IN_START}, NULL, NULL);
+        return;
+    }
+    log_event(LOG_WARN, "topology.unrecovered", "topology=%s what=\"%s\"", d->name, f.what);
+    k->recovering = false;
+    k->retry_us = now_us + RETRY_US;
+    if (e == ERR_CORRUPT || e == ERR_VERSION || e == ERR_LIMIT) {
+        fail_for_good(m, d, &f);
+    }
+}
+
+void recover_not_ready(struct master *m, struct deployment *d, enum err code,
+                       const struct fail *why)
+{
+    struct keeping *k = d->keeping;
+    if (code == ERR_CORRUPT && k->from_epoch != 0) {
+        log_event(LOG_ERROR, "checkpoint.damaged", "topology=%s epoch=%" PRIu64 " what=\"%s\"",
+                  d->name, k->from_epoch, why->what);
+        k->bad_epoch = k->from_epoch;
+    } else if (++k->tries >= TRIES_MAX || code == ERR_VERSION || code == ERR_INVALID) {
+        fail_for_good(m, d, why);
+    }
+}
+
+static void keep_receipt(struct master *m, const struct deployment *d, uint64_t took_us)
+{
+    const struct keeping *k = d->keeping;
+    log_event(LOG_INFO, "topology.recovered",
+              "topology=%s version=%" PRIu64 " gen=%" PRIu64 " from_epoch=%" PRIu64
+              " took_us=%" PRIu64,
+              d->name, d->version, d->token.gen, k->from_epoch, took_us);
+    (void)m;
+}
+
+void recover_over(struct master *m, struct deployment *d, bool done)
+{
+    struct keeping *k = d->keeping;
+    uint64_t now_us = clock_now_us();
+    k->recovering = false;
+    if (!done) {
+        k->retry_us = now_us + RETRY_US / 5;
+        return;
+    }
+    keep_receipt(m, d, k->lost_us != 0 ? now_us - k->lost_us : 0);
+    free_restores(k);
+    d->fail = (struct fail){0};
+    k->recoveries++;
+    k->lost_us = 0;
+    k->tries = 0;
+    k->machine.complete = k->from_epoch;
+}

@@ -1,0 +1,326 @@
+/* pe/builtin/pending.c - segments beside a file, and how they become part of it. */
+#include "pe/builtin/pending.h"
+
+#include "core/failpoint.h"
+#include "core/file.h"
+#include "core/mem.h"
+#include "core/safefile.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define COPY_BYTES (256u << 10)
+
+void pending_init(struct pending *p, const char *path, const char *uid, uint64_t generation)
+{
+    const char *slash = strrchr(path, '/');
+    const char *name = slash != NULL ? slash + 1 : path;
+    *p = (struct pending){.path = mem_dup(path), .generation = generation, .fd = -1};
+    p->prefix = mem_printf("%.*s.%s.oxbow.%s.", (int)(name - path), path, name, uid);
+}
+
+static void drop_segment(struct segment *s)
+{
+    mem_free(s->path);
+    mem_free(s->file);
+}
+
+void pending_fini(struct pending *p)
+{
+    if (p->path == NULL) {
+        return;
+    }
+    if (p->fd >= 0) {
+        close(p->fd);
+    }
+    for (size_t i = 0; i < p->count; i++) {
+        drop_segment(&p->list[i]);
+    }
+    mem_free(p->list);
+    mem_free(p->file);
+    mem_free(p->prefix);
+    mem_free(p->path);
+    *p = (struct pending){.fd = -1};
+}
+
+static bool failed(struct pending *p, const char *path, const char *verb)
+{
+    snprintf(p->error, sizeof p->error, "%s: cannot %s: %s", path, verb, strerror(errno));
+    return false;
+}
+
+int pending_fd(struct pending *p)
+{
+    if (p->fd >= 0) {
+        return p->fd;
+    }
+    p->file = mem_printf("%s%" PRIu64 ".%" PRIu64, p->prefix, p->generation, p->number++);
+    p->fd = open(p->file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (p->fd < 0) {
+        failed(p, p->file, "create it");
+        mem_free(p->file);
+        p->file = NULL;
+    }
+    return p->fd;
+}
+
+bool pending_close(struct pending *p, uint64_t epoch, struct oxb_blob *blob)
+{
+    struct stat now;
+    if (p->fd >= 0) {
+        if (fstat(p->fd, &now) != 0) {
+            return failed(p, p->file, "look at it");
+        }
+        if (blob != NULL) {
+            oxb_blob_file(blob, p->fd, p->file);
+        }
+        close(p->fd);
+        p->fd = -1;
+        p->list = mem_grow(p->list, p->count, &p->capacity, sizeof *p->list);
+        p->list[p->count++] = (struct segment){mem_dup(p->path), p->file, p->end,
+                                               (uint64_t)now.st_size, 0};
+        p->file = NULL;
+        p->end += (uint64_t)now.st_size;
+    }
+    for (size_t i = 0; i < p->count; i++) {
+        p->list[i].epoch = p->list[i].epoch == 0 ? epoch : p->list[i].epoch;
+    }
+    return true;
+}
+
+/* ---- committing */
+
+static bool write_at(int fd, const char *data, size_t bytes, uint64_t at)
+{
+    while (bytes > 0) {
+        ssize_t n = pwrite(fd, data, bytes, (off_t)at);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            errno = n == 0 ? ENOSPC : errno;
+            return false;
+        }
+        data += n;
+        at += (uint64_t)n;
+        bytes -= (size_t)n;
+    }
+    return true;
+}
+
+/* copy - the segment's bytes to their place.  Return: false, see `error`. */
+static bool copy(struct pending *p, const struct segment *s, int from, int to)
+{
+    char *block = mem_alloc(COPY_BYTES);
+    bool ok = true;
+    for (uint64_t done = 0; ok && done < s->bytes;) {
+        uint64_t left = s->bytes - done;
+        ssize_t n = pread(from, block, left < COPY_BYTES ? left : COPY_BYTES, (off_t)done);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            errno = n == 0 ? ENODATA : errno;
+            ok = failed(p, s->file, "read it to its end");
+        } else if (!write_at(to, block, (size_t)n, s->start + done)) {
+            ok = failed(p, s->path, "write");
+        } else if (FAILPOINT_FAILS("segment.commit.half")) {
+            errno = ENOSPC;
+            ok = failed(p, s->path, "write");
+        } else {
+            done += (uint64_t)n;
+        }
+    }
+    mem_free(block);
+    return ok;
+}
+
+static bool reaches(struct pending *p, const struct segment *s, uint64_t has, uint64_t wanted)
+{
+    snprintf(p->error, sizeof p->error,
+             "%s: it has %" PRIu64 " bytes, but %" PRIu64 " were committed to it; put back what is "
+             "missing, or deploy the topology anew",
+             s->path, has, wanted);
+    return has >= wanted;
+}
+
+/* commit_open - Return: false, see `error`. */
+static bool commit_open(struct pending *p, const struct segment *s, int to)
+{
+    struct stat now;
+    if (fstat(to, &now) != 0) {
+        return failed(p, s->path, "look at it");
+    }
+    int from = open(s->file, O_RDONLY | O_CLOEXEC);
+    uint64_t has = (uint64_t)now.st_size;
+    if (from < 0 && errno == ENOENT) { /* G2: it was committed before */
+        return reaches(p, s, has, s->start + s->bytes);
+    }
+    if (from < 0) {
+        return failed(p, s->file, "read what was not yet committed");
+    }
+    FAILPOINT("segment.commit.before");
+    bool ok = reaches(p, s, has, s->start) && copy(p, s, from, to); /* G3 */
+    FAILPOINT("segment.commit.copied");
+    close(from);
+    if (ok && fsync(to) != 0) {
+        ok = failed(p, s->path, "sync it");
+    }
+    if (ok) {
+        unlink(s->file);
+        FAILPOINT("segment.commit.after");
+    }
+    return ok;
+}
+
+bool pending_commit(struct pending *p, uint64_t epoch)
+{
+    size_t done = 0;
+    bool ok = true;
+    for (; done < p->count; done++) {
+        const struct segment *s = &p->list[done];
+        if (epoch != UINT64_MAX && (s->epoch == 0 || s->epoch > epoch)) {
+            break;
+        }
+        int to = open(s->path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+        ok = to >= 0 ? commit_open(p, s, to) : failed(p, s->path, "open it for writing");
+        if (to >= 0) {
+            close(to);
+        }
+        if (!ok) {
+            break;
+        }
+    }
+    for (size_t i = 0; i < done; i++) {
+        drop_segment(&p->list[i]);
+    }
+    if (done > 0) {
+        memmove(p->list, p->list + done, (p->count - done) * sizeof *p->list);
+        p->count -= done;
+    }
+    return ok;
+}
+
+/* ---- snapshots */
+
+json_t *pending_save(const struct pending *p)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < p->count; i++) {
+        const struct segment *s = &p->list[i];
+        json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:I, s:I}", "path", s->path, "file",
+                                              s->file, "start", (json_int_t)s->start, "bytes",
+                                              (json_int_t)s->bytes, "epoch",
+                                              (json_int_t)s->epoch));
+    }
+    return json_pack("{s:s, s:I, s:I, s:I, s:o}", "path", p->path, "end", (json_int_t)p->end,
+                     "generation", (json_int_t)p->generation, "number", (json_int_t)p->number,
+                     "segments", list);
+}
+
+bool pending_load(struct pending *p, const json_t *saved)
+{
+    const char *path, *file;
+    json_int_t end, generation, number, start, bytes, epoch;
+    json_t *list, *one;
+    size_t i;
+    if (json_unpack((json_t *)(uintptr_t)saved, "{s:s, s:I, s:I, s:I, s:o}", "path", &path, "end",
+                    &end, "generation", &generation, "number", &number, "segments", &list) != 0) {
+        return false;
+    }
+    json_array_foreach(list, i, one)
+    {
+        if (json_unpack(one, "{s:s, s:s, s:I, s:I, s:I}", "path", &path, "file", &file, "start",
+                        &start, "bytes", &bytes, "epoch", &epoch) != 0) {
+            return false;
+        }
+        p->list = mem_grow(p->list, p->count, &p->capacity, sizeof *p->list);
+        p->list[p->count++] = (struct segment){mem_dup(path), mem_dup(file), (uint64_t)start,
+                                               (uint64_t)bytes, (uint64_t)epoch};
+    }
+    path = json_string_value(json_object_get(saved, "path"));
+    p->is_other = strcmp(path, p->path) != 0;
+    p->end = p->is_other ? 0 : (uint64_t)end;
+    if ((uint64_t)generation == p->generation) {
+        p->number = (uint64_t)number;
+    }
+    return true;
+}
+
+/* ---- beginning */
+
+static bool is_known(const struct pending *p, const char *file)
+{
+    for (size_t i = 0; i < p->count; i++) {
+        if (strcmp(p->list[i].file, file) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void sweep(struct pending *p)
+{
+    char *dir = file_dir_of(p->prefix);
+    const char *slash = strrchr(p->prefix, '/');
+    const char *name = slash != NULL ? slash + 1 : p->prefix;
+    DIR *d = opendir(dir);
+    for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
+        char *file = mem_printf("%.*s%s", (int)(name - p->prefix), p->prefix, e->d_name);
+        if (strncmp(e->d_name, name, strlen(name)) == 0 && !is_known(p, file)) {
+            unlink(file);
+        }
+        mem_free(file);
+    }
+    if (d != NULL) {
+        closedir(d);
+    }
+    mem_free(dir);
+}
+
+static bool begin_empty(struct pending *p)
+{
+    int fd = open(p->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0) {
+        return failed(p, p->path, "open it for writing");
+    }
+    close(fd);
+    p->end = 0;
+    return true;
+}
+
+/* G3: nothing may stand behind what the checkpoint knows of. */
+static bool check_length(struct pending *p)
+{
+    struct stat now;
+    if (stat(p->path, &now) != 0) {
+        return p->end == 0 ? begin_empty(p) : failed(p, p->path, "find what was committed to it");
+    }
+    if ((uint64_t)now.st_size == p->end) {
+        return true;
+    }
+    snprintf(p->error, sizeof p->error,
+             "%s: it has %lld bytes, but the checkpoint knows of %" PRIu64
+             "; another program wrote to it, or a newer checkpoint was lost: move it away, and "
+             "deploy the topology anew",
+             p->path, (long long)now.st_size, p->end);
+    return false;
+}
+
+bool pending_begin(struct pending *p, bool restored, bool successor)
+{
+    sweep(p);
+    if ((!restored || p->is_other) && !begin_empty(p)) {
+        return false;
+    }
+    if (!restored || successor) { /* a successor goes on; its list waits for its checkpoints */
+        return true;
+    }
+    return pending_commit(p, UINT64_MAX) && (p->is_other || check_length(p));
+}

@@ -1,0 +1,61 @@
+/* pe/builtin/pending.h - what a sink has written and not yet committed, beside the file it is for.
+ *
+ * Lines go to a segment of their own, `.NAME.oxbow.UID.GENERATION.NUMBER` in the file's folder.  A
+ * checkpoint closes it; when that checkpoint is complete the segment is copied behind what the file
+ * holds, at the offset it was given when it was closed, and removed.
+ *
+ * Owns:       struct pending: the open segment, the list of closed ones in order.
+ * Runs on:    the instance's thread.
+ * Invariants: G1 a file only ever grows by whole segments of complete checkpoints, in order.
+ *             G2 to commit is idempotent: the offset is fixed, the bytes are the same, and the
+ *                segment goes only after the file was synced; a half copy is written over.
+ *             G3 a file that is shorter than its segments say, or longer, is not touched.
+ * See:        pe/builtin/file_sink.c, tests/unit/builtin/pending_test.c */
+#ifndef OXB_PE_BUILTIN_PENDING_H
+#define OXB_PE_BUILTIN_PENDING_H
+
+#include "pe/pe.h"
+
+#include <jansson.h>
+
+struct segment {
+    char *path;     /* of the file it is for */
+    char *file;     /* its own */
+    uint64_t start; /* offset in `path` */
+    uint64_t bytes;
+    uint64_t epoch; /* of the checkpoint that covers it; 0: none yet */
+};
+
+struct pending { /* a zeroed struct is empty */
+    char *path;
+    char *prefix;    /* of the segments' paths, up to UID and a dot */
+    uint64_t generation;
+    uint64_t end;    /* length `path` has when everything closed is committed */
+    struct segment *list;
+    size_t count, capacity;
+    bool is_other;   /* restored from a snapshot for another file: this one begins empty */
+    uint64_t number; /* of the next segment */
+    int fd;          /* of the open one; -1: none */
+    char *file;
+    char error[600]; /* what went wrong last */
+};
+
+void pending_init(struct pending *p, const char *path, const char *uid, uint64_t generation);
+void pending_fini(struct pending *p);
+/* pending_fd - of the open segment, made when there is none; -1: see `error`. */
+int pending_fd(struct pending *p);
+/* pending_close - the open segment joins the list, covered by `epoch` (0: by none yet), as do those
+ * that wait for one.  @blob: is told of the file; may be NULL.  Return: false, see `error`. */
+bool pending_close(struct pending *p, uint64_t epoch, struct oxb_blob *blob);
+/* pending_commit - everything that checkpoints up to `epoch` cover; UINT64_MAX: everything.
+ * Return: false, see `error`; what was not committed is tried again next time. */
+bool pending_commit(struct pending *p, uint64_t epoch);
+/* pending_save - as JSON, for a snapshot; pending_load: Return: false when malformed. */
+json_t *pending_save(const struct pending *p);
+bool pending_load(struct pending *p, const json_t *saved);
+/* pending_begin - at start.  Not restored: the file is emptied.  Restored from a checkpoint: what
+ * it covers is committed; G3.  Segments that nobody knows are removed.
+ * Return: false, see `error`. */
+bool pending_begin(struct pending *p, bool restored, bool successor);
+
+#endif

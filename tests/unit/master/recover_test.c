@@ -1,0 +1,324 @@
+/* tests/unit/master/recover_test.c - a whole master against workers made of messages: checkpoints
+ * and recovery.
+ *
+ * Goal:   E1-E4 of master/keeping.h: what counts as complete, what a recovery tells whom, which
+ *         checkpoint it takes, and what happens when none is whole.
+ * Method: the test is the workers and an HTTP client, and reads as the conversation it is. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "core/mem.h"
+#include "net/states.h"
+#include "tests/support/fake_worker.h"
+#include "tests/support/running_master.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#define W1 101
+#define W2 202
+
+static struct running_master r;
+static struct fake_worker a, b;
+
+static const char yaml[] = "oxbow: 1\n"
+                           "topology: t\n"
+                           "fusion: off\n"
+                           "pes:\n"
+                           "  src: {use: sequence, with: {keys: 4}}\n"
+                           "  sum: {use: count, with: {by: key}}\n"
+                           "streams:\n"
+                           "  - {from: src, to: sum, by: key}\n"
+                           "checkpoint: {every: 1h, keep: 2}\n";
+
+struct plan { /* what a PREPARE said */
+    uint64_t term, gen, op, base;
+    uint64_t instances[4];
+    size_t instance_count, restore_count;
+    uint64_t restored_epoch; /* last file of the first restore */
+};
+
+static int start(void **state)
+{
+    (void)state;
+    running_make_dir(&r);
+    running_start(&r);
+    fake_join(&a, r.control, "w1", W1);
+    fake_report_end(&a, 0);
+    return 0;
+}
+
+static int stop(void **state)
+{
+    (void)state;
+    fake_leave(&a);
+    fake_leave(&b);
+    if (r.master != NULL) {
+        running_stop(&r);
+    }
+    running_remove_dir(&r);
+    return 0;
+}
+
+static struct plan expect_prepare(struct fake_worker *w)
+{
+    const struct msg_PREPARE *p = &fake_expect(w, M_PREPARE)->PREPARE;
+    struct plan plan = {.term = p->term,
+                        .gen = p->gen,
+                        .op = p->op,
+                        .base = p->base_version,
+                        .instance_count = p->add_instances_count,
+                        .restore_count = p->restores_count};
+    assert_true(p->checkpoints);
+    for (size_t i = 0; i < p->add_instances_count; i++) {
+        plan.instances[i] = p->add_instances[i].id;
+    }
+    if (p->restores_count > 0) {
+        struct msg_bin e = p->restores[0].epochs;
+        assert_true(e.bytes >= 8 && e.bytes % 8 == 0);
+        memcpy(&plan.restored_epoch, e.data + e.bytes - 8, 8);
+        assert_int_equal(p->restores[0].groups.bytes, 32);
+    }
+    return plan;
+}
+
+static void send_ready(struct fake_worker *w, const struct plan *p, uint64_t incarnation,
+                       enum err code)
+{
+    const struct msg m = {.kind = M_READY,
+                          .READY = {.term = p->term,
+                                    .topology = "t",
+                                    .op = p->op,
+                                    .incarnation = incarnation,
+                                    .ok = code == ERR_OK,
+                                    .what = code == ERR_OK ? "" : "snapshot 7.sum.0: damaged",
+                                    .code = (uint64_t)code}};
+    fake_send(w, &m);
+}
+
+static void send_done(struct fake_worker *w, const struct plan *p, uint64_t incarnation)
+{
+    const struct msg m = {
+        .kind = M_DONE,
+        .DONE = {.term = p->term, .topology = "t", .op = p->op, .incarnation = incarnation}};
+    fake_send(w, &m);
+}
+
+static void go_through(struct fake_worker *w, const struct plan *p, uint64_t incarnation)
+{
+    send_ready(w, p, incarnation, ERR_OK);
+    assert_int_equal(fake_expect(w, M_GO)->GO.op, p->op);
+    send_done(w, p, incarnation);
+}
+
+static void expect_state(const char *wanted)
+{
+    char last[32] = "";
+    for (int i = 0; i < 400; i++) {
+        int status;
+        json_t *t = http_json(r.http, "GET", "/v1/topologies/t", NULL, NULL, &status);
+        const char *state = json_string_value(json_object_get(t, "state"));
+        snprintf(last, sizeof last, "%s", state != NULL ? state : "none");
+        json_decref(t);
+        if (strcmp(last, wanted) == 0) {
+            return;
+        }
+        usleep(20000);
+    }
+    fail_msg("the topology is %s, not %s", last, wanted);
+}
+
+static struct plan deploy(void)
+{
+    int status;
+    mem_free(http_call(r.http, "POST", "/v1/topologies", "application/yaml", yaml, &status));
+    assert_int_equal(status, 202);
+    struct plan p = expect_prepare(&a);
+    assert_int_equal(p.restore_count, 0);
+    go_through(&a, &p, W1);
+    expect_state("running");
+    return p;
+}
+
+static void acknowledge(struct fake_worker *w, const struct plan *p, size_t which, uint64_t epoch,
+                        uint64_t incarnation, bool ok)
+{
+    const struct msg m = {
+        .kind = M_CHECKPOINT_ACK,
+        .CHECKPOINT_ACK = {.topology = "t",
+                           .gen = p->gen,
+                           .epoch = epoch,
+                           .incarnation = incarnation,
+                           .instance = p->instances[which],
+                           .ok = ok,
+                           .what = ok ? "" : "no space left",
+                           .epochs = {(const uint8_t *)&epoch, ok ? sizeof epoch : 0}}};
+    fake_send(w, &m);
+}
+
+/* ask - one more checkpoint; Return: its epoch. */
+static uint64_t ask(struct fake_worker *w)
+{
+    int status;
+    mem_free(http_call(r.http, "POST", "/v1/topologies/t/checkpoint", NULL, NULL, &status));
+    assert_int_equal(status, 202);
+    return fake_expect(w, M_CHECKPOINT)->CHECKPOINT.epoch;
+}
+
+static uint64_t complete(struct fake_worker *w, const struct plan *p, uint64_t incarnation)
+{
+    uint64_t epoch = ask(w);
+    acknowledge(w, p, 0, epoch, incarnation, true);
+    acknowledge(w, p, 1, epoch, incarnation, true);
+    assert_int_equal(fake_expect(w, M_CHECKPOINT_COMPLETE)->CHECKPOINT_COMPLETE.epoch, epoch);
+    return epoch;
+}
+
+static void a_checkpoint_counts_when_every_instance_is_saved(void **state)
+{
+    (void)state;
+    struct plan p = deploy();
+    uint64_t epoch = ask(&a);
+    acknowledge(&a, &p, 0, epoch, W1, true);
+    acknowledge(&a, &p, 0, epoch, W1, true); /* told twice */
+    acknowledge(&a, &p, 1, epoch, W1 + 1, true); /* by another process */
+    fake_silent(&a, 300);
+    acknowledge(&a, &p, 1, epoch, W1, true);
+    assert_int_equal(fake_expect(&a, M_CHECKPOINT_COMPLETE)->CHECKPOINT_COMPLETE.epoch, epoch);
+    epoch = ask(&a);
+    acknowledge(&a, &p, 0, epoch, W1, false);
+    acknowledge(&a, &p, 1, epoch, W1, true);
+    fake_silent(&a, 300);
+    int status;
+    json_t *t = http_json(r.http, "GET", "/v1/topologies/t", NULL, NULL, &status);
+    json_t *c = json_object_get(t, "checkpoint");
+    assert_int_equal(json_integer_value(json_object_get(c, "completed")), 1);
+    assert_int_equal(json_integer_value(json_object_get(c, "failed")), 1);
+    assert_string_equal(json_string_value(json_object_get(c, "error")), "no space left");
+    json_decref(t);
+}
+
+static void a_lost_worker_is_replaced_and_the_newest_checkpoint_restored(void **state)
+{
+    (void)state;
+    struct plan p = deploy();
+    (void)complete(&a, &p, W1);
+    uint64_t newest = complete(&a, &p, W1);
+    fake_join(&b, r.control, "w2", W2);
+    fake_report_end(&b, 0);
+    fake_leave(&a);
+    struct plan q = expect_prepare(&b);
+    assert_int_equal(q.gen, p.gen + 1); /* E2 */
+    assert_int_equal(q.base, 0);
+    assert_int_equal(q.instance_count, 2);
+    assert_int_equal(q.restore_count, 2);
+    assert_int_equal(q.restored_epoch, newest); /* E4 */
+    for (size_t i = 0; i < 2; i++) { /* R25: nothing of it has an id that was used before */
+        assert_true(q.instances[i] > p.instances[0] && q.instances[i] > p.instances[1]);
+    }
+    expect_state("recovering");
+    acknowledge(&b, &p, 0, newest, W2, true); /* of the old generation: nobody heeds it */
+    go_through(&b, &q, W2);
+    expect_state("running");
+}
+
+static void before_the_first_checkpoint_it_begins_anew(void **state)
+{
+    (void)state;
+    struct plan p = deploy();
+    fake_leave(&a);
+    fake_join(&a, r.control, "w1", W1 + 7); /* started again: no need to wait for it to be lost */
+    fake_report_end(&a, 0);
+    struct plan q = expect_prepare(&a);
+    assert_int_equal(q.gen, p.gen + 1);
+    assert_int_equal(q.restore_count, 0);
+    go_through(&a, &q, W1 + 7);
+    expect_state("running");
+}
+
+static void a_damaged_checkpoint_gives_way_to_an_older_one_then_to_a_clear_stop(void **state)
+{
+    (void)state;
+    struct plan p = deploy();
+    uint64_t older = complete(&a, &p, W1);
+    uint64_t newest = complete(&a, &p, W1);
+    fake_leave(&a);
+    fake_join(&a, r.control, "w1", W1 + 7);
+    fake_report_end(&a, 0);
+    struct plan q = expect_prepare(&a);
+    assert_int_equal(q.restored_epoch, newest);
+    send_ready(&a, &q, W1 + 7, ERR_CORRUPT);
+    (void)fake_expect(&a, M_ABORT);
+    q = expect_prepare(&a);
+    assert_int_equal(q.gen, p.gen + 2);
+    assert_int_equal(q.restored_epoch, older);
+    send_ready(&a, &q, W1 + 7, ERR_CORRUPT);
+    (void)fake_expect(&a, M_ABORT);
+    expect_state("failed");
+    int status;
+    json_t *t = http_json(r.http, "GET", "/v1/topologies/t", NULL, NULL, &status);
+    assert_string_equal(
+        json_string_value(json_object_get(json_object_get(t, "error"), "message")),
+        "no checkpoint of topology t is whole");
+    json_decref(t);
+}
+
+static void a_second_loss_in_a_recovery_is_one_more_try(void **state)
+{
+    (void)state;
+    struct plan p = deploy();
+    uint64_t newest = complete(&a, &p, W1);
+    fake_leave(&a);
+    fake_join(&a, r.control, "w1", W1 + 7);
+    fake_report_end(&a, 0);
+    struct plan q = expect_prepare(&a);
+    send_ready(&a, &q, W1 + 7, ERR_OK);
+    (void)fake_expect(&a, M_GO);
+    fake_leave(&a); /* after GO, before DONE */
+    fake_join(&a, r.control, "w1", W1 + 9);
+    fake_report_end(&a, 0);
+    q = expect_prepare(&a);
+    assert_int_equal(q.gen, p.gen + 2);
+    assert_int_equal(q.restored_epoch, newest);
+    go_through(&a, &q, W1 + 9);
+    expect_state("running");
+}
+
+static void a_master_that_dies_in_a_recovery_begins_it_once_more(void **state)
+{
+    (void)state;
+    struct plan p = deploy();
+    uint64_t newest = complete(&a, &p, W1);
+    fake_leave(&a);
+    fake_join(&a, r.control, "w1", W1 + 7);
+    fake_report_end(&a, 0);
+    struct plan q = expect_prepare(&a);
+    running_stop(&r);
+    fake_leave(&a);
+    running_start(&r);
+    fake_join(&a, r.control, "w1", W1 + 7);
+    fake_report_end(&a, 0);
+    struct plan again = expect_prepare(&a);
+    assert_true(again.term > q.term);
+    assert_int_equal(again.gen, q.gen + 1);
+    assert_int_equal(again.restored_epoch, newest);
+    go_through(&a, &again, W1 + 7);
+    expect_state("running");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define WITH_MASTER(test) cmocka_unit_test_setup_teardown(test, start, stop)
+        WITH_MASTER(a_checkpoint_counts_when_every_instance_is_saved),
+        WITH_MASTER(a_lost_worker_is_replaced_and_the_newest_checkpoint_restored),
+        WITH_MASTER(before_the_first_checkpoint_it_begins_anew),
+        WITH_MASTER(a_damaged_checkpoint_gives_way_to_an_older_one_then_to_a_clear_stop),
+        WITH_MASTER(a_second_loss_in_a_recovery_is_one_more_try),
+        WITH_MASTER(a_master_that_dies_in_a_recovery_begins_it_once_more),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

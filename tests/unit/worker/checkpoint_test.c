@@ -1,0 +1,284 @@
+/* tests/unit/worker/checkpoint_test.c - what is saved at a marker comes back, whatever goes on.
+ *
+ * Goal:   H1-H3 of worker/checkpoint.h, J1 of worker/checkpoint_restore.h.
+ * Method: an instance with keyed state is changed at random (puts, deletions, blobs), saved into a
+ *         folder, changed again while the saver's thread copies, and at every epoch a fresh
+ *         instance is restored from the files named and compared with a model of that epoch.  A
+ *         folder that cannot be written, files that are cut, and savings given up are in between. */
+#include "core/file.h"
+#include "core/mem.h"
+#include "core/prng.h"
+#include "pe/state.h"
+#include "worker/checkpoint.h"
+#include "worker/checkpoint_restore.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { KEYS = 3000 };
+
+static const struct oxb_value values[] = {
+    {"n", OXB_I64}, {"blob", OXB_BYTES}, {NULL, OXB_NONE}};
+static const struct oxb_state_decl states[] = {{"things", values}, {NULL, NULL}};
+
+static int save_own(struct oxb_pe *pe, struct oxb_blob *out)
+{
+    oxb_blob_add(out, oxb_self(pe), sizeof(int64_t));
+    return OXB_OK;
+}
+
+static int restore_own(struct oxb_pe *pe, const void *data, size_t bytes, uint32_t version)
+{
+    if (bytes != sizeof(int64_t) || version != 3) {
+        return oxb_fail(pe, "not mine");
+    }
+    memcpy(oxb_self(pe), data, bytes);
+    return OXB_OK;
+}
+
+static const struct oxb_pe_type type = {.abi = OXB_ABI,
+                                        .name = "things",
+                                        .states = states,
+                                        .state_version = 3,
+                                        .self_bytes = sizeof(int64_t),
+                                        .snapshot = save_own,
+                                        .restore = restore_own};
+
+struct model {
+    int64_t n[KEYS]; /* 0: absent; the blob is as long as n mod 50 */
+    int64_t own;
+};
+
+static struct pool *pool;
+static struct loop *loop;
+static struct saver *saver;
+static char folder[64];
+static struct saved last; /* epochs: owned */
+
+static void on_saved(void *arg, const struct saved *s)
+{
+    (void)arg;
+    mem_free(last.epochs);
+    last = *s;
+    last.epochs = mem_array(s->epoch_count + 1, sizeof *last.epochs);
+    memcpy(last.epochs, s->epochs, s->epoch_count * sizeof *last.epochs);
+    loop_quit(loop);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    snprintf(folder, sizeof folder, "/tmp/oxbow-saved-XXXXXX");
+    assert_non_null(mkdtemp(folder));
+    pool = pool_new(1u << 20);
+    loop = loop_new();
+    saver = saver_new(&(struct saver_options){.loop = loop, .worker = "w", .on_saved = on_saved});
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    char *all = mem_printf("rm -rf %s", folder);
+    saver_free(saver);
+    loop_free(loop);
+    pool_free(pool);
+    mem_free(last.epochs);
+    last = (struct saved){0};
+    int rc = system(all);
+    mem_free(all);
+    return rc;
+}
+
+static struct instance *make(bool started)
+{
+    struct instance *i = instance_new(9, "things", 0, pool);
+    struct pe_host host = instance_host(i);
+    struct pe_spec spec = {.type = &type, .name = "things", .params = "{}", .parallelism = 1};
+    struct fail f;
+    i->pe = pe_new(&spec, &host, pool);
+    assert_int_equal(pe_prepare(i->pe, &f), ERR_OK);
+    assert_true(!started || pe_start(i->pe, &f) == ERR_OK);
+    return i;
+}
+
+static void change(struct instance *i, struct model *m, struct prng *p, unsigned times)
+{
+    struct oxb_state *s = oxb_state(i->pe, "things");
+    for (unsigned k = 0; k < times; k++) {
+        int64_t key = (int64_t)prng_below(p, KEYS);
+        struct oxb_key encoded = oxb_key_i64(&key);
+        if (prng_below(p, 4) == 0) {
+            assert_true(oxb_state_delete(s, encoded) == (m->n[key] != 0));
+            m->n[key] = 0;
+            continue;
+        }
+        char blob[50];
+        uint64_t *cells = oxb_state_put(s, encoded);
+        m->n[key] = 1 + (int64_t)prng_below(p, 1000000);
+        memset(blob, (int)(key % 100), sizeof blob);
+        memcpy(&cells[0], &m->n[key], sizeof m->n[key]);
+        oxb_cell_set(s, &cells[1], blob, (uint32_t)(m->n[key] % 50));
+    }
+    m->own = (int64_t)prng_below(p, 1u << 30);
+    memcpy(oxb_self(i->pe), &m->own, sizeof m->own);
+}
+
+static enum err restore(struct instance *i, struct fail *f)
+{
+    static uint8_t all[KEY_GROUPS / 8];
+    memset(all, 0xff, sizeof all);
+    struct restore_from from = {.worker = "w", .topology = "t", .location = folder};
+    struct rec_RESTORE r = {.instance = 9,
+                            .uid = "things",
+                            .epochs = {(const uint8_t *)last.epochs, last.epoch_count * 8},
+                            .groups = {all, sizeof all},
+                            .own = true};
+    return restore_instance(&from, &r, i, f);
+}
+
+static void expect_restored(const struct model *m)
+{
+    struct fail f = {0};
+    struct instance *i = make(false);
+    if (restore(i, &f) != ERR_OK) {
+        fail_msg("%s", f.what);
+    }
+    struct oxb_state *s = oxb_state(i->pe, "things");
+    uint64_t count = 0;
+    for (int64_t key = 0; key < KEYS; key++) {
+        const uint64_t *cells = oxb_state_get(s, oxb_key_i64(&key));
+        assert_true((cells != NULL) == (m->n[key] != 0));
+        if (cells == NULL) {
+            continue;
+        }
+        count++;
+        assert_memory_equal(&cells[0], &m->n[key], sizeof m->n[key]);
+        struct oxb_str blob = oxb_cell_get(&cells[1]);
+        assert_int_equal(blob.len, m->n[key] % 50);
+        assert_true(blob.len == 0 || blob.p[blob.len - 1] == (char)(key % 100));
+    }
+    assert_int_equal(oxb_state_count(s), count);
+    assert_memory_equal(oxb_self(i->pe), &m->own, sizeof m->own);
+    instance_free(i);
+}
+
+static void wait_saved(uint64_t epoch)
+{
+    do {
+        loop_run(loop);
+    } while (last.epoch != epoch);
+}
+
+static void what_is_saved_comes_back_while_writing_goes_on(void **state)
+{
+    (void)state;
+    struct model now = {0};
+    struct prng p = {.state = 3};
+    struct instance *i = make(true);
+    i->keeper = keeper_new(saver, "t", 1, folder);
+    size_t longest = 0;
+    for (uint64_t epoch = 1; epoch <= 120; epoch++) {
+        change(i, &now, &p, epoch % 10 == 1 ? 2000 : (unsigned)prng_below(&p, 40));
+        struct model then = now;
+        keeper_take(i->keeper, i, epoch);
+        change(i, &now, &p, 300); /* beside the saver */
+        if (prng_below(&p, 15) == 0) { /* the next one comes before this one is saved */
+            then = now;
+            keeper_take(i->keeper, i, ++epoch);
+        }
+        if (prng_below(&p, 15) == 0) {
+            keeper_forget(i->keeper); /* a cut */
+        }
+        wait_saved(epoch);
+        if (last.ok) {
+            longest = last.epoch_count > longest ? last.epoch_count : longest;
+            expect_restored(&then);
+        } else {
+            assert_int_equal(last.fail.code, ERR_STALE);
+        }
+    }
+    assert_true(longest >= 3); /* chains were restored, not only whole files */
+    instance_free(i);
+}
+
+static void what_cannot_be_saved_is_said_and_the_next_one_is_whole(void **state)
+{
+    (void)state;
+    struct model now = {0};
+    struct prng p = {.state = 4};
+    struct instance *i = make(true);
+    char *nowhere = mem_printf("%s/file", folder);
+    struct fail f;
+    assert_int_equal(file_write_safe(nowhere, "", 0, &f), ERR_OK);
+    i->keeper = keeper_new(saver, "t", 1, nowhere); /* a file is no folder, whoever asks */
+    change(i, &now, &p, 100);
+    keeper_take(i->keeper, i, 1);
+    wait_saved(1);
+    assert_false(last.ok);
+    assert_non_null(strstr(last.fail.what, "file"));
+    unlink(nowhere);
+    change(i, &now, &p, 10);
+    keeper_take(i->keeper, i, 2);
+    wait_saved(2);
+    assert_true(last.ok);
+    assert_int_equal(last.epoch_count, 1); /* H3 */
+    mem_free(nowhere);
+    instance_free(i);
+}
+
+static void damaged_files_are_not_used(void **state)
+{
+    (void)state;
+    struct model now = {0};
+    struct prng p = {.state = 5};
+    struct instance *i = make(true);
+    i->keeper = keeper_new(saver, "t", 1, folder);
+    for (uint64_t epoch = 1; epoch <= 3; epoch++) {
+        change(i, &now, &p, epoch == 1 ? 300 : 5);
+        keeper_take(i->keeper, i, epoch);
+        wait_saved(epoch);
+    }
+    assert_int_equal(last.epoch_count, 3);
+    expect_restored(&now);
+    char *path = mem_printf("%s/t/2.things.0", folder), *other = mem_printf("%s/t/1.things.0", folder);
+    char *data = NULL;
+    size_t bytes = 0;
+    struct fail f = {0};
+    assert_int_equal(file_read(path, 1u << 24, &data, &bytes, &f), ERR_OK);
+    for (size_t at = 0; at < bytes; at += 1 + bytes / 200) {
+        data[at] = (char)(data[at] ^ 4);
+        assert_int_equal(file_write_safe(path, data, bytes, &f), ERR_OK);
+        struct instance *fresh = make(false);
+        assert_int_equal(restore(fresh, &f), ERR_CORRUPT);
+        assert_non_null(strstr(f.what, "snapshot 2.things.0"));
+        instance_free(fresh);
+        data[at] = (char)(data[at] ^ 4);
+    }
+    mem_free(data);
+    assert_int_equal(rename(other, path), 0); /* whole, but of another epoch */
+    struct instance *fresh = make(false);
+    assert_int_equal(restore(fresh, &f), ERR_CORRUPT);
+    instance_free(fresh);
+    mem_free(path);
+    mem_free(other);
+    instance_free(i);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define IN_A_FOLDER(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+        IN_A_FOLDER(what_is_saved_comes_back_while_writing_goes_on),
+        IN_A_FOLDER(what_cannot_be_saved_is_said_and_the_next_one_is_whole),
+        IN_A_FOLDER(damaged_files_are_not_used),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

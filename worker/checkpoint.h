@@ -1,0 +1,64 @@
+/* worker/checkpoint.h - saving instances at a checkpoint's marker, beside the flow.
+ *
+ * Owns:       struct keeper: what of one instance was saved, and how far; struct saver: the thread
+ *             that copies, compresses and stores, one instance after the other.
+ * Threads:    keeper_take, keeper_forget: the instance's, between two batches; keeper_new and
+ *             _free: the loop's or its helpers', while the instance does not run.  The saver's
+ *             thread reads frozen groups, as pe/state.h allows.  Results come back on the loop.
+ * Life of one: marker -> keeper_take: own state by `snapshot`, keyed state frozen, only the groups
+ *             that changed -> the instance passes the marker on and works -> the saver copies group
+ *             by group -> stored durably -> on_saved.
+ * Invariants: H1 on_saved says ok only after what it names is durable: the snapshot's file and
+ *             folder, and every file the PE wants synced (PROTOCOL R18).
+ *             H2 the saver touches no table of an instance after keeper_forget or keeper_free.
+ *             H3 a delta follows a file that is stored; after any failure the next one is whole. */
+#ifndef OXB_WORKER_CHECKPOINT_H
+#define OXB_WORKER_CHECKPOINT_H
+
+#include "net/conn.h"
+
+struct instance;
+struct saver;
+struct keeper;
+
+struct saved { /* one instance, at one marker */
+    char *topology;
+    uint64_t gen, epoch, instance;
+    bool ok;
+    struct fail fail;
+    uint64_t *epochs; /* [epoch_count]: files that make up its state; the base first */
+    size_t epoch_count;
+    uint64_t bytes;   /* stored for this one */
+    uint64_t pause_us, took_us;
+};
+
+struct saver_options {
+    struct loop *loop;
+    struct address master;
+    const char *worker;   /* name; borrowed */
+    uint64_t incarnation;
+    void (*on_saved)(void *arg, const struct saved *s); /* on the loop; borrowed until it returns */
+    void *arg;
+};
+struct saver *saver_new(const struct saver_options *o);
+void saver_free(struct saver *s); /* after every keeper; what is queued is given up */
+
+/* keeper_new - @location: folder of the snapshots; "": the master. */
+struct keeper *keeper_new(struct saver *s, const char *topology, uint64_t gen,
+                          const char *location);
+void keeper_free(struct keeper *k); /* accepts NULL */
+/* keeper_take - the instance has the marker of `epoch` on every input and has flushed.  What goes
+ * wrong comes to on_saved: the instance goes on. */
+void keeper_take(struct keeper *k, struct instance *i, uint64_t epoch);
+/* keeper_forget - its tables are about to change hands: the next checkpoint begins anew. */
+void keeper_forget(struct keeper *k); /* accepts NULL */
+
+/* ---- the file: blocks of core/blockfile.h ---- */
+enum snapshot_block {
+    SNAPSHOT_META = 1, /* JSON: topology, uid, index, parallelism, epoch, base, state_version,
+                        * finished, states (names) */
+    SNAPSHOT_OWN,      /* of type->snapshot */
+    SNAPSHOT_GROUP,    /* tag: number of the state << 8 | key group; as state_read_group wrote it */
+};
+
+#endif
