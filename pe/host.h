@@ -101,7 +101,8 @@ MUST_CHECK enum err pe_restore(struct oxb_pe *pe, const void *data, size_t bytes
  * by pointer, for they are engine-typed.  pe_take_counters: tuples in and out go on counting. */
 void pe_take_states(struct oxb_pe *to, struct oxb_pe *from);
 void pe_take_counters(struct oxb_pe *to, struct oxb_pe *from);
-/* pe_connect - a stream takes what output `port` emits, or none does any more: between two batches. */
+/* pe_connect - a stream takes what output `port` emits, or none does any more; between two
+ * batches. */
 void pe_connect(struct oxb_pe *pe, unsigned port, bool connected);
 unsigned pe_state_count(const struct oxb_pe *pe);
 struct oxb_state *pe_state_at(struct oxb_pe *pe, unsigned i);

@@ -1,8 +1,9 @@
 /* tests/sim/data.c - instances and channels of the simulator: taking, routing, cutting, moving.
  *
- * A step of a node is what an executor does between two looks at its inputs: one item, with all that
- * fused instances do in the same call.  What the real worker decides by worker/align.h is decided by
- * it here; what waits for what is the rules of docs/PROTOCOL.md, named where they stand. */
+ * A step of a node is what an executor does between two looks at its inputs: one item, with all
+ * that fused instances do in the same call.  What the real worker decides by worker/align.h is
+ * decided by it here; what waits for what is the rules of docs/PROTOCOL.md, named where they
+ * stand. */
 #include "tests/sim/sim.h"
 
 #include <assert.h>

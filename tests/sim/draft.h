@@ -9,7 +9,8 @@ enum { SCHEDULES_PER_PLAN = 32 }; /* a seed is plan * SCHEDULES_PER_PLAN + sched
 struct draft;
 struct draft *draft_new(uint64_t plan_seed, unsigned off); /* random */
 /* draft_of - from the `pes:` and `streams:` of V and V', over so many workers before and after.
- * @drain:  worker 0 is to be left.  @finals: bit n: the keyed PE with uid un emits at its end only. */
+ * @drain:  worker 0 is to be left.
+ * @finals: bit n: the keyed PE with uid un emits at its end only. */
 struct draft *draft_of(const char *a, const char *b, uint32_t workers_a, uint32_t workers_b,
                        bool drain, uint64_t finals, unsigned off);
 void draft_free(struct draft *d);

@@ -47,7 +47,7 @@ static void wrong(enum violation v, const char *why)
     violate(sim.w, v, NONE);
 }
 
-/* ---------------------------------------------------------------- PEs that keep the oracle's books */
+/* ---------------------------------------------------------------- PEs that keep the books */
 
 struct self {
     struct oxb_state *counts;

@@ -5,15 +5,23 @@
  * A seed is plan * SCHEDULES_PER_PLAN + schedule, as in main.c. */
 #include "tests/sim/live.h"
 
-#include "core/clock.h"
 #include "core/log.h"
 #include "core/mem.h"
 
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+#include <unistd.h>
+
+static volatile sig_atomic_t over;
+
+static void on_alarm(int number)
+{
+    (void)number;
+    over = 1;
+}
 
 static int show(uint64_t seed)
 {
@@ -43,8 +51,9 @@ int main(int argc, char **argv)
     if (seed != 0) {
         return show(seed);
     }
-    time_t until = time(NULL) + (time_t)seconds; /* the other clock is the simulation's */
-    for (uint64_t plan = from; time(NULL) < until; plan++) {
+    signal(SIGALRM, on_alarm); /* the clock is the simulation's */
+    alarm((unsigned)seconds);
+    for (uint64_t plan = from; over == 0; plan++) {
         struct draft *d = draft_new(plan, 0);
         for (uint64_t k = 0; k < SCHEDULES_PER_PLAN; k++) {
             uint64_t s = plan * SCHEDULES_PER_PLAN + k;
