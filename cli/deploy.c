@@ -67,16 +67,6 @@ static void print_deployed(struct cli *cli, const json_t *topology)
     fprintf(cli->err, "next: oxbow status %s --watch\n", json_text_of(topology, "name"));
 }
 
-static bool has_missing_file(const struct loaded *l)
-{
-    for (size_t i = 0; i < l->file_count; i++) {
-        if (l->files[i].missing) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static int deploy_loaded(struct cli *cli, const struct loaded *l, uint64_t timeout_us)
 {
     char *name = NULL;
@@ -108,7 +98,7 @@ static int run_deploy(struct cli *cli, const void *options, char **args, unsigne
     if (load_read(args[0], &l, &f) != ERR_OK) {
         code = cli_fail(cli, &f);
     } else {
-        if (has_missing_file(&l)) {
+        if (load_has_missing(&l)) {
             load_check(&l, cli->program); /* says where the file names it */
         }
         code = l.diags.errors > 0

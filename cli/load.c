@@ -6,8 +6,10 @@
 
 #include "core/file.h"
 #include "core/mem.h"
+#include "core/text.h"
 #include "pe/registry.h"
 #include "topology/diag.h"
+#include "topology/yaml.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -142,6 +144,28 @@ void load_check(struct loaded *l, const char *program)
         topology_free(l->topology);
         l->topology = NULL;
     }
+}
+
+char *load_name(const struct loaded *l)
+{
+    struct diags d = {0};
+    struct ynode *root = l->yaml != NULL ? ytree_parse(l->yaml, l->yaml_bytes, &d) : NULL;
+    const struct ynode *name = ytree_get(root, "topology");
+    bool ok = name != NULL && name->text != NULL && text_is_name(name->text);
+    char *copy = ok ? mem_dup(name->text) : NULL;
+    ytree_free(root);
+    diags_fini(&d);
+    return copy;
+}
+
+bool load_has_missing(const struct loaded *l)
+{
+    for (size_t i = 0; i < l->file_count; i++) {
+        if (l->files[i].missing) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void load_fini(struct loaded *l)

@@ -34,6 +34,9 @@ MUST_CHECK enum err load_read(const char *file, struct loaded *out, struct fail 
 /* load_check - after load_read: describe built-ins and plug-ins, make the model.
  * @program: this executable, for describe_plugin.  Problems are in l->diags. */
 void load_check(struct loaded *l, const char *program);
+/* load_name - what the text calls the topology, or NULL when that is no name; caller frees. */
+char *load_name(const struct loaded *l);
+bool load_has_missing(const struct loaded *l); /* a file that it names cannot be read */
 void load_fini(struct loaded *l); /* accepts a zeroed one */
 
 #endif

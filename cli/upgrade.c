@@ -104,10 +104,10 @@ const struct verb verb_rollback = {
 };
 
 /* POST the file to .../NAME/`verb`. */
-static int post_file(struct cli *cli, const struct loaded *l, const char *verb,
-                     const char *digest, uint64_t timeout_us, struct client_reply *reply)
+static int post_file(struct cli *cli, const struct loaded *l, const char *name,
+                     const char *verb, const char *digest, uint64_t timeout_us, struct client_reply *reply)
 {
-    char *path = mem_printf("/v1/topologies/%s/%s%s%s", l->topology->name, verb,
+    char *path = mem_printf("/v1/topologies/%s/%s%s%s", name, verb,
                             digest != NULL ? "?plan=" : "", digest != NULL ? digest : "");
     char *full = outcome_path(path, timeout_us);
     int code = submit_file(cli, l, full, timeout_us, reply);
@@ -116,14 +116,19 @@ static int post_file(struct cli *cli, const struct loaded *l, const char *verb,
     return code;
 }
 
-static int load(struct cli *cli, const char *file, struct loaded *l)
+/* The file as it is: the master checks it, for it knows the PE types of embedding workers, which
+ * this machine may not.  @name: of the topology; caller frees. */
+static int load(struct cli *cli, const char *file, struct loaded *l, char **name)
 {
     struct fail f = {0};
     if (load_read(file, l, &f) != ERR_OK) {
         return cli_fail(cli, &f);
     }
-    load_check(l, cli->program);
-    return l->topology == NULL || l->diags.errors > 0 ? validate_refuse(cli, l) : EXIT_DONE;
+    *name = load_name(l);
+    if (*name == NULL || load_has_missing(l)) {
+        load_check(l, cli->program); /* says where */
+    }
+    return *name == NULL || l->diags.errors > 0 ? validate_refuse(cli, l) : EXIT_DONE;
 }
 
 static int print_refused(struct cli *cli, const json_t *plan)
@@ -143,9 +148,10 @@ static int run_plan(struct cli *cli, const void *options, char **args, unsigned 
     (void)arg_count;
     struct loaded l = {0};
     struct client_reply reply = {0};
-    int code = load(cli, args[0], &l);
+    char *name = NULL;
+    int code = load(cli, args[0], &l, &name);
     if (code == EXIT_DONE) {
-        code = post_file(cli, &l, "plan", NULL, 0, &reply);
+        code = post_file(cli, &l, name, "plan", NULL, 0, &reply);
     }
     if (code == EXIT_DONE) {
         if (cli->json) {
@@ -156,16 +162,17 @@ static int run_plan(struct cli *cli, const void *options, char **args, unsigned 
         code = print_refused(cli, reply.json);
         client_reply_fini(&reply);
     }
+    mem_free(name);
     load_fini(&l);
     return code;
 }
 
 /* Show the plan and ask.  Return: EXIT_DONE with the digest (caller frees), or the exit code. */
-static int agree(struct cli *cli, const struct loaded *l, char **digest)
+static int agree(struct cli *cli, const struct loaded *l, const char *name, char **digest)
 {
     struct client_reply reply = {0};
     char answer[16] = "";
-    int code = post_file(cli, l, "plan", NULL, 0, &reply);
+    int code = post_file(cli, l, name, "plan", NULL, 0, &reply);
     if (code != EXIT_DONE) {
         return code;
     }
@@ -191,18 +198,20 @@ static int run_upgrade(struct cli *cli, const void *options, char **args, unsign
     struct loaded l = {0};
     struct client_reply reply = {0};
     char *digest = o->plan != NULL ? mem_dup(o->plan) : NULL;
-    int code = load(cli, args[0], &l);
+    char *name = NULL;
+    int code = load(cli, args[0], &l, &name);
     if (code == EXIT_DONE && digest == NULL && !o->yes && isatty(STDIN_FILENO) == 1) {
-        code = agree(cli, &l, &digest);
+        code = agree(cli, &l, name, &digest);
     }
     if (code == EXIT_DONE) {
-        code = post_file(cli, &l, "upgrade", digest, o->timeout_us, &reply);
+        code = post_file(cli, &l, name, "upgrade", digest, o->timeout_us, &reply);
     }
     if (code == EXIT_DONE) {
         code = outcome_finish(cli, reply.json, o->timeout_us);
         client_reply_fini(&reply);
     }
     mem_free(digest);
+    mem_free(name);
     load_fini(&l);
     return code;
 }

@@ -47,7 +47,8 @@
 
 /* ---- state on the move ---- */
 #define STATE_SLICE_BYTES (48u << 10)  /* told in one turn of the giver: some 50 us */
-#define STATE_WINDOW 16                /* messages of a worker's moves on their way: 768 KiB, which
+#define STATE_SLICES_AHEAD 8           /* told in so many turns before the loop is asked again */
+#define STATE_WINDOW 24                /* messages of a worker's moves on their way: 1.2 MiB, which
                                         * is what data may have to wait behind */
 #define STATE_ROUND_MS 5               /* between rounds while everything waits for the cut */
 #define STATE_ROUNDS_MAX 16            /* to catch up with the giver; each is half the last or less */
@@ -96,6 +97,7 @@
 #define RECONNECT_MS_MAX 2000
 #define CONN_OUT_BYTES_MAX (8u << 20) /* queued output after which a control peer is dropped */
 #define WORKERS_MAX 1000
+#define VERSIONS_KEPT 1000          /* per topology, with receipts; older ones are forgotten */
 #define GO_AGAIN_MS 2000            /* a GO without DONE is sent again after this */
 #define SLOTS_DEFAULT 64
 #define LABELS_MAX 32

@@ -298,7 +298,7 @@ static void get_metrics(struct master *m, struct exchange *x, const char *name)
 {
     struct strbuf out = {0};
     (void)name;
-    metrics_text(&m->members, &m->deployments, &out);
+    metrics_text(&m->members, &m->deployments, &m->tally, &out);
     exchange_reply(x, 200, "text/plain; version=0.0.4; charset=utf-8", NULL, strbuf_text(&out),
                    out.bytes);
     strbuf_fini(&out);

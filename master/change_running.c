@@ -108,15 +108,25 @@ enum err running_plan_make(struct master *m, const struct deployment *d, struct 
                                       .asked_us = asked_us,
                                       .deadline_us = asked_us + time_us,
                                       .parsed_us = clock_now_us()};
+    struct pause_model model = tally_model(&m->tally);
     struct plan_input in = {.running = d->graph,
+                            .model = &model,
                             .next = next->topology,
                             .base_version = d->version,
                             .gen = d->token.gen,
                             .next_id = *first};
     struct worker_info *workers = deploy_workers(m, d, &in.worker_count);
+    struct state_size *sizes = mem_array(d->graph->instance_count, sizeof *sizes);
+    for (uint32_t i = 0; i < d->graph->instance_count; i++) {
+        sizes[i] = (struct state_size){.instance = d->instances[i].id,
+                                       .bytes = d->instances[i].state_bytes};
+    }
     in.workers = workers;
+    in.sizes = sizes;
+    in.size_count = d->graph->instance_count;
     *out = plan_make(&in);
     mem_free(workers);
+    mem_free(sizes);
     next->upgrade->planned_us = clock_now_us();
     return ERR_OK;
 }
@@ -233,6 +243,8 @@ static void keep_receipt(struct master *m, struct deployment *next, const char *
     }
     log_event(LOG_INFO, "topology.receipt", "topology=%s receipt=%s", next->name, text);
     tell_receipt(m, next, receipt);
+    tally_count(&m->tally, receipt);
+    tally_learn(&m->tally, json_object_get(next->upgrade->about, "features"), receipt);
     mem_free(text);
     json_decref(receipt);
 }
@@ -248,6 +260,19 @@ static void retire_elsewhere(struct master *m, const struct deployment *next)
             control_send(m, p->worker_id, p->incarnation, &stop);
         }
     }
+}
+
+static void keep_carried(struct master *m, struct deployment *next, const struct deployment *d)
+{
+    struct fail f = {0};
+    carry_over(next, d);
+    json_t *carried = carry_json(next);
+    char *text = json_dumps(carried, JSON_COMPACT);
+    if (m->store->ops->carry(m->store, next->name, text, &f) != ERR_OK) {
+        log_event(LOG_ERROR, "store.carry", "topology=%s what=\"%s\"", next->name, f.what);
+    }
+    mem_free(text);
+    json_decref(carried);
 }
 
 void running_over(struct master *m, struct deployment *next, const char *result)
@@ -278,6 +303,9 @@ void running_over(struct master *m, struct deployment *next, const char *result)
         return;
     }
     retire_elsewhere(m, next);
+    if (d != next) { /* restored after the decision, it is all there is: nothing to add up */
+        keep_carried(m, next, d);
+    }
     for (size_t i = 0; d != next && i < m->deployments.count; i++) {
         if (m->deployments.items[i] == d) {
             m->deployments.items[i] = next;

@@ -119,6 +119,7 @@ void deployment_free(struct deployment *d)
     upgrade_free(d->upgrade, d->graph);
     keeping_free(d->keeping);
     free_views(d);
+    carry_fini(&d->carry);
     change_fini(&d->change);
     if (d->graph != NULL) {
         pgraph_free(d->graph);

@@ -15,6 +15,7 @@
 
 #include "core/err.h"
 #include "core/strbuf.h"
+#include "master/carry.h"
 #include "master/change.h"
 #include "master/keeping.h"
 #include "net/states.h"
@@ -40,6 +41,7 @@ struct instance_view {
     unsigned state;          /* enum instance_state; 0: no report yet */
     uint64_t tuples_in, tuples_out, batches_in, batches_out, bytes_in, bytes_out;
     uint64_t errors, busy_us, blocked_us;
+    uint64_t state_bytes;    /* of keyed tables, at present */
     char *error;             /* NULL: none */
     char *metrics;           /* the PE's own, JSON; NULL: none */
     struct strbuf latency;   /* hist_encode, checked */
@@ -99,6 +101,11 @@ struct deployment {
     struct keeping *keeping;     /* checkpoints and recovery; owned; NULL: it takes none */
     bool waits;                  /* its change decides when a checkpoint is over */
     struct upgrade *upgrade;     /* how this version came from another; NULL: deployed */
+    struct carry carry;          /* counters of what changes have removed */
+    struct {                     /* what the ledgers found since it was last told */
+        uint64_t gaps, repeats, reordered, mismatched;
+        uint32_t stream;         /* one that is concerned */
+    } faults;
     uint64_t last_version;       /* highest number given to a version, taken or not */
     /* why it failed; valid when state is TOPOLOGY_FAILED */
     struct fail fail;

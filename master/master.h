@@ -16,6 +16,7 @@
 #include "master/members.h"
 #include "master/snapshots.h"
 #include "master/store.h"
+#include "master/tally.h"
 #include "master/types.h"
 #include "net/conn.h"
 
@@ -57,6 +58,7 @@ struct master {
     struct waiting *waiting;     /* ask.c: requests whose turn has not come, oldest first */
     unsigned waiting_count;
     struct events events;
+    struct tally tally;
 };
 
 /* master_new - takes the lock and the next term, reads back what ran, listens.
@@ -149,6 +151,7 @@ void tell_answer(struct master *m, const struct deployment *d, const char *worke
                  const char *answer, const struct fail *why);
 void tell_receipt(struct master *m, const struct deployment *d, const json_t *receipt);
 void tell_worker(struct master *m, const struct member *w);
+void tell_faults(struct master *m, struct deployment *d); /* of the ledgers, once each */
 void tell_error(struct master *m, const struct deployment *d, const struct fail *f,
                 const char *where);
 
@@ -194,6 +197,7 @@ json_t *status_workers(const struct members *ms, const struct deployments *ds, u
 json_t *status_error(const struct fail *f, const char *where);
 json_t *status_text(const char *s); /* a JSON string even if `s` is not UTF-8 */
 uint32_t status_slots_used(const struct deployments *ds, uint64_t worker_id);
-void metrics_text(const struct members *ms, const struct deployments *ds, struct strbuf *out);
+void metrics_text(const struct members *ms, const struct deployments *ds, const struct tally *t,
+                  struct strbuf *out);
 
 #endif

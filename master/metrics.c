@@ -23,14 +23,17 @@ static void channel_families(const struct deployments *ds, struct strbuf *out);
 static void checkpoint_families(const struct deployments *ds, struct strbuf *out);
 static void worker_families(const struct members *ms, const struct deployments *ds,
                             struct strbuf *out);
+static void upgrade_families(const struct tally *t, struct strbuf *out);
 
-void metrics_text(const struct members *ms, const struct deployments *ds, struct strbuf *out)
+void metrics_text(const struct members *ms, const struct deployments *ds, const struct tally *t,
+                  struct strbuf *out)
 {
     instance_families(ds, out);
     latency_families(ds, out);
     channel_families(ds, out);
     checkpoint_families(ds, out);
     worker_families(ms, ds, out);
+    upgrade_families(t, out);
 }
 
 static void family(struct strbuf *out, const char *name, const char *type, const char *help)
@@ -136,6 +139,18 @@ static void instance_families(const struct deployments *ds, struct strbuf *out)
                 instance_labels(out, &l);
                 strbuf_printf(out, "} %.17g\n", families[f].value(d, &d->instances[k]));
             }
+            for (uint32_t k = 0; d->carry.pes != NULL && k < d->topology->pe_count; k++) {
+                const struct carry_pe c = d->carry.pes[k];
+                uint64_t gone[] = {c.in, c.out, c.errors};
+                if (f < 3 && c.in + c.out > 0) { /* P3: of instances that changes have removed */
+                    const struct labels l = {d->name, d->topology->pes[k].name, "", 0};
+                    strbuf_text_add(out, families[f].name);
+                    label(out, "topology", l.topology, true);
+                    label(out, "pe", l.pe, false);
+                    strbuf_printf(out, ",instance=\"removed\",worker=\"\"} %" PRIu64 "\n",
+                                  gone[f]);
+                }
+            }
         }
     }
 }
@@ -151,16 +166,19 @@ static void histogram(struct strbuf *out, const char *name, const struct strbuf 
         while (bucket < HIST_BUCKETS && hist_bucket_high(bucket) <= le_us) {
             below += h->buckets[bucket++];
         }
-        strbuf_printf(out, "%s_bucket%s,le=\"%g\"} %" PRIu64 "\n", name, labels->data,
-                      (double)le_us / 1e6, below);
+        strbuf_printf(out, "%s_bucket%s%sle=\"%g\"} %" PRIu64 "\n", name, labels->data,
+                      labels->data[1] != '\0' ? "," : "", (double)le_us / 1e6, below);
     }
     uint64_t count = below;
     while (bucket < HIST_BUCKETS) {
         count += h->buckets[bucket++];
     }
-    strbuf_printf(out, "%s_bucket%s,le=\"+Inf\"} %" PRIu64 "\n", name, labels->data, count);
-    strbuf_printf(out, "%s_sum%s} %.17g\n", name, labels->data, (double)h->sum / 1e6);
-    strbuf_printf(out, "%s_count%s} %" PRIu64 "\n", name, labels->data, count);
+    strbuf_printf(out, "%s_bucket%s%sle=\"+Inf\"} %" PRIu64 "\n", name, labels->data,
+                  labels->data[1] != '\0' ? "," : "", count);
+    const char *end = labels->data[0] == '{' && labels->data[1] == '\0' ? "" : "}";
+    const char *own = end[0] == '\0' ? "" : labels->data;
+    strbuf_printf(out, "%s_sum%s%s %.17g\n", name, own, end, (double)h->sum / 1e6);
+    strbuf_printf(out, "%s_count%s%s %" PRIu64 "\n", name, own, end, count);
 }
 
 static void latency_families(const struct deployments *ds, struct strbuf *out)
@@ -206,6 +224,10 @@ static void channel_families(const struct deployments *ds, struct strbuf *out)
     } families[] = {
         {"oxbow_channel_depth_batches", "gauge", "Batches waiting in the channels of a stream."},
         {"oxbow_channel_gaps_total", "counter", "Tuples missing at a receiver by their numbers."},
+        {"oxbow_channel_repeats_total", "counter", "Tuples that came twice, by their numbers."},
+        {"oxbow_channel_reordered_total", "counter", "Tuples out of order, by their numbers."},
+        {"oxbow_channel_mismatches_total", "counter",
+         "Comparisons of sender and receiver that differed."},
         {"oxbow_stream_tuples_total", "counter", "Tuples sent on a stream."},
     };
     for (size_t f = 0; f < sizeof families / sizeof families[0]; f++) {
@@ -218,10 +240,14 @@ static void channel_families(const struct deployments *ds, struct strbuf *out)
             uint64_t *sums = mem_array(d->topology->stream_count, sizeof *sums);
             for (uint32_t k = 0; k < d->graph->channel_count; k++) {
                 const struct channel_view *v = &d->channels[k];
-                uint64_t values[] = {v->depth_from + v->depth_to, v->gaps, v->sent};
+                uint64_t values[] = {v->depth_from + v->depth_to, v->gaps, v->repeats,
+                                     v->reordered, v->mismatched, v->sent};
                 sums[d->graph->channels[v->number].stream] += values[f];
             }
             for (uint32_t k = 0; k < d->topology->stream_count; k++) {
+                const struct carry_stream c = carry_of_stream(d, k);
+                uint64_t gone[] = {0, c.gaps, c.repeats, c.reordered, c.mismatched, c.sent};
+                sums[k] += gone[f];
                 strbuf_text_add(out, families[f].name);
                 label(out, "topology", d->name, true);
                 label(out, "stream", d->topology->streams[k].name, false);
@@ -290,4 +316,20 @@ static void worker_families(const struct members *ms, const struct deployments *
     strbuf_text_add(out, "oxbow_build_info");
     label(out, "version", OXBOW_VERSION, true);
     strbuf_text_add(out, "} 1\n");
+}
+
+static void upgrade_families(const struct tally *t, struct strbuf *out)
+{
+    struct strbuf none = {0};
+    strbuf_char(&none, '{');
+    family(out, "oxbow_upgrades_total", "counter", "Changes of running topologies, by result.");
+    for (unsigned i = 0; i < TALLY_RESULTS; i++) {
+        strbuf_text_add(out, "oxbow_upgrades_total");
+        label(out, "result", tally_result_name(i), true);
+        strbuf_printf(out, "} %" PRIu64 "\n", t->results[i]);
+    }
+    family(out, "oxbow_upgrade_pause_seconds", "histogram",
+           "Longest pause of an input, per change that made one wait.");
+    histogram(out, "oxbow_upgrade_pause_seconds", &none, &t->pause_us);
+    strbuf_fini(&none);
 }

@@ -28,11 +28,24 @@ static void restore_drained(void *arg, const char *worker)
     members_set_drained(&m->members, worker, true);
 }
 
+static void learn(void *arg, const struct store_version *v)
+{
+    struct master *m = arg;
+    json_t *about = v->about[0] != '\0' ? json_loads(v->about, 0, NULL) : NULL;
+    json_t *receipt = v->receipt[0] != '\0' ? json_loads(v->receipt, 0, NULL) : NULL;
+    tally_learn(&m->tally, json_object_get(about, "features"), receipt);
+    json_decref(about);
+    json_decref(receipt);
+}
+
 enum err restore_all(struct master *m, struct fail *f)
 {
     enum err e = m->store->ops->each_drained(m->store, restore_drained, m, f);
     if (e == ERR_OK) {
         e = m->store->ops->newest(m->store, restore_one, m, f);
+    }
+    for (size_t i = 0; e == ERR_OK && i < m->deployments.count; i++) {
+        e = m->store->ops->history(m->store, m->deployments.items[i]->name, learn, m, f);
     }
     for (size_t i = 0; e == ERR_OK && i < m->deployments.count; i++) {
         struct deployment *d = m->deployments.items[i];
@@ -311,6 +324,11 @@ static enum err rebuild(struct master *m, struct deployment *d, const struct sto
     }
     d->graph = g;
     deployment_init_views(d);
+    if (v->carried[0] != '\0') {
+        json_t *carried = json_loads(v->carried, 0, NULL);
+        carry_read(d, carried);
+        json_decref(carried);
+    }
     if (v->base != 0 && d->state == TOPOLOGY_DEPLOYING) {
         d->upgrade = mem_alloc(sizeof *d->upgrade);
         d->upgrade->base = v->base;

@@ -200,7 +200,8 @@ static json_t *pe_json(const struct deployment *d, uint32_t number)
     json_t *instances = json_array();
     struct rates sum = {0};
     struct hist latency = {0};
-    uint64_t in = 0, out = 0, errors = 0;
+    const struct carry_pe gone = carry_of_pe(d, number);
+    uint64_t in = gone.in, out = gone.out, errors = gone.errors;
     unsigned count = 0;
     for (uint32_t i = 0; i < g->instance_count; i++) {
         if (g->instances[i].pe != number) {
@@ -278,7 +279,14 @@ static json_t *streams_json(const struct deployment *d)
     struct stream_sum *sums = mem_array(t->stream_count, sizeof *sums);
     add_channels(d, sums);
     for (uint32_t i = 0; i < t->stream_count; i++) {
-        const struct stream_sum *s = &sums[i];
+        struct stream_sum *s = &sums[i];
+        const struct carry_stream gone = carry_of_stream(d, i);
+        s->sent += gone.sent;
+        s->gaps += gone.gaps;
+        s->repeats += gone.repeats;
+        s->reordered += gone.reordered;
+        s->compared += gone.compared;
+        s->mismatched += gone.mismatched;
         json_array_append_new(
             all, json_pack("{s:s, s:s, s:s, s:s, s:b, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:i}",
                            "name", t->streams[i].name, "from", t->pes[t->streams[i].from_pe].name,

@@ -6,7 +6,8 @@
  *
  * Runs on:    the master loop; blocks for one durable write (measured: below 1 ms on SSD).
  * Invariants: S1 the term grows by one at each open.  S2 an id once handed out is never handed out
- *             again.  S3 a version without decision is aborted by the next term. */
+ *             again.  S3 a version without decision is aborted by the next term.  S4 it does not grow
+ *             with the number of changes: the newest VERSIONS_KEPT versions of each topology. */
 #ifndef OXB_MASTER_STORE_H
 #define OXB_MASTER_STORE_H
 
@@ -51,6 +52,7 @@ struct store_version { /* one version of one topology */
     char *parts;      /* JSON: workers told of the change, when base != 0 */
     char *about;      /* JSON: what of the plan the receipt repeats, when base != 0 */
     char *receipt;    /* JSON, or "": not over */
+    char *carried;    /* JSON: counters of what the topology has lost by changes, or "" */
     uint64_t last;    /* highest version of this topology, decided or not */
     int64_t created_at_us;
     struct store_instance *instances;
@@ -98,6 +100,8 @@ struct store_ops {
     /* how a change of a running topology went */
     enum err (*receipt)(struct store *s, const char *topology, uint64_t version,
                         const char *receipt, struct fail *f);
+    /* counters of what a topology has lost by changes; a deploy forgets them */
+    enum err (*carry)(struct store *s, const char *topology, const char *carried, struct fail *f);
     /* all versions of a topology, oldest first, without their graphs; borrowed as below */
     enum err (*history)(struct store *s, const char *topology,
                         void (*fn)(void *arg, const struct store_version *v), void *arg,

@@ -9,6 +9,7 @@
 
 #include "core/failpoint.h"
 #include "core/file.h"
+#include "core/limits.h"
 #include "core/mem.h"
 #include "core/strbuf.h"
 
@@ -30,6 +31,8 @@ static const char schema_sql[] =
     "CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS workers(name TEXT PRIMARY KEY, id INTEGER NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS drained(worker TEXT PRIMARY KEY) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS carried(topology TEXT PRIMARY KEY, counters TEXT NOT NULL)"
+    " WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS versions("
     " topology TEXT NOT NULL, version INTEGER NOT NULL, gen INTEGER NOT NULL,"
     " op INTEGER NOT NULL, epoch INTEGER NOT NULL, decided INTEGER NOT NULL, state TEXT NOT NULL,"
@@ -111,7 +114,7 @@ void store_version_fini(struct store_version *v)
 {
     char *texts[] = {v->topology, v->state,     v->yaml,  v->canonical, v->digest,
                      v->base_dir, v->artifacts, v->types, v->error,     v->final,
-                     v->parts,    v->about,     v->receipt};
+                     v->parts,    v->about,     v->receipt, v->carried};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         mem_free(texts[i]);
     }
@@ -348,6 +351,28 @@ static enum err forget_checkpoints(struct store_sqlite *s, const char *topology,
                              f);
 }
 
+/* S4: graphs of this version and of the one it changes are all that a restart reads; of the rest the
+ * newest are kept for looking back. */
+static enum err forget_old(struct store_sqlite *s, const struct store_version *v, struct fail *f)
+{
+    static const char *const graphs[] = {
+        "DELETE FROM instances WHERE topology=? AND version<>? AND version<>?",
+        "DELETE FROM channels WHERE topology=? AND version<>? AND version<>?",
+        "DELETE FROM key_groups WHERE topology=? AND version<>? AND version<>?"};
+    static const char *const rows[] = {
+        "DELETE FROM versions WHERE topology=? AND version<=? AND version<>?",
+        "DELETE FROM changes WHERE topology=? AND version<=? AND version<>?"};
+    uint64_t last = v->version > VERSIONS_KEPT ? v->version - VERSIONS_KEPT : 0;
+    enum err e = ERR_OK;
+    for (size_t i = 0; e == ERR_OK && i < sizeof graphs / sizeof graphs[0]; i++) {
+        e = run(s, bound(s, graphs[i], "tii", v->topology, v->version, v->base), f);
+    }
+    for (size_t i = 0; e == ERR_OK && i < sizeof rows / sizeof rows[0]; i++) {
+        e = run(s, bound(s, rows[i], "tii", v->topology, last, v->base), f);
+    }
+    return e;
+}
+
 static enum err op_plan(struct store *base, const struct store_version *v, struct fail *f)
 {
     struct store_sqlite *s = (struct store_sqlite *)base;
@@ -366,6 +391,9 @@ static enum err op_plan(struct store *base, const struct store_version *v, struc
     if (e == ERR_OK && v->base == 0) { /* it begins anew: what was saved of it before is void */
         e = forget_checkpoints(s, v->topology, 0, f);
     }
+    if (e == ERR_OK && v->base == 0) {
+        e = run(s, bound(s, "DELETE FROM carried WHERE topology=?", "t", v->topology), f);
+    }
     if (e == ERR_OK && v->base != 0) {
         e = run(s,
                 bound(s, "INSERT INTO changes VALUES(?,?,?,?,?,'')", "tiitt", v->topology,
@@ -374,6 +402,9 @@ static enum err op_plan(struct store *base, const struct store_version *v, struc
     }
     if (e == ERR_OK) {
         e = insert_graph(s, v, f);
+    }
+    if (e == ERR_OK) {
+        e = forget_old(s, v, f);
     }
     return commit(s, e, f);
 }
@@ -576,6 +607,14 @@ static enum err op_receipt(struct store *base, const char *topology, uint64_t ve
                f);
 }
 
+static enum err op_carry(struct store *base, const char *topology, const char *carried,
+                         struct fail *f)
+{
+    struct store_sqlite *s = (struct store_sqlite *)base;
+    return run(s, bound(s, "INSERT OR REPLACE INTO carried VALUES(?,?)", "tt", topology, carried),
+               f);
+}
+
 static enum err op_state(struct store *base, const char *topology, uint64_t version,
                          const char *state, const char *error, const char *final, struct fail *f)
 {
@@ -630,6 +669,7 @@ static enum err load_graph(struct store_sqlite *s, struct store_version *v, stru
     " v.digest, v.base_dir, v.artifacts, v.types, v.error, v.final, v.created_at_us,"             \
     " coalesce(c.base, 0), coalesce(c.parts, ''), coalesce(c.about, ''),"                         \
     " coalesce(c.receipt, ''),"                                                                   \
+    " coalesce((SELECT counters FROM carried k WHERE k.topology=v.topology), ''),"                \
     " (SELECT max(version) FROM versions w WHERE w.topology=v.topology)"                          \
     " FROM versions v LEFT JOIN changes c ON c.topology=v.topology AND c.version=v.version"
 
@@ -646,7 +686,8 @@ static struct store_version read_version(sqlite3_stmt *q)
                                   .created_at_us = (int64_t)number(q, 15),
                                   .base = number(q, 16),      .parts = column(q, 17),
                                   .about = column(q, 18),     .receipt = column(q, 19),
-                                  .last = number(q, 20)};
+                                  .carried = column(q, 20),
+                                  .last = number(q, 21)};
 }
 
 static enum err each_version(struct store_sqlite *s, sqlite3_stmt *q TAKES, bool graphs,
@@ -765,6 +806,7 @@ static const struct store_ops sqlite_ops = {
     .decide = tested_decide,
     .state = tested_state,
     .receipt = tested_receipt,
+    .carry = op_carry,
     .history = op_history,
     .newest = op_newest,
     .manifest = tested_manifest,

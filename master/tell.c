@@ -3,8 +3,10 @@
  * Runs on:    the master loop. */
 #include "master/master.h"
 
+#include "core/log.h"
 #include "master/upgrade.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 static json_t *about(const struct deployment *d)
@@ -58,6 +60,23 @@ void tell_worker(struct master *m, const struct member *w)
                json_pack("{s:s, s:s, s:b}", "worker", w->name, "state",
                          member_state_name(w->state), "draining",
                          (int)members_is_drained(&m->members, w->name)));
+}
+
+void tell_faults(struct master *m, struct deployment *d)
+{
+    struct fail f = {0};
+    if (d->faults.gaps + d->faults.repeats + d->faults.reordered + d->faults.mismatched == 0) {
+        return;
+    }
+    const char *stream = d->topology->streams[d->faults.stream].name;
+    fail_set(&f, ERR_CORRUPT, "this is a fault of the engine or the network: report it",
+             "the ledgers of topology %s found %" PRIu64 " tuples missing, %" PRIu64
+             " repeated, %" PRIu64 " out of order, and %" PRIu64 " counts that differ", d->name,
+             d->faults.gaps, d->faults.repeats, d->faults.reordered, d->faults.mismatched);
+    log_event(LOG_ERROR, "ledger.fault", "topology=%s stream=%s what=\"%s\"", d->name, stream,
+              f.what);
+    tell_error(m, d, &f, stream);
+    memset(&d->faults, 0, sizeof d->faults);
 }
 
 void tell_error(struct master *m, const struct deployment *d, const struct fail *f,

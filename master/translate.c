@@ -384,6 +384,7 @@ static void fold_instance(struct instance_view *v, const struct rec_INSTANCE_STA
     v->errors = s->errors;
     v->busy_us = s->busy_us;
     v->blocked_us = s->blocked_us;
+    v->state_bytes = s->state_bytes;
     keep_text(&v->error, s->error);
     keep_text(&v->metrics, s->metrics);
     keep_hist(&v->latency, s->latency);
@@ -394,7 +395,28 @@ static void fold_instance(struct instance_view *v, const struct rec_INSTANCE_STA
                                              .blocked_us = s->blocked_us});
 }
 
-static void fold_channel(const struct deployment *d, const struct part *p, struct channel_view *v,
+static uint64_t above(uint64_t now, uint64_t before)
+{
+    return now > before ? now - before : 0;
+}
+
+/* The ledger is checked all the time, not only when a receipt is made. */
+static void note_faults(struct deployment *d, const struct channel_view *v,
+                        const struct rec_CHANNEL_STATUS *s)
+{
+    uint64_t gaps = above(s->gaps, v->gaps), repeats = above(s->repeats, v->repeats);
+    uint64_t reordered = above(s->reordered, v->reordered);
+    uint64_t mismatched = above(s->mismatched, v->mismatched);
+    if (gaps + repeats + reordered + mismatched > 0) {
+        d->faults.gaps += gaps;
+        d->faults.repeats += repeats;
+        d->faults.reordered += reordered;
+        d->faults.mismatched += mismatched;
+        d->faults.stream = d->graph->channels[v->number].stream;
+    }
+}
+
+static void fold_channel(struct deployment *d, const struct part *p, struct channel_view *v,
                          const struct rec_CHANNEL_STATUS *s, uint64_t at_us)
 {
     bool is_sender = &d->parts[v->from_part] == p;
@@ -405,6 +427,7 @@ static void fold_channel(const struct deployment *d, const struct part *p, struc
         samples_add(&v->samples, (struct sample){.at_us = at_us, .out = s->sent});
     }
     if (is_receiver) {
+        note_faults(d, v, s);
         v->received = s->received;
         v->depth_to = s->depth;
         v->gaps = s->gaps;

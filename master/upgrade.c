@@ -134,6 +134,7 @@ json_t *upgrade_about(const struct plan *p)
     json_object_set_new(about, "instances_touched",
                         json_integer((json_int_t)p->cover->member_count));
     json_object_set_new(about, "workers_touched", json_integer((json_int_t)touched));
+    json_object_set_new(about, "features", tally_features(&p->features));
     json_object_set_new(about, "state_bytes_moved", json_integer((json_int_t)p->remote_bytes));
     mem_free(workers);
     json_decref(doc);
@@ -154,7 +155,8 @@ static json_t *pause_json(const struct upgrade *u)
     size_t at = u->pause_count > 0 ? (u->pause_count * 99 + 99) / 100 - 1 : 0;
     uint32_t max = u->pause_count > 0 ? u->pauses_us[u->pause_count - 1] : 0;
     uint32_t p99 = u->pause_count > 0 ? u->pauses_us[at] : 0;
-    return json_pack("{s:I, s:I}", "max", (json_int_t)max, "p99", (json_int_t)p99);
+    return json_pack("{s:I, s:I, s:I}", "max", (json_int_t)max, "p99", (json_int_t)p99, "inputs",
+                     (json_int_t)u->pause_count);
 }
 
 /* NULL when one of the two was not seen by this master (U3). */
@@ -220,6 +222,7 @@ json_t *upgrade_receipt(const struct deployment *d, const char *result)
     json_t *r = json_pack("{s:s, s:I, s:I, s:s}", "topology", d->name, "from",
                           (json_int_t)u->base, "to", (json_int_t)d->version, "result", result);
     json_object_update(r, u->about);
+    json_object_del(r, "features");
     set_losses(r, u, !aborted);
     json_object_set_new(r, "pause_us", pause_json(u));
     json_object_set_new(r, "prepare_ms",
@@ -229,7 +232,9 @@ json_t *upgrade_receipt(const struct deployment *d, const char *result)
     json_object_set_new(r, "total_ms", span_json(u->asked_us, clock_now_us()));
     json_object_set_new(r, "phases", phases_json(u));
     if (strcmp(result, "done") != 0) {
-        json_object_set_new(r, "error", status_error(&d->fail, d->fail_where));
+        json_t *error = status_error(&d->fail, d->fail_where);
+        json_object_set_new(error, "code", json_string(err_name(d->fail.code)));
+        json_object_set_new(r, "error", error);
     }
     return r;
 }

@@ -35,6 +35,7 @@ struct pe_spec {
     const char *name;       /* of the PE in its topology */
     const char *params;     /* canonical JSON object, checked against type->params */
     const char *base_dir;   /* relative OXB_P_PATHs are made absolute against it */
+    const char *data_dir;   /* of the worker, for caches; NULL: none */
     const char *artifact;   /* the model file that is its code: what parameter `model` then
                              * names; NULL: none */
     unsigned index, parallelism;
@@ -81,6 +82,7 @@ void pe_stop(struct oxb_pe *pe);
 /* pe_flush_writers - emit what the open writers hold.  pe_has_open: is there any? */
 void pe_flush_writers(struct oxb_pe *pe);
 bool pe_has_open(const struct oxb_pe *pe);
+const char *pe_data_dir(const struct oxb_pe *pe); /* as in pe_spec */
 const char *pe_error(const struct oxb_pe *pe); /* last oxb_fail text, "" if none */
 struct pe_counters *pe_counters(struct oxb_pe *pe);
 const struct oxb_pe_type *pe_type(const struct oxb_pe *pe);
@@ -99,6 +101,8 @@ MUST_CHECK enum err pe_restore(struct oxb_pe *pe, const void *data, size_t bytes
  * by pointer, for they are engine-typed.  pe_take_counters: tuples in and out go on counting. */
 void pe_take_states(struct oxb_pe *to, struct oxb_pe *from);
 void pe_take_counters(struct oxb_pe *to, struct oxb_pe *from);
+/* pe_connect - a stream takes what output `port` emits, or none does any more: between two batches. */
+void pe_connect(struct oxb_pe *pe, unsigned port, bool connected);
 unsigned pe_state_count(const struct oxb_pe *pe);
 struct oxb_state *pe_state_at(struct oxb_pe *pe, unsigned i);
 

@@ -34,6 +34,7 @@ struct oxb_pe *pe_new(const struct pe_spec *spec, const struct pe_host *host, st
     pe->uid = mem_dup(spec->uid != NULL ? spec->uid : spec->name);
     pe->checkpoints = spec->checkpoints;
     pe->generation = spec->generation;
+    pe->data_dir = mem_dup(spec->data_dir);
     pe->index = spec->index;
     pe->parallelism = spec->parallelism;
     pe->self = mem_alloc(spec->type->self_bytes);
@@ -69,6 +70,7 @@ void pe_free(struct oxb_pe *pe)
     mem_free(pe->self);
     mem_free(pe->base_dir);
     mem_free(pe->uid);
+    mem_free(pe->data_dir);
     name_fini(&pe->name);
     plugin_close(pe->plugin); /* last: the code may go with it */
     mem_free(pe);
@@ -175,6 +177,11 @@ void pe_stop(struct oxb_pe *pe)
         callback_end(pe, OXB_OK);
     }
     pe->phase = PE_STOPPED; /* P1 */
+}
+
+const char *pe_data_dir(const struct oxb_pe *pe)
+{
+    return pe->data_dir;
 }
 
 const char *pe_error(const struct oxb_pe *pe)
@@ -354,6 +361,13 @@ const struct oxb_schema *oxb_out_schema(struct oxb_pe *pe, unsigned port)
 bool oxb_out_connected(struct oxb_pe *pe, unsigned port)
 {
     return port < pe->output_count && pe->outputs[port].connected;
+}
+
+void pe_connect(struct oxb_pe *pe, unsigned port, bool connected)
+{
+    if (port < pe->output_count) {
+        pe->outputs[port].connected = connected;
+    }
 }
 
 int oxb_fail(struct oxb_pe *pe, const char *fmt, ...)

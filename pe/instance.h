@@ -46,6 +46,7 @@ struct oxb_pe {
     char *uid;
     bool checkpoints;
     uint64_t generation;
+    char *data_dir; /* may be NULL */
     unsigned index;
     _Atomic unsigned parallelism; /* likewise, when it is scaled */
     const struct oxb_schema **in_schemas;    /* [input_count] */

@@ -6,7 +6,10 @@
  *             itself, is what a few receipts must outvote. */
 #include "topology/predict.h"
 
+#include "core/mem.h"
+
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define N PAUSE_FEATURE_COUNT
@@ -98,16 +101,47 @@ static int is_usable(const struct pause_sample *s)
     return isfinite(s->pause_us) && s->pause_us >= 0;
 }
 
-static struct pause_model round_of(const struct pause_model *last,
+static int by_ratio(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* on_this_machine - the default, as much slower or faster as the median receipt says; a few receipts
+ * only in part (P2).  Without it a machine ten times slower would look like nothing but outliers. */
+static struct pause_model on_this_machine(const struct pause_sample *samples, size_t count)
+{
+    struct pause_model m = pause_model_default();
+    double *ratios = mem_array(count, sizeof ratios[0]);
+    size_t used = 0;
+    for (size_t i = 0; i < count; i++) {
+        double expected = value(&m, &samples[i].features);
+        if (is_usable(&samples[i]) && expected > 0 && samples[i].pause_us > 0) {
+            ratios[used++] = samples[i].pause_us / expected;
+        }
+    }
+    if (used > 0) {
+        qsort(ratios, used, sizeof ratios[0], by_ratio);
+        double scale = pow(ratios[used / 2], (double)used / ((double)used + 4));
+        for (int i = 0; i < N; i++) {
+            m.us[i] *= scale;
+        }
+    }
+    mem_free(ratios);
+    return m;
+}
+
+static struct pause_model round_of(const struct pause_model *start,
+                                   const struct pause_model *last,
                                    const struct pause_sample *samples, size_t count,
                                    const unsigned char fixed[N])
 {
-    struct pause_model start = pause_model_default(), m = *last;
+    struct pause_model m = *last;
     double a[N][N] = {{0}}, b[N] = {0};
     for (int i = 0; i < N; i++) {
-        double pull = fixed[i] ? 1e12 : 1 / (start.us[i] * start.us[i]);
+        double pull = fixed[i] ? 1e12 : 1 / (start->us[i] * start->us[i]);
         a[i][i] = pull;
-        b[i] = fixed[i] ? 0 : pull * start.us[i];
+        b[i] = fixed[i] ? 0 : pull * start->us[i];
     }
     for (size_t s = 0; s < count; s++) {
         if (!is_usable(&samples[s])) {
@@ -130,13 +164,14 @@ static struct pause_model round_of(const struct pause_model *last,
 
 struct pause_model pause_model_fit(const struct pause_sample *samples, size_t count)
 {
-    struct pause_model m = pause_model_default();
+    const struct pause_model start = on_this_machine(samples, count);
+    struct pause_model m = start;
     unsigned char fixed[N] = {0};
     for (size_t i = 0; i < count; i++) {
         m.sample_count += is_usable(&samples[i]) ? 1 : 0;
     }
     for (int round = 0; round < ROUNDS && m.sample_count > 0; round++) {
-        m = round_of(&m, samples, count, fixed);
+        m = round_of(&start, &m, samples, count, fixed);
         for (int i = 0; i < N; i++) {
             if (m.us[i] < 0 || fixed[i]) { /* P1: held at 0 from here on */
                 fixed[i] = 1;

@@ -523,6 +523,9 @@ static void send_done(struct agent *a, const struct part *d)
 static void follow_change(struct agent *a, struct part *d)
 {
     struct change_result r;
+    if (d->change != NULL && change_is_going(d)) {
+        send_report(a, d); /* the last that is said of what it removes */
+    }
     if (change_update(d, &r)) {
         mem_free(d->last_change.pauses_us);
         d->last_change = r;

@@ -3,6 +3,7 @@
 #include "worker/part.h"
 
 #include "core/failpoint.h"
+#include "core/file.h"
 #include "core/mem.h"
 #include "pe/infer/describe.h"
 #include "worker/checkpoint.h"
@@ -114,9 +115,12 @@ static enum err build_code(struct part *d, const struct rec_INSTANCE_SPEC *spec,
     char *artifact = spec->artifact[0] != '\0' && registry_find(spec->type) == type
                          ? mem_printf("%s/%s.so", d->env->artifact_dir, spec->artifact)
                          : NULL;
+    char *data_dir = file_dir_of(d->env->artifact_dir);
     pe.artifact = artifact;
+    pe.data_dir = data_dir;
     *out = pe_new(&pe, &host, d->env->pool);
     mem_free(artifact);
+    mem_free(data_dir);
     return pe_prepare(*out, &d->fail);
 }
 

@@ -8,6 +8,7 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -350,6 +351,40 @@ static enum err make_cut(struct change *c, const struct rec_MEMBER_SPEC *spec)
     return e;
 }
 
+static bool was_input(const struct instance *i, const struct channel *c)
+{
+    for (uint32_t n = 0; n < i->input_count; n++) {
+        if (i->inputs[n].channel == c) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* R3: who has ended has said so, and may take no tuples again; an end from somebody who has ended
+ * here as well it may. */
+static enum err refuse_ended(struct change *c)
+{
+    for (uint32_t k = 0; k < c->member_count; k++) {
+        struct instance *i = c->members[k];
+        const struct cut *cut = atomic_load(&i->cut);
+        for (uint32_t n = 0; !cut->retire && n < cut->input_count; n++) {
+            const struct channel *in = cut->inputs[n].channel;
+            bool quiet = in->from != NULL && atomic_load(&in->from->ending);
+            if (!atomic_load(&i->ending) || was_input(i, in) || quiet) {
+                continue;
+            }
+            snprintf(c->staged->fail_where, sizeof c->staged->fail_where, "%s",
+                     name_text(&i->pe_name));
+            return fail_set(&c->staged->fail, ERR_DENIED,
+                            "leave its inputs as they are, or deploy the topology anew",
+                            "%s[%u] has ended, and would get a new input",
+                            name_text(&i->pe_name), i->index);
+        }
+    }
+    return ERR_OK;
+}
+
 static void wire_new_ones(struct change *c, enum err *e)
 {
     for (uint32_t k = 0; k < c->staged->instance_count && *e == ERR_OK; k++) {
@@ -404,6 +439,9 @@ enum err change_prepare(struct part *staged)
         if (plan->members[k].role != PLAN_NEW) {
             e = make_cut(c, &plan->members[k]);
         }
+    }
+    if (e == ERR_OK) {
+        e = refuse_ended(c);
     }
     if (e == ERR_OK) {
         moves_free(base->moved); /* the change before this one is done everywhere (R15) */

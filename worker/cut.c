@@ -141,6 +141,9 @@ static void swap_wiring(struct instance *i, struct cut *k)
     i->input_count = k->input_count;
     i->ports = k->ports;
     i->port_count = k->port_count;
+    for (uint32_t p = 0; p < i->port_count; p++) { /* the first stream of a port, or the last */
+        pe_connect(i->pe, p, i->ports[p].stream_count > 0);
+    }
     k->inputs = inputs;
     k->input_count = input_count;
     k->ports = ports;
@@ -228,14 +231,14 @@ void cut_now(struct instance *i)
     measure(i, k, start_us, k->cut_us);
     swap_wiring(i, k);
     for (uint32_t n = 0; i->finished && n < k->open_count; n++) {
-        channel_mark(k->opens[n], ITEM_END, 0); /* R12: an ended instance says so to newcomers */
+        if (k->opens[n]->kind != CHANNEL_FUSED) { /* those are called when all are there */
+            channel_mark(k->opens[n], ITEM_END, 0); /* R12: who has ended says so to newcomers */
+        }
     }
     i->chain->changed = true;
     struct chain *chain = i->chain;
     atomic_store(&i->cut_epoch, k->epoch);
-    if (!k->retire) {
-        instance_check_ended(i);
-    }
+    i->look_at_end = !k->retire;
     log_event(LOG_DEBUG, "instance.cut", "pe=%s index=%u epoch=%" PRIu64,
               name_text(&i->pe_name), i->index, k->epoch);
     uint64_t epoch = k->epoch;

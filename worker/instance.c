@@ -295,9 +295,15 @@ static void take_kept(struct instance *i)
     }
 }
 
+/* Whoever prepares a cut stores it and then asks whether the instance is ending; here it is the
+ * other way round, so that one of the two sees the other. */
 static void finish(struct instance *i)
 {
+    atomic_store(&i->ending, true);
     i->finish_waits = !i->finished && must_not_end(i);
+    if (i->finish_waits) {
+        atomic_store(&i->ending, false);
+    }
     if (i->finished || i->finish_waits || (!i->final_done && !survives(i, pe_finish(i->pe)))) {
         return;
     }
@@ -377,6 +383,11 @@ static void take_batch(struct instance *i, uint32_t input, struct batch *batch)
     uint32_t live = batch->pub.live;
     i->child_ns = 0;
     survives(i, pe_process(i->pe, i->inputs[input].port, batch));
+    uint64_t bytes = 0;
+    for (unsigned n = 0; n < pe_state_count(i->pe); n++) {
+        bytes += state_bytes(pe_state_at(i->pe, n));
+    }
+    atomic_store_explicit(&i->stats.state_bytes, bytes, memory_order_relaxed);
     uint64_t took = clock_now_ns() - start;
     uint64_t own = took > i->child_ns ? took - i->child_ns : 0;
     i->child_ns = child_before;
@@ -800,12 +811,39 @@ static bool chain_gated(struct chain *c)
     return closed && !c->failed;
 }
 
-/* Ends that came while a change was prepared: it has been made, or given up. */
+static void end_calls(struct instance *i) /* R12, for channels that are calls */
+{
+    for (uint32_t p = 0; p < i->port_count; p++) {
+        for (uint32_t s = 0; s < i->ports[p].stream_count; s++) {
+            struct out_stream *stream = &i->ports[p].streams[s];
+            for (uint32_t d = 0; d < stream->channel_count; d++) {
+                struct channel *c = stream->channels[d];
+                if (c->kind == CHANNEL_FUSED && !atomic_load(&c->ledger.ended)) {
+                    channel_mark(c, ITEM_END, 0);
+                }
+            }
+        }
+    }
+}
+
+/* Ends that came while a change was prepared, which has been made or given up; and ends that a cut
+ * brings about: who has ended calls somebody new, or all inputs that are left have ended.  Not in
+ * the cut itself: whom it calls may still run elsewhere. */
 static void end_late(struct chain *c)
 {
     for (uint32_t k = 0; k < c->member_count && !c->failed; k++) {
         struct instance *i = c->members[k];
-        if (i->finish_waits && i->started && !i->retiring) {
+        bool look = i->look_at_end || i->finish_waits;
+        if (!look || !i->started || i->retiring) {
+            continue;
+        }
+        i->look_at_end = false;
+        if (i->finished) {
+            end_calls(i);
+        } else if (!i->source) {
+            i->finish_waits = false;
+            instance_check_ended(i); /* of the inputs as they are now: there may be new ones */
+        } else if (i->finish_waits) {
             finish(i);
         }
     }

@@ -37,7 +37,7 @@ struct input {
 };
 
 struct instance_stats { /* relaxed; one writer */
-    _Atomic uint64_t busy_ns, blocked_ns, blocked_since_ns, epoch_passed;
+    _Atomic uint64_t busy_ns, blocked_ns, blocked_since_ns, epoch_passed, state_bytes;
     struct hist service_us; /* per batch */
 };
 
@@ -72,6 +72,8 @@ struct instance {
     struct move *takes;           /* its gate is closed until these have come; NULL: open */
     struct stage *kept;           /* taken over from who had finished; joins the tables at its end */
     bool final_done;              /* who it takes over from has emitted the final output */
+    _Atomic bool ending;          /* it ends, or has: see finish */
+    bool look_at_end;             /* it has cut: see end_late */
     bool finish_waits;            /* its end came while a change was prepared: after the cut (R4) */
     uint32_t order;               /* producers before consumers, within one topology */
     /* life */

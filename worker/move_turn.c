@@ -79,18 +79,25 @@ void move_turn(struct instance *i)
         return;
     }
     for (struct move *m = first; m != NULL; m = m->next_give) {
-        if (!atomic_load(&m->slice_wanted)) {
+        unsigned wanted = atomic_load(&m->slices_wanted);
+        if (wanted == 0) {
             continue;
         }
-        atomic_store(&m->slice_wanted, false);
         begin_telling(m, i->pe);
-        struct parcel *end = mem_alloc(sizeof *end);
-        *end = (struct parcel){.slice_end = true};
-        end->more = tell(m, i->pe, &end->rounds);
-        for (unsigned n = 0; n < m->mover_count; n++) {
-            end->behind += state_mover_behind(m->movers[n]);
+        struct parcel end = {.slice_end = true};
+        end.more = tell(m, i->pe, &end.rounds);
+        wanted = end.more ? wanted - 1 : 0;
+        atomic_store(&m->slices_wanted, wanted);
+        if (wanted > 0) {
+            task_notify(instance_task(i)); /* its batches have their turn in between */
+        } else {
+            struct parcel *p = mem_alloc(sizeof *p);
+            *p = end;
+            for (unsigned n = 0; n < m->mover_count; n++) {
+                p->behind += state_mover_behind(m->movers[n]);
+            }
+            send_out(m, p);
         }
-        send_out(m, end);
         moves_post(m->set);
     }
 }

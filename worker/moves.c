@@ -313,7 +313,7 @@ static void perform(struct move *m, unsigned act)
         (void)link_out_say(m->out, &where);
     }
     if ((act & GIVE_DO_SLICE) != 0) {
-        atomic_store(&m->slice_wanted, true);
+        atomic_store(&m->slices_wanted, STATE_SLICES_AHEAD);
         task_notify(instance_task(m->giver));
     }
     if ((act & GIVE_DO_FAIL) != 0) {

@@ -55,7 +55,8 @@ struct move {
     struct state_mover **movers;     /* [mover_count], one per keyed state */
     unsigned mover_count;
     uint64_t exported;
-    _Atomic bool slice_wanted, cancelled;
+    _Atomic unsigned slices_wanted;  /* asked for, one per turn */
+    _Atomic bool cancelled;
     _Atomic bool released;           /* the giver's executor knows it no more */
     /* whoever has the state: giver's executor or helper, then taker's executor */
     struct stage *stage;

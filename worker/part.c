@@ -417,6 +417,7 @@ static void report_instance(struct instance *i, struct rec_INSTANCE_STATUS *out,
                                         .errors = get(&n->errors),
                                         .busy_us = get(&i->stats.busy_ns) / 1000,
                                         .blocked_us = blocked / 1000,
+                                        .state_bytes = get(&i->stats.state_bytes),
                                         .error = state == INSTANCE_FAILED ? i->error : "",
                                         .latency = {(const uint8_t *)latency->data, latency->bytes},
                                         .metrics = *metrics != NULL ? *metrics : ""};

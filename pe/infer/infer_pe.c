@@ -19,6 +19,7 @@
 #include "core/text.h"
 #include "pe/batch.h"
 #include "pe/builtin/builtin.h"
+#include "pe/host.h"
 #include "pe/infer/bind.h"
 #include "pe/infer/compiled.h"
 #include "pe/infer/model.h"
@@ -104,8 +105,10 @@ static enum err open_session(struct oxb_pe *pe, struct infer *s, struct fail *f)
     for (unsigned i = 0; i < s->binding.input_count; i++) {
         rows[i] = s->binding.inputs[i].row;
     }
-    struct session_options o = {
-        .device = oxb_param_str(pe, "device"), .batch_max = s->batch_max, .rows = rows};
+    struct session_options o = {.device = oxb_param_str(pe, "device"),
+                                .batch_max = s->batch_max,
+                                .cache_dir = pe_data_dir(pe),
+                                .rows = rows};
     e = session_new(model, &o, &s->session, f);
     mem_free(rows);
     return e;

@@ -13,6 +13,7 @@
 
 #define UNPACK_BYTES_BASE (24u << 20)
 #define UNPACK_RATIO 3
+#define BLOCK_HEAD 16 /* before each block that protobuf-c gets */
 
 struct scan {
     const uint8_t *at;
@@ -76,7 +77,14 @@ static bool scan_field(struct scan *s, const ProtobufCMessageDescriptor *d,
     return true;
 }
 
-/* Walks with a stack of its own, so that the scan itself has no depth to exhaust. */
+static enum err too_much(const char *what, size_t size, struct fail *f)
+{
+    return fail_set(f, ERR_LIMIT, "", "the %s has %zu bytes and unpacks to more than %zu", what,
+                    size, UNPACK_BYTES_BASE + UNPACK_RATIO * size);
+}
+
+/* Walks with a stack of its own, so that the scan itself has no depth to exhaust.  What the messages
+ * alone will take is added up, so that a file of nothing but messages is refused at once. */
 static enum err scan_message(const ProtobufCMessageDescriptor *d, const char *what,
                              const uint8_t *bytes, size_t size, struct fail *f)
 {
@@ -85,6 +93,7 @@ static enum err scan_message(const ProtobufCMessageDescriptor *d, const char *wh
         struct scan scan;
     } stack[MODEL_DEPTH_MAX];
     unsigned depth = 1;
+    size_t unpacked = 0;
     stack[0].type = d;
     stack[0].scan = (struct scan){bytes, bytes + size};
     while (depth > 0) {
@@ -103,6 +112,10 @@ static enum err scan_message(const ProtobufCMessageDescriptor *d, const char *wh
         if (inner_type == NULL) {
             continue;
         }
+        unpacked += inner_type->sizeof_message + BLOCK_HEAD;
+        if (unpacked > UNPACK_BYTES_BASE + UNPACK_RATIO * size) {
+            return too_much(what, size, f);
+        }
         if (depth == MODEL_DEPTH_MAX) {
             return fail_set(f, ERR_LIMIT, "", "the %s nests messages deeper than %d", what,
                             MODEL_DEPTH_MAX);
@@ -114,8 +127,6 @@ static enum err scan_message(const ProtobufCMessageDescriptor *d, const char *wh
 }
 
 /* Sizes are kept before each block, so that what protobuf-c frees while it parses comes back. */
-#define BLOCK_HEAD 16
-
 static void *budget_alloc(void *arg, size_t bytes)
 {
     struct proto_budget *b = arg;
@@ -163,8 +174,7 @@ enum err proto_unpack(const ProtobufCMessageDescriptor *descriptor, const char *
     };
     ProtobufCMessage *m = protobuf_c_message_unpack(descriptor, &budget->allocator, size, bytes);
     if (m == NULL && budget->exceeded) {
-        return fail_set(f, ERR_LIMIT, "", "the %s has %zu bytes and unpacks to more than %zu", what,
-                        size, UNPACK_BYTES_BASE + UNPACK_RATIO * size);
+        return too_much(what, size, f);
     }
     if (m == NULL) {
         return fail_set(f, ERR_INVALID, "is it an ONNX file, and whole?",

@@ -59,7 +59,7 @@ judge() { # FIRST_OF_NEW
 start_cluster 1
 make_model "$WORK/first.onnx" affine 2 1
 make_model "$WORK/second.onnx" affine 3 0
-device=reference
+device=${INFER_DEVICE:-reference}
 
 check "model check says that all is supported" \
     sh -c "'$BIN/oxbow' model check '$WORK/first.onnx' | grep -q '^ok: 2 nodes'"

@@ -36,6 +36,7 @@ declare -A ROW=(
     ["stream re-partitioned"]="BY=[key,a]"
     ["parallelism up"]="MID=4"
     ["parallelism down"]="MID=1"
+    ["stateless to another worker"]="MID_AT=last; MID_AT=w1"
     ["renamed"]="NAME=other"
     ["renamed, with state"]="TALLY=counter"
     ["renamed and other code"]="TALLY=counter B=3"
@@ -45,19 +46,36 @@ declare -A ROW=(
     ["nearly everything"]="ERROR=drop FIELD=1 THREADS=own A=7 B=3 C=7 ADD=20 INSERT2=1
         MID=1 SIDE=last NAME=other FUSION=off"
 )
+# Rows whose state goes to other instances.
+declare -A MOVING=(
+    ["keyed state over more instances, and fewer"]="TALLIES=4; TALLIES=2; TALLIES=3"
+    ["state, code and parallelism"]="TALLIES=3 B=2"
+    ["renamed, scaled"]="TALLIES=2 TALLY=counter MID=3"
+    ["state to another worker, and back"]="AT=last; AT=w1; AT=last"
+    ["moved, scaled, other code"]="AT=last TALLIES=2 B=3; AT=w1 TALLIES=1 B=2"
+)
 # Rows in a fixed order.
-mapfile -t NAMES < <(printf '%s\n' "${!ROW[@]}" | sort | grep -E -- "${MATRIX_ROWS:-.}")
+name_rows() {
+    mapfile -t NAMES < <(printf '%s\n' "${!ROW[@]}" | sort | grep -E -- "${MATRIX_ROWS:-.}")
+}
 
 # ---- the topology: what a row may set, with the base's values
 settings() { # of this many assignments: fills the variables of its caller
     A=1 B=1 C=1 ADD=0 INSERT='' INSERT2='' BYPASS='' SIDE='' BY=key MID=2 NAME=mid TALLY=tally
     FUSION="auto" TIMEOUT=30s FIELD='' ERROR="stop" THREADS="shared"
+    TALLIES=1 AT='' MID_AT=''
     local s
     for s in "$@"; do printf -v "${s%%=*}" '%s' "${s#*=}"; done
 }
+place() { # w1 or last: the only worker, when there is one
+    case $1 in
+    last) echo ", place: {labels: {name: w$workers}}" ;;
+    w*) echo ", place: {labels: {name: $1}}" ;;
+    esac
+}
 topology() { # SETTINGS...
     local A B C ADD INSERT INSERT2 BYPASS SIDE BY MID NAME TALLY FUSION TIMEOUT FIELD ERROR THREADS
-    local before=first
+    local TALLIES AT MID_AT before=first
     settings "$@"
     cat <<YAML
 oxbow: 1
@@ -68,11 +86,11 @@ pes:
   numbers: {use: sequence, with: {keys: $KEYS$RATE}}
   first: {use: set, with: {fields: {a: $A${FIELD:+, more: word}}}}
   $TALLY: {use: ./tally$B.so, uid: tally, threads: $THREADS, with: {add: $ADD},
-    on_error: {then: $ERROR}}
+    parallelism: $TALLIES, on_error: {then: $ERROR}$(place "$AT")}
   last: {use: set, with: {fields: {c: $C}}}
   store: {use: file-sink, with: {path: $OUT/main, commit: flush}}
 YAML
-    [ -n "$BYPASS" ] || echo "  $NAME: {use: union, uid: mid, parallelism: $MID}"
+    [ -n "$BYPASS" ] || echo "  $NAME: {use: union, uid: mid, parallelism: $MID$(place "$MID_AT")}"
     [ -z "$INSERT" ] || echo "  extra: {use: filter, with: {field: seq, ge: 0}}"
     [ -z "$INSERT2" ] || echo "  more: {use: union}"
     [ -z "$SLOW" ] || echo "  slow: {use: delay, with: {us: 20, mode: sleep}}"
@@ -92,6 +110,7 @@ YAML
 }
 look() { # SETTINGS...: how a tuple of that version looks in the sinks
     local A B C ADD INSERT INSERT2 BYPASS SIDE BY MID NAME TALLY FUSION TIMEOUT FIELD ERROR THREADS
+    local TALLIES AT MID_AT
     settings "$@"
     local main="a=$A b=$((B + ADD)) c=$C" at=''
     [ "$SIDE" = last ] && at="b=$((B + ADD)) c=$C"
@@ -179,6 +198,8 @@ go_to() { # WHAT SETTINGS...
     [[ " $*" == *" SIDE="* ]] && has_side=yes
     [ $had = no ] && [ $has_side = yes ] && sides=$((sides + 1)) # a new sink begins a file
     topology "$@" >"$WORK/t.yaml"
+    ! cmp -s "$WORK/t.yaml" "$WORK/now.yaml" || return # on one worker nothing goes to another
+    cp "$WORK/t.yaml" "$WORK/now.yaml"
     timeout -k 5 60 "$BIN/oxbow" --master "$URL" -o json upgrade "$WORK/t.yaml" --yes \
         >"$WORK/receipt" 2>"$WORK/upgrade.err" ||
         { complain "$what: $(tail -n1 "$WORK/upgrade.err")" && return; }
@@ -242,9 +263,11 @@ run_cell() { # NAME WALK
     topology >"$WORK/t.yaml"
     oxbow deploy "$WORK/t.yaml" >"$WORK/deploy.out" 2>"$WORK/deploy.err" ||
         give_up "$cell: deploys" "$(tail -n1 "$WORK/deploy.err")"
+    cp "$WORK/t.yaml" "$WORK/now.yaml"
     look >"$WORK/versions"
     wait_for 10 lines_above "$OUT/main" 1 || give_up "$cell: flows"
     named=$(instances_of numbers first store)
+    [ -n "${NAMES+set}" ] || add_moving_rows
     "$2"
     timeout -k 5 60 "$BIN/oxbow" --master "$URL" stop "$topo" >"$WORK/stop.out" 2>&1 ||
         complain "stop: $(tail -n1 "$WORK/stop.out")"
@@ -257,9 +280,22 @@ run_cell() { # NAME WALK
     [ "$faults" -gt 0 ] && [ -n "${KEEP:-}" ] || rm -rf "$OUT"
 }
 
+# Can state move here?  Asked once, of a running topology.
+add_moving_rows() {
+    local name
+    topology TALLIES=2 >"$WORK/t.yaml"
+    if oxbow plan "$WORK/t.yaml" 2>&1 | grep -q 'not possible in this version'; then
+        skip "rows that move state" "not possible in this version"
+    else
+        for name in "${!MOVING[@]}"; do ROW[$name]=${MOVING[$name]}; done
+    fi
+    name_rows
+}
+
 cells=0
 for workers in 1 3; do
-    start_cluster $workers
+    start_master
+    for ((w = 1; w <= workers; w++)); do start_worker "w$w" --label "name=w$w"; done
     for load in idle loaded back-pressured; do
         [[ "$workers $load" == "${MATRIX_CELLS:-$workers $load}" ]] || continue
         case $load in

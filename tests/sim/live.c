@@ -26,14 +26,15 @@ static struct {
     uint32_t id_count;
     struct tuple tuples[IDENTS];
     uint32_t total[64];         /* [sources]: rows to emit */
-    uint32_t position[64];
     uint64_t epoch;             /* of the change under way */
     struct pool *pool;
-    struct part_env env;
+    struct part_env envs[WORKERS];
+    char names[WORKERS][4];
     struct part *parts[WORKERS];/* what runs there, or was staged as new */
     bool prepared[WORKERS], concerned[WORKERS], gone[WORKERS], done[WORKERS], fresh[WORKERS];
     enum { BEFORE, STAGED, GOING, OVER } phase;
-    bool abort, failed;
+    bool abort;
+    uint64_t pace;              /* how seldom master and workers hear of each other */
     const char *why;
     struct prng r;
 } sim; /* one simulation at a time */
@@ -50,12 +51,19 @@ static void wrong(enum violation v, const char *why)
 
 struct self {
     struct oxb_state *counts;
+    uint32_t position;          /* of a source */
 };
 
 static uint32_t node_of(struct oxb_pe *pe)
 {
     struct instance *i = live_host_of(pe);
     uint32_t n = sim.node_of[i->id];
+    if (instance_task(i) != live_running()) {
+        wrong(V_CONFLICT, "an instance is called from a task that is not its own");
+    }
+    if (i->finished) {
+        wrong(V_AFTER_END, "an instance is called after its end");
+    }
     bool born = !sim.im->nodes[n].there[SIDE_V];
     sim.w->nodes[n].cut = born || atomic_load(&i->cut_epoch) == sim.epoch;
     return n;
@@ -68,6 +76,11 @@ static void note(uint32_t n, int64_t seq)
                       .order = t->order};
     TRACE(sim.w, "node %u%s processes tuple %u, key %u", n, sim.w->nodes[n].cut ? "'" : "",
           (unsigned)seq, t->key);
+    const struct inode *i = &sim.im->nodes[n];
+    const uint16_t *owners = sim.im->pes[i->pe].owners[SIDE_NEW];
+    if (sim.w->nodes[n].cut && owners != NULL && owners[sim.w->k.groups[t->key]] == i->index) {
+        sim.w->owner[i->pe * KEYS + t->key] = n; /* that its state came too, its count shows */
+    }
     oracle_processed(sim.w, n, &e);
 }
 
@@ -82,17 +95,33 @@ static void write_row(struct oxb_pe *pe, int64_t seq)
 
 static int src_produce(struct oxb_pe *pe, uint32_t rows_max)
 {
+    struct self *self = oxb_self(pe);
     uint32_t n = node_of(pe), s = sim.im->nodes[n].source;
     (void)rows_max;
     for (uint64_t rows = 1 + prng_below(&sim.r, 3); rows > 0; rows--) {
-        if (sim.position[s] >= sim.total[s]) {
+        if (self->position >= sim.total[s]) {
             return OXB_END;
         }
         uint16_t ident = oracle_born(sim.w, n);
         sim.tuples[ident] = (struct tuple){(uint8_t)s, (uint8_t)prng_below(&sim.r, KEYS),
-                                           ++sim.position[s] << 10};
+                                           ++self->position << 10};
         write_row(pe, ident);
     }
+    return OXB_OK;
+}
+
+static int src_snapshot(struct oxb_pe *pe, struct oxb_blob *out)
+{
+    const struct self *self = oxb_self(pe);
+    oxb_blob_add(out, &self->position, sizeof self->position);
+    return OXB_OK;
+}
+
+static int src_restore(struct oxb_pe *pe, const void *data, size_t bytes, uint32_t version)
+{
+    struct self *self = oxb_self(pe);
+    (void)version;
+    memcpy(&self->position, data, bytes < sizeof self->position ? bytes : sizeof self->position);
     return OXB_OK;
 }
 
@@ -149,7 +178,25 @@ static int keyed_process(struct oxb_pe *pe, unsigned port, struct oxb_batch *in)
             wrong(V_STATE, "the count of a key is not how often it was processed");
         }
     }
-    oxb_forward(pe, 0, in);
+    if (sim.im->pes[sim.im->nodes[n].pe].kind == KIND_KEYED) {
+        oxb_forward(pe, 0, in);
+    }
+    return OXB_OK;
+}
+
+static int keyed_finish(struct oxb_pe *pe) /* KIND_FINAL: one tuple per key it has */
+{
+    struct self *self = oxb_self(pe);
+    uint32_t n = node_of(pe), of = sim.im->nodes[n].pe;
+    for (int64_t key = 0; sim.im->pes[of].kind == KIND_FINAL && key < KEYS; key++) {
+        const int64_t *count = oxb_state_get(self->counts, oxb_key_i64(&key));
+        if (count != NULL && *count > 0) {
+            oracle_final(sim.w, n, (unsigned)key);
+            uint16_t ident = oracle_born(sim.w, n);
+            sim.tuples[ident] = (struct tuple){255, (uint8_t)key, 0};
+            write_row(pe, ident);
+        }
+    }
     return OXB_OK;
 }
 
@@ -164,13 +211,14 @@ static const struct oxb_value values[] = {{"n", OXB_I64}, {NULL, OXB_NONE}};
 static const struct oxb_state_decl states[] = {{"n", values}, {NULL, NULL}};
 
 static const struct oxb_pe_type types[] = {
-    {.name = "src", .flags = OXB_SOURCE, .outputs = made, .produce = src_produce},
+    {.name = "src", .flags = OXB_SOURCE, .outputs = made, .produce = src_produce,
+     .snapshot = src_snapshot, .restore = src_restore},
     {.name = "map", .flags = OXB_MERGES, .inputs = in_ports, .outputs = pass,
      .process = map_process},
     {.name = "many", .flags = OXB_MERGES | OXB_MANY, .inputs = in_ports, .outputs = pass,
      .process = many_process},
     {.name = "keyed", .flags = OXB_MERGES, .inputs = in_ports, .outputs = pass, .states = states,
-     .prepare = keyed_prepare, .process = keyed_process},
+     .prepare = keyed_prepare, .process = keyed_process, .finish = keyed_finish},
     {.name = "sink", .flags = OXB_MERGES, .inputs = in_ports, .process = map_process},
 };
 enum { TYPES = sizeof types / sizeof types[0] };
@@ -207,8 +255,7 @@ static void on_prepared(void *arg, struct part *p)
     (void)arg;
     if (p->failed) {
         TRACE(sim.w, "not prepared: %s", p->fail.what);
-        wrong(V_STUCK, "a worker could not prepare its part");
-        return;
+        sim.abort = true; /* R3 */
     }
     sim.prepared[worker_of(p)] = true;
 }
@@ -245,12 +292,22 @@ static void on_dropped(void *arg, struct part *p)
     part_free(p);
 }
 
+static void deliver(uint32_t worker, struct msg *m)
+{
+    struct part *p = sim.parts[worker];
+    if (p != NULL && !p->dropping && m->kind == M_LINK_STATE) {
+        change_on_state(p, &m->LINK_STATE);
+    } else if (p != NULL && !p->dropping && m->kind == M_LINK_STATE_ACK) {
+        change_on_ack(p, &m->LINK_STATE_ACK);
+    }
+}
+
 static void deploy(const struct plan *p)
 {
     for (uint32_t k = 0; k < sim.im->worker_count; k++) {
         struct msg m;
         if (live_prepare(p, false, k, OP_DEPLOY, &m)) {
-            sim.parts[k] = part_new(&sim.env, &m);
+            sim.parts[k] = part_new(&sim.envs[k], &m);
             live_prepare_fini(&m);
             part_prepare(sim.parts[k]);
         }
@@ -292,7 +349,7 @@ static void stage(const struct plan *p)
         if (sim.parts[k] != NULL) {
             staged = part_stage(sim.parts[k], &m);
         } else {
-            staged = sim.parts[k] = part_new(&sim.env, &m);
+            staged = sim.parts[k] = part_new(&sim.envs[k], &m);
             sim.fresh[k] = true;
         }
         live_prepare_fini(&m);
@@ -369,11 +426,8 @@ static void map_ids(const struct plan *p)
 
 static void begin(struct world *w, uint64_t seed, FILE *trace)
 {
-    static struct pool *pool;
+    struct pool *pool = pool_new(1u << 20);
     register_types();
-    if (pool == NULL) {
-        pool = pool_new(1u << 20);
-    }
     memset(&sim, 0, sizeof sim);
     sim.w = w;
     sim.im = w->im;
@@ -381,13 +435,18 @@ static void begin(struct world *w, uint64_t seed, FILE *trace)
     sim.r = (struct prng){seed};
     sim.epoch = OP_CHANGE;
     sim.abort = prng_below(&sim.r, 6) == 0;
-    sim.env = (struct part_env){.pool = pool,
-                                .worker_name = "w",
-                                .artifact_dir = "/",
-                                .on_prepared = on_prepared,
-                                .on_change = on_change,
-                                .on_dropped = on_dropped};
+    sim.pace = 4u << prng_below(&sim.r, 5);
     live_os_reset(seed ^ 0x5bd1e995);
+    for (uint32_t k = 0; k < WORKERS; k++) {
+        snprintf(sim.names[k], sizeof sim.names[k], "w%u", k % 10);
+        sim.envs[k] = (struct part_env){.pool = pool,
+                                        .links = live_links(k),
+                                        .worker_name = sim.names[k],
+                                        .artifact_dir = "/",
+                                        .on_prepared = on_prepared,
+                                        .on_change = on_change,
+                                        .on_dropped = on_dropped};
+    }
     w->trace = trace;
     w->steps = 0;
     w->off = 0;
@@ -405,8 +464,9 @@ static void begin(struct world *w, uint64_t seed, FILE *trace)
         w->chans[c] = (struct chan){0};
     }
     oracle_reset(w);
-    uint32_t most = 400 / (w->im->amplification + 1);
-    most = most < 2 ? 2 : most > 40 ? 40 : most;
+    uint32_t most = 1200 / (w->im->amplification + 1);
+    most = most < 2 ? 2 : most > 120 ? 120 : most;
+    most = prng_below(&sim.r, 2) == 0 ? 1 + most / 4 : most; /* they end while it is prepared */
     for (uint32_t s = 0; s < w->im->source_count && s < 64; s++) {
         sim.total[s] = (uint32_t)prng_below(&sim.r, most + 1);
     }
@@ -415,19 +475,20 @@ static void begin(struct world *w, uint64_t seed, FILE *trace)
 static bool one_step(const struct plan *p, uint64_t start)
 {
     struct world *w = sim.w;
-    uint64_t what = prng_below(&sim.r, 16);
-    if (w->steps >= start && what == 0) {
+    if (w->steps >= start && prng_below(&sim.r, sim.pace) == 0) {
         return control(p);
     }
-    if (what < 3) {
-        return live_post_step();
+    uint64_t what = prng_below(&sim.r, 16);
+    if (what < 2) {
+        return prng_below(&sim.r, 2) == 0 ? live_post_step() : live_say_step(deliver);
     }
-    return what < 8 ? live_link_step(&sim.r) : live_task_step(&sim.r);
+    return what < 7 ? live_link_step(&sim.r) : live_task_step(&sim.r);
 }
 
 static bool anything(const struct plan *p)
 {
-    if (live_task_step(&sim.r) || live_post_step() || live_link_step(&sim.r) || control(p)) {
+    if (live_task_step(&sim.r) || live_post_step() || live_link_step(&sim.r) ||
+        live_say_step(deliver) || control(p)) {
         return true;
     }
     for (uint32_t k = 0; k < WORKERS; k++) { /* what the report timer does */
@@ -492,7 +553,7 @@ struct live_result live_run(struct draft *d, uint64_t seed, FILE *trace)
     begin(w, seed, trace);
     map_ids(p);
     deploy(p);
-    uint64_t start = prng_below(&sim.r, 600);
+    uint64_t start = prng_below(&sim.r, 200);
     unsigned fails = 0;
     while (w->found == FINE && !w->too_big && ++w->steps < ROUNDS_MAX) {
         fails = one_step(p, start) ? 0 : fails + 1;
@@ -508,8 +569,12 @@ struct live_result live_run(struct draft *d, uint64_t seed, FILE *trace)
     } else if (w->found == FINE && !w->too_big) {
         check_end();
     }
-    if (w->found == FINE) {
+    bool clean = w->found == FINE;
+    if (clean) {
         drop_all();
+    }
+    if (clean && w->found == FINE) {
+        pool_free(sim.pool);
     }
     mem_free(sim.node_of);
     out.found = w->found;

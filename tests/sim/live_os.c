@@ -2,6 +2,8 @@
 #include "tests/sim/live_os.h"
 
 #include "core/mem.h"
+#include "core/strbuf.h"
+#include "net/frame.h"
 #include "worker/frame.h"
 #include "worker/instance.h"
 
@@ -9,12 +11,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DUE_MAX = 512, ENDS_MAX = 4096, POSTS_MAX = 4096, TIMERS_MAX = 512 };
+enum { DUE_MAX = 512, ENDS_MAX = 4096, POSTS_MAX = 4096, TIMERS_MAX = 512,
+       SAID_MAX = 4096, WORKERS_HERE = 8 };
 
 struct executor { int nothing; };
 struct executors { struct executor one; };
-struct link_out { int nothing; };
+struct link_out { uint32_t worker; };
 struct link_in { int nothing; };
+struct links { uint32_t worker; };
+struct timer {
+    void (*fn)(void *arg);
+    void *arg;
+    uint64_t due_us, every_us; /* due_us 0: stopped */
+    struct timer *next;
+};
+struct said {
+    uint32_t to;
+    enum msg_kind kind;
+    struct strbuf bytes;
+};
 
 struct timer_entry {
     struct task *task;
@@ -25,6 +40,7 @@ struct timer_entry {
 static struct {
     struct prng r;
     uint64_t now_ns;
+    struct task *running;
     struct task *due[DUE_MAX];
     size_t due_count;
     struct timer_entry timers[TIMERS_MAX];
@@ -34,8 +50,12 @@ static struct {
     struct { void (*fn)(void *arg); void *arg; } posts[POSTS_MAX];
     size_t post_first, post_count;
     struct executors executors;
-    struct link_out out;
+    struct link_out outs_of[WORKERS_HERE];
+    struct links links[WORKERS_HERE];
     struct link_in in;
+    struct timer *clocks;
+    struct said said[SAID_MAX];
+    size_t said_first, said_count;
 } os; /* one simulated machine room per process */
 
 void live_os_reset(uint64_t seed)
@@ -43,6 +63,13 @@ void live_os_reset(uint64_t seed)
     os.r = (struct prng){seed};
     os.due_count = os.timer_count = os.out_count = os.in_count = 0;
     os.post_first = os.post_count = 0;
+    for (uint32_t k = 0; k < WORKERS_HERE; k++) {
+        os.outs_of[k].worker = os.links[k].worker = k;
+    }
+    for (; os.said_count > 0; os.said_count--) { /* of a run that was broken off */
+        strbuf_fini(&os.said[os.said_first].bytes);
+        os.said_first = (os.said_first + 1) % SAID_MAX;
+    }
 }
 
 static void must(bool ok)
@@ -175,6 +202,11 @@ size_t live_tasks_due(void)
     return os.due_count;
 }
 
+const struct task *live_running(void)
+{
+    return os.running;
+}
+
 bool live_task_step(struct prng *r)
 {
     if (os.due_count == 0) {
@@ -184,7 +216,9 @@ bool live_task_step(struct prng *r)
     struct task *t = os.due[at];
     os.due[at] = os.due[--os.due_count];
     atomic_store(&t->state, TASK_RUNNING);
+    os.running = t;
     enum task_after after = t->run(t);
+    os.running = NULL;
     if (after == AFTER_DEAD) {
         atomic_store(&t->state, TASK_DEAD);
         t->on_dead(t);
@@ -264,8 +298,64 @@ void task_forget(struct task *t)
     }
 }
 
+struct timer *__wrap_timer_new(struct loop *l, void (*fn)(void *arg), void *arg);
+struct timer *__wrap_timer_new(struct loop *l, void (*fn)(void *arg), void *arg)
+{
+    (void)l;
+    struct timer *t = mem_alloc(sizeof *t);
+    *t = (struct timer){.fn = fn, .arg = arg, .next = os.clocks};
+    os.clocks = t;
+    return t;
+}
+
+void __wrap_timer_set(struct timer *t, uint64_t after_ms, bool repeat);
+void __wrap_timer_set(struct timer *t, uint64_t after_ms, bool repeat)
+{
+    t->every_us = repeat ? after_ms * 1000 : 0;
+    t->due_us = os.now_ns / 1000 + after_ms * 1000 + 1;
+}
+
+void __wrap_timer_stop(struct timer *t);
+void __wrap_timer_stop(struct timer *t)
+{
+    t->due_us = 0;
+}
+
+void __wrap_timer_free(struct timer *t);
+void __wrap_timer_free(struct timer *t)
+{
+    struct timer **at = &os.clocks;
+    while (t != NULL && *at != t) {
+        at = &(*at)->next;
+    }
+    if (t != NULL) {
+        *at = t->next;
+        mem_free(t);
+    }
+}
+
+static bool loop_timer_step(void)
+{
+    struct timer *first = NULL;
+    for (struct timer *t = os.clocks; t != NULL; t = t->next) {
+        if (t->due_us != 0 && (first == NULL || t->due_us < first->due_us)) {
+            first = t;
+        }
+    }
+    if (first == NULL) {
+        return false;
+    }
+    os.now_ns = os.now_ns > first->due_us * 1000 ? os.now_ns : first->due_us * 1000;
+    first->due_us = first->every_us != 0 ? os.now_ns / 1000 + first->every_us : 0;
+    first->fn(first->arg);
+    return true;
+}
+
 bool live_timer_step(void)
 {
+    if (loop_timer_step()) {
+        return true;
+    }
     size_t first = os.timer_count;
     for (size_t i = 0; i < os.timer_count; i++) {
         if (!os.timers[i].task->held &&
@@ -289,11 +379,65 @@ struct link_out *links_out(struct links *ls, const char *name, uint64_t incarnat
                            const char *address, struct fail *f)
 {
     (void)ls;
-    (void)name;
     (void)incarnation;
     (void)address;
     (void)f;
-    return &os.out;
+    return &os.outs_of[name[1] - '0'];
+}
+
+void link_out_hold(struct link_out *o)
+{
+    (void)o;
+}
+
+void link_out_release(struct link_out *o)
+{
+    (void)o;
+}
+
+static void say(uint32_t to, const struct msg *m)
+{
+    must(os.said_count < SAID_MAX);
+    struct said *s = &os.said[(os.said_first + os.said_count++) % SAID_MAX];
+    *s = (struct said){.to = to, .kind = m->kind};
+    must(msg_encode(m, &s->bytes) == ERR_OK);
+}
+
+bool link_out_say(struct link_out *o, const struct msg *m)
+{
+    say(o->worker, m);
+    return true;
+}
+
+bool links_answer(struct links *ls, const char *name, uint64_t incarnation, const struct msg *m)
+{
+    (void)ls;
+    (void)incarnation;
+    say((uint32_t)(name[1] - '0'), m);
+    return true;
+}
+
+struct links *live_links(uint32_t worker)
+{
+    return &os.links[worker];
+}
+
+bool live_say_step(void (*deliver)(uint32_t worker, struct msg *m))
+{
+    if (os.said_count == 0) {
+        return false;
+    }
+    struct said s = os.said[os.said_first];
+    os.said_first = (os.said_first + 1) % SAID_MAX;
+    os.said_count--;
+    struct msg m;
+    struct fail f;
+    must(msg_decode(s.kind, s.bytes.data + FRAME_HEAD_BYTES, s.bytes.bytes - FRAME_HEAD_BYTES, &m,
+                    &f) == ERR_OK);
+    deliver(s.to, &m);
+    msg_free(&m);
+    strbuf_fini(&s.bytes);
+    return true;
 }
 
 struct link_in *links_in(struct links *ls, const char *name, uint64_t incarnation)
@@ -375,7 +519,7 @@ static bool move_item(struct channel *out)
         struct item copy = *it;
         copy.frame = NULL;
         copy.batch = it->frame->batch;
-        if (!ring_push(&in->ring, &copy)) {
+        if (!ring_push(&in->ring, &copy, RING_BATCHES)) {
             return false;
         }
         it->frame->batch = NULL;

@@ -16,6 +16,10 @@ bool live_task_step(struct prng *r);  /* run one task that is due; false: none i
 bool live_link_step(struct prng *r);  /* move one item to the other worker */
 bool live_post_step(void);            /* run the oldest posted function */
 bool live_timer_step(void);           /* nothing else happens: the next timer */
+struct links *live_links(uint32_t worker); /* of the worker called w0, w1 ... */
+/* live_say_step - deliver the oldest message that a worker said over a link. */
+bool live_say_step(void (*deliver)(uint32_t worker, struct msg *m));
 size_t live_tasks_due(void);
+const struct task *live_running(void); /* the task whose callback this is; NULL: none */
 
 #endif

@@ -136,6 +136,8 @@ static void check_finals(struct world *w)
         for (unsigned key = 0; w->im->pes[q].kind == KIND_FINAL && last && key < KEYS; key++) {
             bool due = w->truth[q * KEYS + key] > 0;
             if (due != ((w->final_seen[q] >> key & 1) != 0)) {
+                TRACE(w, "p%u: final result of key %u, %u tuples", q, key,
+                      w->truth[q * KEYS + key]);
                 violate(w, V_LOST, NONE);
             }
         }

@@ -76,7 +76,8 @@ struct told told_prepare(struct fake_worker *w)
                      .version = m->version,
                      .added = m->add_instances_count,
                      .removed = m->remove_instances_count,
-                     .channels = m->add_channels_count};
+                     .channels = m->add_channels_count,
+                     .channel = m->add_channels_count > 0 ? m->add_channels[0].id : 0};
     for (size_t i = 0; i < m->add_instances_count && t.id_count < 64; i++) {
         t.ids[t.id_count++] = m->add_instances[i].id;
     }

@@ -11,6 +11,7 @@
 struct told { /* what a PREPARE said */
     uint64_t term, gen, op, base, version;
     size_t added, removed, channels;
+    uint64_t channel;  /* id of the first one added; 0: none */
     uint64_t ids[64]; /* of added instances, then of kept ones: all that a report may name */
     size_t id_count;
 };

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -24,7 +25,9 @@ void running_make_dir(struct running_master *r)
 {
     log_setup("test", LOG_ERROR); /* $OXBOW_LOG=info shows the conversation */
     *r = (struct running_master){.options = MASTER_OPTIONS_DEFAULT};
-    snprintf(r->dir, sizeof r->dir, "/tmp/oxbow-master-XXXXXX");
+    const char *tmp = getenv("TMPDIR");
+    snprintf(r->dir, sizeof r->dir, "%s/oxbow-master-XXXXXX",
+             tmp != NULL && strlen(tmp) < 30 ? tmp : "/tmp");
     assert_non_null(mkdtemp(r->dir));
     r->options.data = r->dir;
     r->options.listen.port = r->options.http.port = 0;

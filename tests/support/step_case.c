@@ -2,6 +2,7 @@
 #include "tests/support/step_case.h"
 
 #include "core/mem.h"
+#include "pe/infer/op.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -89,6 +90,12 @@ void case_absent(struct step_case *c)
     c->count++;
 }
 
+void case_unwanted(struct step_case *c)
+{
+    case_absent(c);
+    c->values[c->count - 1].is_output = true;
+}
+
 void case_output(struct step_case *c, bool batched, unsigned rank, const int64_t *dims)
 {
     struct case_value *v = value_new(c, rank, dims);
@@ -169,7 +176,7 @@ static void take(struct step_case *c, struct arena *a, unsigned char *all, size_
     assert_int_equal(b->host_end(a, 0, bytes, HOST_READ, p, NULL), ERR_OK);
     for (uint32_t i = 0; i < c->count; i++) {
         struct case_value *v = &c->values[i];
-        if (v->is_output) {
+        if (v->is_output && v->place.type != NULL) {
             memcpy(v->data.data, got + v->place.offset, tensor_bytes(&v->data));
             memcpy(all + v->place.offset, got + v->place.offset, tensor_bytes(&v->data));
         }
@@ -230,6 +237,56 @@ bool case_run(struct step_case *c, int64_t rows)
     b->arena_free(a[1]);
     b->step_free(s);
     return true;
+}
+
+static void reference(struct step_case *c, struct tensor *results)
+{
+    const struct tensor *in[CASE_VALUES_MAX];
+    struct tensor *out[CASE_VALUES_MAX];
+    unsigned in_count = 0, out_count = 0;
+    for (uint32_t i = 0; i < c->count; i++) {
+        struct case_value *v = &c->values[i];
+        if (!v->is_output) {
+            in[in_count++] = v->place.type;
+        } else {
+            out[out_count] = NULL;
+            if (v->place.type != NULL) {
+                assert_int_equal(tensor_alloc(&results[out_count], v->data.dtype, &v->data.shape,
+                                              NULL), ERR_OK);
+                out[out_count] = &results[out_count];
+            }
+            out_count++;
+        }
+    }
+    struct fail f = {0};
+    struct op_ctx ctx = {c->node, 17, in, in_count, out, out_count, scratch_new(), &f};
+    if (op_run(&ctx) != OP_OK) {
+        fail_msg("reference: %s", f.what);
+    }
+    scratch_free(ctx.scratch);
+}
+
+void case_check(struct step_case *c, int64_t rows, float relative, float absolute)
+{
+    struct tensor results[CASE_VALUES_MAX] = {0};
+    reference(c, results);
+    if (!case_run(c, rows)) {
+        fail_msg("%s was declined", c->node->op);
+    }
+    unsigned output = 0;
+    for (uint32_t i = 0; i < c->count; i++) {
+        struct case_value *v = &c->values[i];
+        if (v->is_output && v->place.type != NULL) {
+            size_t count = tensor_count(&v->data);
+            count = v->place.batched ? count / (size_t)c->batch * (size_t)rows : count;
+            case_same(tensor_f32(&v->data), tensor_f32(&results[output]), count, relative,
+                      absolute);
+        }
+        output += v->is_output;
+    }
+    for (unsigned i = 0; i < output; i++) {
+        tensor_fini(&results[i]);
+    }
 }
 
 const float *case_result(const struct step_case *c, unsigned output)

@@ -37,10 +37,13 @@ float *case_input(struct step_case *c, bool batched, unsigned rank, const int64_
 float *case_const(struct step_case *c, unsigned rank, const int64_t *dims);
 void case_absent(struct step_case *c); /* an optional input left out */
 void case_output(struct step_case *c, bool batched, unsigned rank, const int64_t *dims);
+void case_unwanted(struct step_case *c); /* an output nobody wants */
 /* case_node - after all operands; set attributes on the result. */
 struct node *case_node(struct step_case *c, const char *domain, const char *op);
 /* case_run - compile and run for `rows` rows, twice in a row; false: the backend declined. */
 bool case_run(struct step_case *c, int64_t rows);
+/* case_check - case_run, then compare with the operator's reference. */
+void case_check(struct step_case *c, int64_t rows, float relative, float absolute);
 const float *case_result(const struct step_case *c, unsigned output);
 /* case_same - compare `count` floats; fails the test with the place of the worst difference. */
 void case_same(const float *got, const float *want, size_t count, float relative, float absolute);

@@ -52,8 +52,8 @@ struct launch *recipe_launch(struct builder *b, struct work w)
     l->batched = w.batched;
     l->groups[0] = l->groups[1] = l->local[0] = l->local[1] = 1;
     const struct ocl_device *d = b->device->ocl;
-    if (d->kind == OCL_CPU && !d->synchronous) {
-        l->groups[0] = (size_t)d->units * 4;
+    if (!d->synchronous) { /* several groups per unit even out their lengths */
+        l->groups[0] = (size_t)d->units * (d->kind == OCL_GPU ? 32 : 4);
     }
     recipe_define(b, "LANES", "%u", d->lanes);
     return l;

@@ -150,7 +150,7 @@ static void choose_tile(const struct ocl_device *d, struct conv *v)
 {
     v->nv = v->group_out <= d->lanes ? 1 : 2;
     v->width = v->nv * d->lanes;
-    uint64_t most = d->lanes == 16 ? 28 / v->nv : 12 / v->nv;
+    uint64_t most = d->lanes == 16 ? 16 / v->nv : 12 / v->nv;
     uint64_t tiles = (v->cw + most - 1) / most;
     v->px = (v->cw + tiles - 1) / tiles;
 }

@@ -143,11 +143,11 @@ static void try_conv(const struct kind *k, const struct sizes *s, int64_t rows, 
 static void try_sizes(const struct kind *k, int times)
 {
     struct prng p = {(uint64_t)k->kernel[0] * 100 + (uint64_t)k->groups};
-    static const int64_t widths[] = {8, 9, 14, 31};
+    static const int64_t widths[] = {9, 31};
     for (int i = 0; i < times; i++) {
         struct sizes s = {1 + (int64_t)prng_below(&p, 3), 1 + (int64_t)prng_below(&p, 5),
                           1 + (int64_t)prng_below(&p, 40), 7 + (int64_t)prng_below(&p, 8),
-                          widths[i & 3]};
+                          widths[i & 1]};
         try_conv(k, &s, 1 + (int64_t)prng_below(&p, (uint64_t)s.images), (uint64_t)i);
     }
 }
@@ -159,18 +159,18 @@ static void try_sizes(const struct kind *k, int times)
         try_sizes(&(struct kind)__VA_ARGS__, times);                                              \
     }
 
-KIND(filters_of_3x3_with_a_border, 4,
+KIND(filters_of_3x3_with_a_border, 2,
      {{3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}, 1, true, false, true, ""})
-KIND(max_pools_behind_a_filter, 4,
+KIND(max_pools_behind_a_filter, 2,
      {{3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}, 1, true, false, true, "max"})
 KIND(average_pools_behind_a_filter, 2,
      {{3, 3}, {1, 1}, {1, 1}, {0, 1, 0, 1}, 1, false, false, false, "average"})
-KIND(filters_of_one_pixel, 3, {{1, 1}, {1, 1}, {1, 1}, {0, 0, 0, 0}, 1, true, false, true, ""})
-KIND(strides_and_uneven_borders, 3,
+KIND(filters_of_one_pixel, 2, {{1, 1}, {1, 1}, {1, 1}, {0, 0, 0, 0}, 1, true, false, true, ""})
+KIND(strides_and_uneven_borders, 2,
      {{5, 3}, {2, 3}, {1, 1}, {2, 0, 1, 2}, 1, true, false, false, ""})
 KIND(dilations, 2, {{3, 2}, {1, 1}, {2, 3}, {0, 0, 0, 0}, 1, false, false, true, ""})
 KIND(groups, 2, {{3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}, 3, true, false, true, ""})
-KIND(a_residual_before_the_activation, 3,
+KIND(a_residual_before_the_activation, 2,
      {{3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}, 1, true, true, true, ""})
 
 int main(void)

@@ -85,7 +85,7 @@ static void a_value_is_made_once(void **state)
     refused(&m, ERR_INVALID, "two things make the value 'y'");
 }
 
-static void an_old_opset_is_not_supported(void **state)
+static void an_opset_of_the_future_is_not_supported(void **state)
 {
     (void)state;
     struct onnx_build m = {0};
@@ -93,8 +93,8 @@ static void an_old_opset_is_not_supported(void **state)
     onnx_input(&m, "x", 1, 2, free4);
     onnx_node(&m, "Abs", "x", "y", NULL);
     onnx_output(&m, "y", 1, 2, free4);
-    assert_null(load(&m, 3, ERR_NOTFOUND, &f));
-    assert_non_null(strstr(f.what, "opset 3"));
+    assert_null(load(&m, OPSET_MAX + 1, ERR_NOTFOUND, &f));
+    assert_non_null(strstr(f.what, "opset"));
 }
 
 static void an_unknown_operator_loads_and_says_so_when_it_is_run(void **state)
@@ -293,7 +293,7 @@ int main(void)
         cmocka_unit_test(a_cycle_is_refused_by_name),
         cmocka_unit_test(what_nobody_makes_is_named),
         cmocka_unit_test(a_value_is_made_once),
-        cmocka_unit_test(an_old_opset_is_not_supported),
+        cmocka_unit_test(an_opset_of_the_future_is_not_supported),
         cmocka_unit_test(an_unknown_operator_loads_and_says_so_when_it_is_run),
         cmocka_unit_test(lying_dims_are_refused),
         cmocka_unit_test(data_in_other_files_is_refused),
