@@ -301,14 +301,22 @@ void recover_not_ready(struct master *m, struct deployment *d, enum err code,
     }
 }
 
-static void keep_receipt(struct master *m, const struct deployment *d, uint64_t took_us)
+/* What died with its process has taken its counters along: no number is made up for it. */
+static void tell_recovered(struct master *m, const struct deployment *d, uint64_t took_us)
 {
     const struct keeping *k = d->keeping;
-    log_event(LOG_INFO, "topology.recovered",
-              "topology=%s version=%" PRIu64 " gen=%" PRIu64 " from_epoch=%" PRIu64
-              " took_us=%" PRIu64,
-              d->name, d->version, d->token.gen, k->from_epoch, took_us);
-    (void)m;
+    json_t *receipt = json_pack(
+        "{s:s, s:I, s:I, s:s, s:I, s:I, s:I, s:f, s:n, s:n, s:n, s:n, s:s}", "topology", d->name,
+        "from", (json_int_t)d->version, "to", (json_int_t)d->version, "result", "recovered",
+        "gen", (json_int_t)d->token.gen, "checkpoint", (json_int_t)k->from_epoch,
+        "instances_touched", (json_int_t)d->graph->instance_count, "total_ms",
+        (double)took_us / 1000.0, "lost", "duplicated", "reordered", "replayed", "unknown",
+        "the counters of the lost worker died with it");
+    char *text = json_dumps(receipt, JSON_COMPACT | JSON_REAL_PRECISION(10));
+    log_event(LOG_INFO, "topology.recovered", "topology=%s receipt=%s", d->name, text);
+    tell_receipt(m, d, receipt);
+    mem_free(text);
+    json_decref(receipt);
 }
 
 void recover_over(struct master *m, struct deployment *d, bool done)
@@ -320,7 +328,7 @@ void recover_over(struct master *m, struct deployment *d, bool done)
         k->retry_us = now_us + RETRY_US / 5;
         return;
     }
-    keep_receipt(m, d, k->lost_us != 0 ? now_us - k->lost_us : 0);
+    tell_recovered(m, d, k->lost_us != 0 ? now_us - k->lost_us : 0);
     free_restores(k);
     d->fail = (struct fail){0};
     k->recoveries++;

@@ -81,7 +81,8 @@ json_t *status_topology(const struct deployment *d)
         (void)hist_decode(&latency, d->parts[i].latency.data, d->parts[i].latency.bytes);
     }
     return json_pack("{s:s, s:I, s:s, s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:o, s:o}", "name",
-                     d->name, "version", (json_int_t)d->version, "state", topology_state_name(d->state),
+                     d->name, "version", (json_int_t)d->version, "state",
+                     topology_state_name(d->state),
                      "digest", d->digest, "created_at", created, "error",
                      d->state == TOPOLOGY_FAILED ? status_error(&d->fail, d->fail_where)
                                                  : json_null(),

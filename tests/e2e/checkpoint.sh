@@ -78,5 +78,6 @@ for w in w1 w2; do
 done
 check "a flipped byte in every checkpoint: a clear stop" wait_for 30 state_is saved failed
 check "with the reason" \
-    bash -c "curl -sS '$URL/v1/topologies/saved' | grep -q 'no checkpoint of topology saved is whole'"
+    bash -c "curl -sS '$URL/v1/topologies/saved' |
+        grep -q 'no checkpoint of topology saved is whole'"
 finish

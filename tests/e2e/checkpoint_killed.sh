@@ -19,7 +19,8 @@ checkpoint: {every: 100ms, keep: 2}
 YAML
 grown() { [ "$(stat -c %s "$WORK/killed")" -gt "$1" ]; }
 seen_is_kept() {
-    cmp -s -n "$(stat -c %s "$WORK/seen")" "$WORK/seen" "$WORK/killed" && cp "$WORK/killed" "$WORK/seen"
+    cmp -s -n "$(stat -c %s "$WORK/seen")" "$WORK/seen" "$WORK/killed" &&
+        cp "$WORK/killed" "$WORK/seen"
 }
 goes_on() { # WHAT
     seen_is_kept || not_ok "$1: a line that a reader saw is still there"
@@ -79,8 +80,13 @@ done
 
 # A disk that fails now and then: given up, counted, and the next one counts.
 kill -TERM "$MASTER_PID" && wait "$MASTER_PID" 2>/dev/null
-OXBOW_FAILPOINTS=safefile.write=fail@9,safefile.fsync=fail@14,store.manifest.before=fail@6 start_master
-failed() { curl -sS "$URL/metrics" | grep -q '^oxbow_checkpoints_failed_total{topology="killed"} 3'; }
+export OXBOW_FAILPOINTS=safefile.write=fail@9,safefile.fsync=fail@14
+OXBOW_FAILPOINTS+=,store.manifest.before=fail@6
+start_master
+unset OXBOW_FAILPOINTS
+failed() {
+    curl -sS "$URL/metrics" | grep -q '^oxbow_checkpoints_failed_total{topology="killed"} 3'
+}
 check "a write, an fsync and a manifest fail: three checkpoints are given up" wait_for 30 failed
 goes_on "and then"
 

@@ -4,7 +4,7 @@
  * Method: an instance with keyed state is changed at random (puts, deletions, blobs), saved into a
  *         folder, changed again while the saver's thread copies, and at every epoch a fresh
  *         instance is restored from the files named and compared with a model of that epoch.  A
- *         folder that cannot be written, files that are cut, and savings given up are in between. */
+ *         folder that cannot be written and savings that are given up are in between. */
 #include "core/file.h"
 #include "core/mem.h"
 #include "core/prng.h"
@@ -248,7 +248,8 @@ static void damaged_files_are_not_used(void **state)
     }
     assert_int_equal(last.epoch_count, 3);
     expect_restored(&now);
-    char *path = mem_printf("%s/t/2.things.0", folder), *other = mem_printf("%s/t/1.things.0", folder);
+    char *path = mem_printf("%s/t/2.things.0", folder);
+    char *other = mem_printf("%s/t/1.things.0", folder);
     char *data = NULL;
     size_t bytes = 0;
     struct fail f = {0};
