@@ -40,8 +40,7 @@ while [ -z "$master" ] || ! "$OXBOW" --master "$master" status live 2>/dev/null 
     waited=$((waited + 1))
     [ $waited -lt 600 ] || { echo "the topology does not start" >&2; exit 1; }
     sleep 0.1
-    master=$(sed -nE 's/.*http:?\/?\/?=?(127\.0\.0\.1:[0-9]+).*/http:\/\/\1/p' "$work/run.err" \
-        "$work/data/master.log" 2>/dev/null | head -n 1)
+    master=$(sed -nE 's/^live: on (http:[^ ]+) .*/\1/p' "$work/run.err")
 done
 
 # received - words that came to the tally so far.
@@ -80,9 +79,13 @@ sed -e 's#work/##' -e '/^  tally:/i\
     "$here/topology.yaml" >"$work/next.yaml"
 change "a PE is inserted: split -> letters -> tally" upgrade "$work/next.yaml" --yes
 
+sleep 3 # of words in between
+
 # 2: the user's PE is replaced by its next version; its state is migrated.
 sed -i 's/tally\.so/tally2.so/' "$work/next.yaml"
 change "code is replaced, state migrated: tally version 1 -> 2" upgrade "$work/next.yaml" --yes
+
+sleep 3
 
 # 3: two instances become three; a third of the state moves.
 change "a rescale: tally 2 -> 3" scale live tally=3
