@@ -54,7 +54,7 @@ static struct parcel *pop_locked(struct moves *ms, struct parcels *list)
 static void to_helper(struct moves *ms, struct parcel *p)
 {
     pthread_mutex_lock(&ms->lock);
-    parcels_add(&ms->inbox, p);
+    parcels_add(p->trash != NULL ? &ms->rubbish : &ms->inbox, p);
     pthread_cond_signal(&ms->wake);
     pthread_mutex_unlock(&ms->lock);
 }
@@ -544,7 +544,7 @@ static void *helper_main(void *arg)
     pthread_setname_np(pthread_self(), "oxb-state");
     pthread_mutex_lock(&ms->lock);
     for (;;) {
-        struct parcel *p = parcels_pop(&ms->inbox);
+        struct parcel *p = parcels_pop(ms->inbox.first != NULL ? &ms->inbox : &ms->rubbish);
         ms->busy = p != NULL;
         if (p == NULL && ms->stop) {
             break;
@@ -702,8 +702,8 @@ bool moves_over(struct moves *ms)
         over = over && (ms->items[n].giver == NULL || atomic_load(&ms->items[n].released));
     }
     pthread_mutex_lock(&ms->lock);
-    over = over && !ms->busy && ms->inbox.first == NULL && ms->outbox.first == NULL &&
-           ms->outcome.first == NULL;
+    over = over && !ms->busy && ms->inbox.first == NULL && ms->rubbish.first == NULL &&
+           ms->outbox.first == NULL && ms->outcome.first == NULL;
     pthread_mutex_unlock(&ms->lock);
     return over;
 }
@@ -751,8 +751,8 @@ void moves_free(struct moves *ms)
         pthread_mutex_unlock(&ms->lock);
         pthread_join(ms->helper, NULL);
     }
-    struct parcels *const lists[] = {&ms->inbox, &ms->outbox, &ms->outcome};
-    for (unsigned k = 0; k < 3; k++) {
+    struct parcels *const lists[] = {&ms->inbox, &ms->rubbish, &ms->outbox, &ms->outcome};
+    for (unsigned k = 0; k < sizeof lists / sizeof lists[0]; k++) {
         for (struct parcel *p; (p = parcels_pop(lists[k])) != NULL;) {
             parcel_free(p);
         }

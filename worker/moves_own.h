@@ -103,6 +103,7 @@ struct moves {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     struct parcels inbox;            /* for the helper */
+    struct parcels rubbish;          /* likewise, when nobody waits for anything else */
     struct parcels outcome;          /* what it has done */
     struct parcels outbox;           /* from executors */
     bool busy, stop;
