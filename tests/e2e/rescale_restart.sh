@@ -33,7 +33,8 @@ upgrade() { # PARALLELISM: the receipt must say that nothing was lost
     else
         not_ok "scaled to $1" "exit $code: $(tail -n1 "$WORK/upgrade.err")"
     fi
-    check "numbers flow on" wait_for 10 lines_above "$WORK/groups" $(($(lines_in "$WORK/groups") + 20000))
+    check "numbers flow on" \
+        wait_for 10 lines_above "$WORK/groups" $(($(lines_in "$WORK/groups") + 20000))
 }
 restart_master() {
     kill -9 "$MASTER_PID" && wait "$MASTER_PID" 2>/dev/null
