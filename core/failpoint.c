@@ -38,7 +38,7 @@ static bool read_point(const char *text, size_t bytes, struct point *out)
     bool is_kill = strcmp(action, "kill") == 0;
     out->kill = is_kill;
     out->at = at;
-    return n >= 2 && (n == 3) == (strchr(one, '@') != NULL) && at > 0 &&
+    return n >= 2 && (n == 3) == (strchr(one, '@') != NULL) &&
            (is_kill || strcmp(action, "fail") == 0);
 }
 
@@ -63,7 +63,8 @@ bool failpoint_hit(const char *name)
 {
     for (unsigned i = 0; i < point_count; i++) {
         struct point *p = &points[i];
-        if (strcmp(p->name, name) != 0 || atomic_fetch_add(&p->passed, 1) + 1 != p->at) {
+        if (strcmp(p->name, name) != 0 ||
+            (atomic_fetch_add(&p->passed, 1) + 1 != p->at && p->at != 0)) {
             continue;
         }
         log_event(LOG_WARN, "failpoint.hit", "name=%s action=%s", name, p->kill ? "kill" : "fail");

@@ -3,6 +3,7 @@
 #include "worker/moves_own.h"
 
 #include "core/clock.h"
+#include "core/failpoint.h"
 #include "core/log.h"
 #include "core/mem.h"
 
@@ -205,7 +206,8 @@ void moves_begin(struct moves *ms)
         m->heard_us = clock_now_us();
         give_init(&m->give, window);
         if (m->told) {
-            struct give_event in = {.kind = GIVE_IN_START, .more = m->keyed};
+            struct give_event in = {.kind = GIVE_IN_START,
+                                    .more = m->keyed && !FAILPOINT_FAILS("moves.ahead")};
             perform(m, give_step(&m->give, &in));
         }
     }
