@@ -84,8 +84,8 @@ feed "$rounds"
 wait_until "last answer" answers_above $((images - 1))
 
 # {"id":7,"label":3,"pixels":[...],"seen":3,"model":"0123456789ab"}
-sed -E 's/\{"id": ?([0-9]+), ?"label": ?([0-9]+).*"seen": ?([0-9]+), ?"model": ?"([0-9a-f]+)"\}/\1 \2 \3 \4/' \
-    work/answers.jsonl >work/answers.txt
+answer='"id": ?([0-9]+), ?"label": ?([0-9]+).*"seen": ?([0-9]+), ?"model": ?"([0-9a-f]+)"'
+sed -E "s/\{$answer\}/\1 \2 \3 \4/" work/answers.jsonl >work/answers.txt
 awk '{ print $1 }' work/answers.txt >work/ids.got
 awk -v n="$images" 'BEGIN { for (i = 0; i < n; i++) print i }' >work/ids.want
 same "each of $images images has one answer, in order" work/ids.got work/ids.want
@@ -109,7 +109,8 @@ awk 'FILENAME == ARGV[1] { name[$1] = $2; next }
      END {
          for (m in want) {
              got = n[m] > 0 ? right[m] / n[m] : 0
-             printf "%s: %.1f %% right of %d, numpy %.1f %% of 360\n", m, 100 * got, n[m], 100 * want[m]
+             printf "%s: %.1f %% right of %d, numpy %.1f %% of 360\n",
+                 m, 100 * got, n[m], 100 * want[m]
              d = got - want[m]
              # a part of a round over the test images is left at either end of a model
              if (n[m] < 360 || d * d * n[m] * n[m] > 360 * 360) bad = 1

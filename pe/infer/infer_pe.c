@@ -401,13 +401,13 @@ static const struct oxb_param params[] = {
      .doc = "where it runs; a device that is missing or lost is replaced: gpu, cpu, reference"},
     {.name = "digest",
      .type = OXB_P_STR,
-     .doc = "a field of the output that tells which model the tuple went through: the first 12 "
-            "digits of the SHA-256 of its file"},
+     .doc = "a text field to add: the first 12 digits of the SHA-256 of the model's file"},
     {.name = NULL},
 };
 
 static const struct oxb_port outputs[] = {
-    {"out", "*, declared, $digest: str", "the input with the model's outputs; their types come from the model"},
+    {"out", "*, declared, $digest: str",
+     "the input with the model's outputs; their types come from the model"},
     {NULL, NULL, NULL},
 };
 
