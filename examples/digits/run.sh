@@ -44,7 +44,7 @@ answers_above() { [ "$(wc -l <work/answers.jsonl)" -gt "$1" ]; }
 ready() { sed -n "s/^ready .*$2=\([^ ]*\).*/\1/p" "$1"; }
 
 echo "training on 1437 images, testing on 360 others (right answers of 360, by numpy):"
-"$python" train.py work | tee work/numpy.txt | sed 's/^/  /'
+"$python" -B train.py work | tee work/numpy.txt | sed 's/^/  /'
 
 # feed ROUNDS - that many times the 360 test images, each with a number of its own.
 images=0

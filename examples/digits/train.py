@@ -15,6 +15,9 @@ import sys
 
 import numpy as np
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import onnx_write as onnx
+
 PLACES = "/usr/lib/python3/dist-packages/sklearn/datasets/data/digits.csv.gz"
 TRAIN = 1437
 
@@ -141,50 +144,8 @@ def train(net, x, labels, epochs, rng, rate=2e-3):
                     np.sqrt(v[i] / (1 - 0.999 ** step)) + 1e-8)
 
 
-# ---- ONNX: the few messages of its protobuf format that these networks need ----
-
-def varint(n):
-    out = b""
-    while n > 127:
-        out += bytes([n & 127 | 128])
-        n >>= 7
-    return out + bytes([n])
-
-
-def number(field, n):
-    return varint(field << 3) + varint(n)
-
-
-def text(field, data):
-    data = data.encode() if isinstance(data, str) else data
-    return varint(field << 3 | 2) + varint(len(data)) + data
-
-
-def tensor(name, a):
-    kind, a = (7, a.astype("<i8")) if a.dtype.kind == "i" else (1, a.astype("<f4"))
-    return (b"".join(number(1, d) for d in a.shape) + number(2, kind) + text(8, name)
-            + text(9, a.tobytes()))
-
-
-def value(name, kind, dims):
-    shape = b"".join(text(1, text(2, d) if isinstance(d, str) else number(1, d)) for d in dims)
-    return text(1, name) + text(2, text(1, number(1, kind) + text(2, shape)))
-
-
-def node(op, inputs, output, **attrs):
-    out = b"".join(text(1, i) for i in inputs) + text(2, output) + text(4, op)
-    for name, a in attrs.items():
-        body = text(1, name)
-        if isinstance(a, list):
-            body += b"".join(number(8, n) for n in a) + number(20, 7)
-        else:
-            body += number(3, a) + number(20, 2)
-        out += text(5, body)
-    return out
-
-
 def write(path, shape, net):
-    """The network with `scores` (one of each digit) and `digit` (the largest) as outputs."""
+    """The network as ONNX, with `scores` (one of each digit) and `digit` (the largest) as outputs."""
     nodes, weights, last, n = [], [], "image", 0
     for layer in net:
         n += 1
@@ -193,24 +154,22 @@ def write(path, shape, net):
             if isinstance(layer, Conv):
                 w = w.reshape(3, 3, -1, w.shape[1]).transpose(3, 2, 0, 1)
                 op, attrs = "Conv", {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}
-            weights += [tensor(f"w{n}", w), tensor(f"b{n}", layer.b)]
+            weights += [onnx.floats(f"w{n}", w.shape, w.ravel().tolist()),
+                        onnx.floats(f"b{n}", layer.b.shape, layer.b.tolist())]
             out = f"y{n}" if layer.relu else "scores"
-            nodes.append(node(op, [last, f"w{n}", f"b{n}"], out, **attrs))
+            nodes.append(onnx.node(op, [last, f"w{n}", f"b{n}"], out, **attrs))
             last = out
             if layer.relu:
-                nodes.append(node("Relu", [last], f"r{n}"))
+                nodes.append(onnx.node("Relu", [last], f"r{n}"))
                 last = f"r{n}"
         elif isinstance(layer, Pool):
-            nodes.append(node("MaxPool", [last], f"p{n}", kernel_shape=[2, 2], strides=[2, 2]))
-            nodes.append(node("Flatten", [f"p{n}"], f"f{n}"))
+            nodes.append(onnx.node("MaxPool", [last], f"p{n}", kernel_shape=[2, 2], strides=[2, 2]))
+            nodes.append(onnx.node("Flatten", [f"p{n}"], f"f{n}"))
             last = f"f{n}"
-    nodes.append(node("ArgMax", [last], "digit", axis=1, keepdims=0))
-    graph = (b"".join(text(1, one) for one in nodes) + text(2, "digits")
-             + b"".join(text(5, w) for w in weights)
-             + text(11, value("image", 1, ["N", *shape]))
-             + text(12, value("scores", 1, ["N", 10])) + text(12, value("digit", 7, ["N"])))
-    with open(path, "wb") as f:
-        f.write(number(1, 8) + text(2, "train.py") + text(7, graph) + text(8, number(2, 13)))
+    nodes.append(onnx.node("ArgMax", [last], "digit", axis=1, keepdims=0))
+    onnx.write(path, "digits", nodes, weights, [onnx.value("image", onnx.FLOAT, ["N", *shape])],
+               [onnx.value("scores", onnx.FLOAT, ["N", 10]),
+                onnx.value("digit", onnx.INT64, ["N"])])
 
 
 def main(folder):
