@@ -105,7 +105,8 @@ def check(folder):
         sys.exit(f"FAILED: the models took turns: {[name for name, _ in seen]}")
     for name, scores in seen:
         middle = sorted(scores)[len(scores) // 2]
-        print(f"  {name:12} {len(scores):5} samples, median {middle:8.2f}, highest {max(scores):8.2f}")
+        print(f"  {name:12} {len(scores):5} samples, median {middle:8.2f},"
+              f" highest {max(scores):8.2f}")
 
 
 def main():

@@ -75,7 +75,7 @@ wait_until "answer of the first images" answers_above $((images - 1))
 "$OXBOW" upgrade conv.yaml --yes &
 upgrade_pid=$!
 while kill -0 $upgrade_pid 2>/dev/null; do # images go on coming meanwhile
-    feed 2
+    feed 1
     sleep 0.2
 done
 wait $upgrade_pid

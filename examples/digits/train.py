@@ -145,7 +145,7 @@ def train(net, x, labels, epochs, rng, rate=2e-3):
 
 
 def write(path, shape, net):
-    """The network as ONNX, with `scores` (one of each digit) and `digit` (the largest) as outputs."""
+    """The network as ONNX; outputs `scores`, one of each digit, and `digit`, the largest."""
     nodes, weights, last, n = [], [], "image", 0
     for layer in net:
         n += 1

@@ -25,7 +25,9 @@ more() {
 
 # judge FILE: seq, key and results of each line; versions only rise.  Prints the version changes.
 judge() {
-    sed -E 's/^\{"seq": ?([0-9]+), ?"key": ?([0-9]+), ?"at": ?"[^"]*", ?"scores": ?\[([^]]*)\](, ?"version": ?([0-9]+))?\}$/\1 \2 \3 v\5/' "$1" |
+    local head='"seq": ?([0-9]+), ?"key": ?([0-9]+), ?"at": ?"[^"]*"'
+    local tail='"scores": ?\[([^]]*)\](, ?"version": ?([0-9]+))?'
+    sed -E "s/^\\{$head, ?$tail\\}\$/\\1 \\2 \\3 v\\5/" "$1" |
         tr ',' ' ' | awk '
         function bad(why) { print "line " NR ": " why ": " $0; failed = 1; exit }
         {
@@ -152,8 +154,9 @@ load five.onnx reference load.jsonl >"$WORK/load.yaml"
 oxbow deploy "$WORK/load.yaml" >"$WORK/deploy.out" 2>"$WORK/deploy.err" ||
     give_up "deploys" "$(tail -n1 "$WORK/deploy.err")"
 more "$WORK/load.jsonl"
+five=$(sha256sum <"$WORK/five.onnx" | cut -c1-12)
 check "inferences are counted by model and device" wait_for 10 \
-    metric_above batch_size_count "model=\"$(sha256sum <"$WORK/five.onnx" | cut -c1-12)\",device=\"reference\"" 0
+    metric_above batch_size_count "model=\"$five\",device=\"reference\"" 0
 batch_us=$(awk -v s="$(metric device_seconds_total reference)" \
     -v n="$(metric batch_size_count reference)" 'BEGIN { printf "%.0f", 1e6 * s / n }')
 load seven.onnx reference load.jsonl >"$WORK/load.yaml"
