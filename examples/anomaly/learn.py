@@ -17,6 +17,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import onnx_write as onnx
 
 FIELDS = ["busy", "kernel", "switches", "interrupts", "forks"]
+FLOOR = [0.02, 0.02, 20, 20, 20]  # the least deviations: a quiet recording may have none
 CODE = 2  # numbers between the autoencoder's halves
 ROUNDS = 200
 
@@ -33,7 +34,7 @@ def learn(rows):
     scale = []
     for i in wide:
         deviation = (sum((r[i] - mean[i]) ** 2 for r in rows) / len(rows)) ** 0.5
-        scale.append(1 / max(deviation, 1e-3 * abs(mean[i]), 1e-3))
+        scale.append(1 / max(deviation, FLOOR[i]))
     z = [[(r[i] - mean[i]) * scale[i] for i in wide] for r in rows]
     cov = [[sum(r[i] * r[j] for r in z) / len(z) for j in wide] for i in wide]
     directions = []
