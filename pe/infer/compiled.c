@@ -3,6 +3,7 @@
  * Invariants: C1, C2 of compiled.h. */
 #include "pe/infer/compiled.h"
 
+#include "core/failpoint.h"
 #include "core/mem.h"
 #include "pe/infer/call.h"
 #include "pe/infer/fuse.h"
@@ -267,6 +268,9 @@ enum err compiled_run(struct compiled *c, int64_t rows, struct fail *f)
     assert(rows >= 0 && rows <= c->graph->batch);
     for (unsigned i = 0; i < c->stage_count; i++) {
         struct stage *s = &c->stages[i];
+        if (s->step != NULL && FAILPOINT_FAILS("infer.step")) { /* as a driver says it */
+            return fail_set(f, ERR_IO, "", "the device is lost");
+        }
         enum err e = s->step != NULL ? c->target.backend->run(s->step, c->arena, rows, f)
                                      : run_reference(c, s, f);
         if (e != ERR_OK) {
