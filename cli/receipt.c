@@ -17,7 +17,8 @@ const struct verb verb_history = {
     .usage = "history NAME",
     .brief = "versions of a topology with their receipts",
     .help = "Example: oxbow history access\n\n"
-            "Every version, oldest first: what it was made from, and what the change to it cost.",
+            "Every version, oldest first: what it was made from, what the change to it cost, and how\n"
+            "often it was recovered after a worker was lost.",
     .args_min = 1,
     .args_max = 1,
     .run = run_history,
@@ -29,11 +30,18 @@ const struct verb verb_receipt = {
     .brief = "what the change to a version did and cost",
     .help = "Example: oxbow receipt access 4\n\n"
             "Lost, duplicated and reordered tuples from the ledgers of the channels, the pause,\n"
-            "and how long each phase took.  Without VERSION: the newest one.",
+            "and how long each phase took.  Without VERSION: the newest one, which may be that of a\n"
+            "recovery.",
     .args_min = 1,
     .args_max = 2,
     .run = run_receipt,
 };
+
+/* Of a worker that was lost, not of a change: it leaves the version as it is. */
+static bool is_recovery(const json_t *receipt)
+{
+    return json_count_of(receipt, "from") == json_count_of(receipt, "to");
+}
 
 int receipt_find(struct cli *cli, const char *name, uint64_t version, json_t **out)
 {
@@ -44,7 +52,9 @@ int receipt_find(struct cli *cli, const char *name, uint64_t version, json_t **o
     mem_free(path);
     json_array_foreach(list, i, one)
     {
-        if (version == 0 || json_count_of(one, "to") == version) {
+        bool is_change = !is_recovery(one);
+        if (version == 0 || (json_count_of(one, "to") == version && (is_change || *out == NULL ||
+                                                                     is_recovery(*out)))) {
             json_decref(*out);
             *out = json_incref(one);
         }
@@ -62,6 +72,22 @@ static void count_text(const json_t *receipt, const char *key, char out[NUMBER_T
     }
 }
 
+static void print_recovery(struct cli *cli, const json_t *r)
+{
+    fprintf(cli->out, "%s: version %" PRIu64 ", %s: generation %" PRIu64 " from ",
+            json_text_of(r, "topology"), json_count_of(r, "to"), json_text_of(r, "result"),
+            json_count_of(r, "gen"));
+    if (json_count_of(r, "checkpoint") != 0) {
+        fprintf(cli->out, "checkpoint %" PRIu64 "\n", json_count_of(r, "checkpoint"));
+    } else {
+        fputs("the beginning\n", cli->out);
+    }
+    fprintf(cli->out, "  %" PRIu64 " instances; %.1f ms from the loss until it ran\n",
+            json_count_of(r, "instances_touched"), json_real_of(r, "total_ms"));
+    fprintf(cli->out, "  replayed, lost, duplicated, reordered unknown: %s\n",
+            json_text_of(r, "unknown"));
+}
+
 void receipt_print(struct cli *cli, const json_t *r)
 {
     const json_t *pause = json_object_get(r, "pause_us"), *phase;
@@ -70,6 +96,10 @@ void receipt_print(struct cli *cli, const json_t *r)
     size_t i;
     if (cli->json) {
         cli_print_json(cli->out, r);
+        return;
+    }
+    if (is_recovery(r)) {
+        print_recovery(cli, r);
         return;
     }
     count_text(r, "lost", lost);
@@ -122,7 +152,8 @@ static int run_receipt(struct cli *cli, const void *options, char **args, unsign
 
 static int run_history(struct cli *cli, const void *options, char **args, unsigned arg_count)
 {
-    static const char *const heads[] = {">VERSION", ">FROM", "STATE", "RESULT", ">LOST", ">PAUSE"};
+    static const char *const heads[] = {">VERSION", ">FROM", "STATE", "RESULT", ">LOST", ">PAUSE",
+                                        ">RECOVERIES"};
     (void)options;
     (void)arg_count;
     json_t *list = NULL, *one;
@@ -156,6 +187,8 @@ static int run_history(struct cli *cli, const void *options, char **args, unsign
         table_cell(&t, json_is_object(r) ? text : "-");
         number_us(json_real_of(json_object_get(r, "pause_us"), "max"), text);
         table_cell(&t, json_is_object(r) ? text : "-");
+        number_count(json_array_size(json_object_get(one, "recoveries")), text);
+        table_cell(&t, text);
     }
     table_print(&t, cli->out, cli->color_out);
     table_fini(&t);

@@ -99,6 +99,7 @@
 #define RECONNECT_MS_MAX 2000
 #define CONN_OUT_BYTES_MAX (8u << 20) /* queued output after which a control peer is dropped */
 #define WORKERS_MAX 1000
+#define RECOVERIES_KEPT 200         /* receipts of recoveries per topology */
 #define VERSIONS_KEPT 1000          /* per topology, with receipts; older ones are forgotten */
 #define GO_AGAIN_MS 2000            /* a GO without DONE is sent again after this */
 #define SLOTS_DEFAULT 64

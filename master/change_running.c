@@ -320,8 +320,31 @@ void running_over(struct master *m, struct deployment *next, const char *result)
 
 struct looking {
     json_t *list;
+    json_t *recoveries; /* receipts, oldest first; each of a version that is its "to" */
     bool receipts;
 };
+
+static void add_recovery(void *arg, const char *receipt)
+{
+    struct looking *l = arg;
+    json_t *r = json_loads(receipt, 0, NULL);
+    if (r != NULL) {
+        json_array_append_new(l->recoveries, r);
+    }
+}
+
+static json_t *recoveries_of(const struct looking *l, uint64_t version)
+{
+    json_t *list = json_array(), *r;
+    size_t i;
+    json_array_foreach(l->recoveries, i, r)
+    {
+        if (json_integer_value(json_object_get(r, "to")) == (json_int_t)version) {
+            json_array_append(list, r);
+        }
+    }
+    return list;
+}
 
 static void add_row(void *arg, const struct store_version *v)
 {
@@ -334,25 +357,34 @@ static void add_row(void *arg, const struct store_version *v)
                             "the master was restarted before the change was decided", "hint",
                             "upgrade again", "where", "");
     }
+    json_t *recoveries = recoveries_of(l, v->version);
     if (l->receipts) {
         if (receipt != NULL) {
             json_array_append_new(l->list, receipt);
         }
+        json_array_extend(l->list, recoveries);
+        json_decref(recoveries);
         return;
     }
     json_array_append_new(
-        l->list, json_pack("{s:I, s:I, s:s, s:b, s:s, s:I, s:o}", "version",
+        l->list, json_pack("{s:I, s:I, s:s, s:b, s:s, s:I, s:o, s:o}", "version",
                            (json_int_t)v->version, "from", (json_int_t)v->base, "state", v->state,
                            "taken", (int)v->decided, "digest", v->digest, "created_at_us",
                            (json_int_t)v->created_at_us, "receipt",
-                           receipt != NULL ? receipt : json_null()));
+                           receipt != NULL ? receipt : json_null(), "recoveries", recoveries));
 }
 
 void running_history(struct master *m, const char *name, bool receipts, struct exchange *x TAKES)
 {
-    struct looking l = {.list = json_array(), .receipts = receipts};
+    struct looking l = {
+        .list = json_array(), .recoveries = json_array(), .receipts = receipts};
     struct fail f = {0};
-    if (m->store->ops->history(m->store, name, add_row, &l, &f) != ERR_OK) {
+    enum err e = m->store->ops->recoveries(m->store, name, add_recovery, &l, &f);
+    if (e == ERR_OK) {
+        e = m->store->ops->history(m->store, name, add_row, &l, &f);
+    }
+    json_decref(l.recoveries);
+    if (e != ERR_OK) {
         json_decref(l.list);
         api_fail(x, 503, &f, name);
         return;

@@ -215,7 +215,7 @@ void conduct_joined(struct master *m, struct member *w)
             struct fail why = {0};
             fail_set(&why, ERR_NOTFOUND, "deploy again",
                      "worker %s came back without its part of the topology", w->name);
-            if (!recover_lost(m, d, why.what)) {
+            if (!recover_lost(m, d, why.what, 0)) {
                 conduct_life(m, d, LIFE_FAILED, &why, w->name);
             }
             continue;
@@ -270,7 +270,7 @@ void conduct_lost(struct master *m, const struct member *w, uint64_t incarnation
                  "worker %s was lost; it held %" PRIu32 " of %" PRIu32 " instances", w->name,
                  deployment_slots(d, w->id), d->instance_count);
         if (change_is_over(&d->change)) {
-            if (!recover_lost(m, d, why.what)) {
+            if (!recover_lost(m, d, why.what, w->left_us)) {
                 conduct_life(m, d, LIFE_FAILED, &why, w->name);
             }
         } else {
@@ -384,7 +384,7 @@ static void change_lost(struct master *m, struct deployment *d)
     if (recovers) {
         conduct_life(m, d, LIFE_WENT, NULL, NULL);
     }
-    if (!recover_lost(m, d, d->fail.what)) {
+    if (!recover_lost(m, d, d->fail.what, 0)) {
         conduct_life(m, d, LIFE_FAILED, NULL, NULL);
     }
 }

@@ -30,7 +30,7 @@ struct keeping {
     char last_error[256];         /* why the newest one that failed did */
     /* recovery */
     uint64_t recoveries;
-    uint64_t lost_us;             /* when the loss was found; 0: none to recover from */
+    uint64_t lost_us;             /* when the first loss was; 0: none to recover from */
     uint64_t retry_us;            /* next try */
     unsigned tries;               /* in a row */
     uint64_t from_epoch;          /* being restored; 0: from the beginning */
@@ -63,9 +63,10 @@ uint64_t keeping_newest(const struct deployment *d);
 bool keeping_holds_end(struct master *m, struct deployment *d);
 
 /* ---- recover.c */
-/* recover_lost - a worker, or what it held, is gone.  Return: false when nothing can be recovered:
- * the topology takes no checkpoints. */
-bool recover_lost(struct master *m, struct deployment *d, const char *why);
+/* recover_lost - a worker, or what it held, is gone.
+ * @since_us: since when; 0: since now.
+ * Return: false when nothing can be recovered: the topology takes no checkpoints. */
+bool recover_lost(struct master *m, struct deployment *d, const char *why, uint64_t since_us);
 void recover_tick(struct master *m, struct deployment *d, uint64_t now_us);
 /* recover_not_ready - a worker could not restore. */
 void recover_not_ready(struct master *m, struct deployment *d, enum err code,

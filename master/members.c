@@ -170,6 +170,7 @@ void members_closed(struct member *w, uint64_t now_us, uint64_t patience_us)
     w->state = MEMBER_AWAY;
     w->reporting = false;
     w->conn = NULL;
+    w->left_us = now_us;
     w->deadline_us = now_us + patience_us;
 }
 

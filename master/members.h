@@ -43,6 +43,7 @@ struct member {
     bool reporting;            /* UP, but REPORT_END of this join has not come yet */
     uint64_t deadline_us;      /* AWAY: when it is lost */
     uint64_t heard_at_us;      /* last message */
+    uint64_t left_us;          /* when its connection was last closed; 0: not yet */
     void *conn;                /* UP: the shell's connection; borrowed, never looked into */
 };
 

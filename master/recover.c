@@ -26,7 +26,7 @@ bool recover_is_under_way(const struct deployment *d)
     return d->keeping != NULL && d->keeping->recovering;
 }
 
-bool recover_lost(struct master *m, struct deployment *d, const char *why)
+bool recover_lost(struct master *m, struct deployment *d, const char *why, uint64_t since_us)
 {
     if (d->graph == NULL || d->topology->checkpoint_every_us == 0) {
         return false;
@@ -42,7 +42,9 @@ bool recover_lost(struct master *m, struct deployment *d, const char *why)
     struct checkpoint_actions none = {0};
     checkpoint_step(&k->machine, &reset, &none);
     k->final_epoch = 0;
-    k->lost_us = k->lost_us != 0 ? k->lost_us : now_us;
+    if (k->lost_us == 0) {
+        k->lost_us = since_us != 0 ? since_us : now_us;
+    }
     k->retry_us = 0;
     conduct_life(m, d, LIFE_LOST, NULL, NULL);
     recover_tick(m, d, now_us);
@@ -302,9 +304,10 @@ void recover_not_ready(struct master *m, struct deployment *d, enum err code,
 }
 
 /* What died with its process has taken its counters along: no number is made up for it. */
-static void tell_recovered(struct master *m, const struct deployment *d, uint64_t took_us)
+static void keep_receipt(struct master *m, const struct deployment *d, uint64_t took_us)
 {
     const struct keeping *k = d->keeping;
+    struct fail f = {0};
     json_t *receipt = json_pack(
         "{s:s, s:I, s:I, s:s, s:I, s:I, s:I, s:f, s:n, s:n, s:n, s:n, s:s}", "topology", d->name,
         "from", (json_int_t)d->version, "to", (json_int_t)d->version, "result", "recovered",
@@ -313,6 +316,9 @@ static void tell_recovered(struct master *m, const struct deployment *d, uint64_
         (double)took_us / 1000.0, "lost", "duplicated", "reordered", "replayed", "unknown",
         "the counters of the lost worker died with it");
     char *text = json_dumps(receipt, JSON_COMPACT | JSON_REAL_PRECISION(10));
+    if (m->store->ops->recovered(m->store, d->name, d->token.gen, text, &f) != ERR_OK) {
+        log_event(LOG_ERROR, "store.recovered", "topology=%s what=\"%s\"", d->name, f.what);
+    }
     log_event(LOG_INFO, "topology.recovered", "topology=%s receipt=%s", d->name, text);
     tell_receipt(m, d, receipt);
     mem_free(text);
@@ -328,7 +334,7 @@ void recover_over(struct master *m, struct deployment *d, bool done)
         k->retry_us = now_us + RETRY_US / 5;
         return;
     }
-    tell_recovered(m, d, k->lost_us != 0 ? now_us - k->lost_us : 0);
+    keep_receipt(m, d, k->lost_us != 0 ? now_us - k->lost_us : 0);
     free_restores(k);
     d->fail = (struct fail){0};
     k->recoveries++;

@@ -56,7 +56,7 @@ enum err restore_all(struct master *m, struct fail *f)
         } else if (d->graph == NULL) {
             conduct_life(m, d, LIFE_FAILED, NULL, NULL);
         } else if (d->state == TOPOLOGY_RECOVERING) { /* begun by the master before: once more */
-            (void)recover_lost(m, d, "the master was restarted");
+            (void)recover_lost(m, d, "the master was restarted", 0);
         } else {
             keeping_went(m, d);
         }

@@ -120,6 +120,12 @@ struct store_ops {
                             struct fail *f);
     /* the same version under a new generation, with the graph of `v`; its state: recovering */
     enum err (*recover)(struct store *s, const struct store_version *v, struct fail *f);
+    /* how the recovery that began generation `gen` went; the newest RECOVERIES_KEPT are kept */
+    enum err (*recovered)(struct store *s, const char *topology, uint64_t gen, const char *receipt,
+                          struct fail *f);
+    /* these receipts (JSON), oldest first; borrowed until fn returns */
+    enum err (*recoveries)(struct store *s, const char *topology,
+                           void (*fn)(void *arg, const char *receipt), void *arg, struct fail *f);
     void (*close)(struct store *s);
 };
 struct store { /* first member of every implementation */

@@ -3,8 +3,8 @@
  * Owns:       struct store_sqlite.
  * Runs on:    the master loop.
  * Invariants: those of master/store.h; every function is one transaction.
- * Failpoints: store.reserve, store.plan, store.decide, store.state, store.receipt, store.drained:
- *             `.before` (may fail) and `.after`. */
+ * Failpoints: store.reserve, store.plan, store.decide, store.state, store.receipt, store.drained,
+ *             store.manifest, store.recover, store.recovered: `.before` (may fail) and `.after`. */
 #include "master/store.h"
 
 #include "core/failpoint.h"
@@ -62,6 +62,9 @@ static const char schema_sql[] =
     " topology TEXT NOT NULL, epoch INTEGER NOT NULL, uid TEXT NOT NULL, number INTEGER NOT NULL,"
     " parallelism INTEGER NOT NULL, epochs TEXT NOT NULL," /* separated by blanks */
     " PRIMARY KEY(topology, epoch, uid, number)) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS recoveries("
+    " topology TEXT NOT NULL, gen INTEGER NOT NULL, receipt TEXT NOT NULL,"
+    " PRIMARY KEY(topology, gen)) WITHOUT ROWID;"
     "INSERT OR IGNORE INTO meta VALUES('schema', 1), ('term', 0), ('next_id', 1);";
 
 static const struct store_ops sqlite_ops;
@@ -587,8 +590,9 @@ static enum err op_recover(struct store *base, const struct store_version *v, st
                      v->topology);
     }
     static const char *const rows[] = {"DELETE FROM instances WHERE topology=? AND version=?",
+                                       "DELETE FROM key_groups WHERE topology=? AND version=?",
                                        "DELETE FROM channels WHERE topology=? AND version=?"};
-    for (size_t i = 0; i < 2 && e == ERR_OK; i++) {
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0] && e == ERR_OK; i++) {
         e = run(s, bound(s, rows[i], "ti", v->topology, v->version), f);
     }
     if (e == ERR_OK) {
@@ -605,6 +609,44 @@ static enum err op_receipt(struct store *base, const char *topology, uint64_t ve
                bound(s, "UPDATE changes SET receipt=? WHERE topology=? AND version=?", "tti",
                      receipt, topology, version),
                f);
+}
+
+static enum err op_recovered(struct store *base, const char *topology, uint64_t gen,
+                             const char *receipt, struct fail *f)
+{
+    struct store_sqlite *s = (struct store_sqlite *)base;
+    enum err e = exec(s, "BEGIN IMMEDIATE", f);
+    if (e != ERR_OK) {
+        return e;
+    }
+    e = run(s,
+            bound(s, "INSERT OR REPLACE INTO recoveries VALUES(?,?,?)", "tit", topology, gen,
+                  receipt),
+            f);
+    if (e == ERR_OK) {
+        e = run(s,
+                bound(s,
+                      "DELETE FROM recoveries WHERE topology=? AND gen NOT IN"
+                      " (SELECT gen FROM recoveries WHERE topology=? ORDER BY gen DESC LIMIT ?)",
+                      "tti", topology, topology, (uint64_t)RECOVERIES_KEPT),
+                f);
+    }
+    return commit(s, e, f);
+}
+
+static enum err op_recoveries(struct store *base, const char *topology,
+                              void (*fn)(void *arg, const char *receipt), void *arg,
+                              struct fail *f)
+{
+    struct store_sqlite *s = (struct store_sqlite *)base;
+    sqlite3_stmt *q = bound(s, "SELECT receipt FROM recoveries WHERE topology=? ORDER BY gen", "t",
+                            topology);
+    int rc = SQLITE_ERROR;
+    while (q != NULL && (rc = sqlite3_step(q)) == SQLITE_ROW) {
+        fn(arg, (const char *)sqlite3_column_text(q, 0));
+    }
+    sqlite3_finalize(q);
+    return rc == SQLITE_DONE ? ERR_OK : fail_db(s, "read", f);
 }
 
 static enum err op_carry(struct store *base, const char *topology, const char *carried,
@@ -786,6 +828,10 @@ WITH_FAILPOINTS(manifest,
                 (struct store * s, const struct store_checkpoint *c, uint32_t keep,
                  struct fail *f),
                 (s, c, keep, f))
+WITH_FAILPOINTS(recovered,
+                (struct store * s, const char *topology, uint64_t gen, const char *receipt,
+                 struct fail *f),
+                (s, topology, gen, receipt, f))
 WITH_FAILPOINTS(recover, (struct store * s, const struct store_version *v, struct fail *f),
                 (s, v, f))
 
@@ -812,5 +858,7 @@ static const struct store_ops sqlite_ops = {
     .manifest = tested_manifest,
     .checkpoints = op_checkpoints,
     .recover = tested_recover,
+    .recovered = tested_recovered,
+    .recoveries = op_recoveries,
     .close = op_close,
 };

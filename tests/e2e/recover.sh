@@ -62,6 +62,11 @@ check "nothing pending is left beside the file" \
     bash -c "! ls -A '$WORK' | grep -q 'chaos.oxbow'"
 check "the metric counts the recoveries" \
     bash -c "curl -sS '$URL/metrics' | grep -E '^oxbow_recoveries_total' | grep -qv '} 0'"
+check "and the history has their receipts" \
+    bash -c "[ \"\$('$BIN/oxbow' --master '$URL' -o json history chaos |
+        grep -c '"'"result": "recovered"'"')\" -ge 1 ]"
+"$BIN/oxbow" --master "$URL" receipt chaos >"$WORK/receipt.out" 2>"$WORK/receipt.err"
+check "which are shown" grep -q 'from the loss until it ran' "$WORK/receipt.out"
 
 topology all 0
 sed -i 's/, count: 0//' "$WORK/all.yaml"

@@ -225,6 +225,45 @@ static void a_lost_worker_is_replaced_and_the_newest_checkpoint_restored(void **
     expect_state("running");
 }
 
+static void expect_receipt(const struct plan *q, uint64_t epoch)
+{
+    int status;
+    json_t *list = http_json(r.http, "GET", "/v1/topologies/t/receipts", NULL, NULL, &status);
+    assert_int_equal(status, 200);
+    assert_int_equal(json_array_size(list), 1);
+    json_t *one = json_array_get(list, 0);
+    assert_string_equal(json_string_value(json_object_get(one, "result")), "recovered");
+    assert_int_equal(json_integer_value(json_object_get(one, "to")), 1);
+    assert_int_equal(json_integer_value(json_object_get(one, "gen")), q->gen);
+    assert_int_equal(json_integer_value(json_object_get(one, "checkpoint")), epoch);
+    assert_true(json_is_null(json_object_get(one, "replayed")));
+    assert_true(json_number_value(json_object_get(one, "total_ms")) > 0);
+    json_t *all = http_json(r.http, "GET", "/v1/topologies/t/versions", NULL, NULL, &status);
+    json_t *version = json_array_get(all, 0);
+    assert_true(json_is_null(json_object_get(version, "receipt")));
+    assert_true(json_equal(json_object_get(version, "recoveries"), list));
+    json_decref(all);
+    json_decref(list);
+}
+
+static void a_recovery_leaves_a_receipt_that_a_restart_keeps(void **state)
+{
+    (void)state;
+    struct plan p = deploy();
+    uint64_t newest = complete(&a, &p, W1);
+    fake_leave(&a);
+    fake_join(&a, r.control, "w1", W1 + 7);
+    fake_report_end(&a, 0);
+    struct plan q = expect_prepare(&a);
+    go_through(&a, &q, W1 + 7);
+    expect_state("running");
+    expect_receipt(&q, newest);
+    running_stop(&r);
+    fake_leave(&a);
+    running_start(&r);
+    expect_receipt(&q, newest);
+}
+
 static void before_the_first_checkpoint_it_begins_anew(void **state)
 {
     (void)state;
@@ -315,6 +354,7 @@ int main(void)
 #define WITH_MASTER(test) cmocka_unit_test_setup_teardown(test, start, stop)
         WITH_MASTER(a_checkpoint_counts_when_every_instance_is_saved),
         WITH_MASTER(a_lost_worker_is_replaced_and_the_newest_checkpoint_restored),
+        WITH_MASTER(a_recovery_leaves_a_receipt_that_a_restart_keeps),
         WITH_MASTER(before_the_first_checkpoint_it_begins_anew),
         WITH_MASTER(a_damaged_checkpoint_gives_way_to_an_older_one_then_to_a_clear_stop),
         WITH_MASTER(a_second_loss_in_a_recovery_is_one_more_try),
