@@ -120,6 +120,7 @@
 
 /* ---- OpenCL ---- */
 #define CL_BINARY_BYTES_MAX (64u << 20) /* compiled kernels of one operator; PoCL: 36 KB each */
+#define CL_CHAIN_MAX 8              /* steps joined to one launch; each makes its program larger */
 #define CL_TUNE_MS 50               /* spent on trying variants of one operator, beforehand */
 
 #define ARTIFACT_CHUNK_BYTES (256u << 10)

@@ -23,6 +23,8 @@ struct range { /* of the arena, opened for a reference */
 struct stage {             /* one node that runs */
     uint32_t node;
     struct step *step;     /* NULL: by reference */
+    struct step *chain;    /* does this stage and those behind it, `chain_count` in all; or NULL */
+    uint32_t chain_count;
     struct range *ranges;  /* of a reference: distinct places it reads or writes */
     unsigned range_count;
     char *why;             /* of a reference: what the device said */
@@ -134,6 +136,43 @@ static enum err make_stages(struct compiled *c, struct fail *f)
     return ERR_OK;
 }
 
+/* From stage `at` on: as many as there are on the device. */
+static uint32_t on_device_from(const struct compiled *c, unsigned at)
+{
+    unsigned end = at;
+    while (end < c->stage_count && c->stages[end].step != NULL) {
+        end++;
+    }
+    return end - at;
+}
+
+/* Runs of steps as one, where the device gains by it. */
+static enum err join_stages(struct compiled *c, struct fail *f)
+{
+    if (c->target.backend->join == NULL) {
+        return ERR_OK;
+    }
+    struct step **steps = mem_array(c->stage_count, sizeof(*steps));
+    enum err e = ERR_OK;
+    for (unsigned i = 0; i < c->stage_count && e == ERR_OK;) {
+        struct stage *s = &c->stages[i];
+        uint32_t count = on_device_from(c, i);
+        for (uint32_t j = 0; j < count; j++) {
+            steps[j] = s[j].step;
+        }
+        if (count < 2) {
+            i++;
+            continue;
+        }
+        e = c->target.backend->join(c->target.device, steps, &count, &s->chain, f);
+        s->chain_count = s->chain != NULL ? count : 0;
+        e = e == ERR_NOTFOUND ? ERR_OK : e;
+        i += count;
+    }
+    mem_free(steps);
+    return e;
+}
+
 enum err compiled_new(struct graph *graph TAKES, const struct compile_target *target,
                       struct compiled **out, struct fail *f)
 {
@@ -158,6 +197,9 @@ enum err compiled_new(struct graph *graph TAKES, const struct compile_target *ta
         }
         e = make_stages(c, f);
     }
+    if (e == ERR_OK) {
+        e = join_stages(c, f);
+    }
     if (e != ERR_OK) {
         compiled_free(c);
         return e;
@@ -172,6 +214,7 @@ void compiled_free(struct compiled *c)
         return;
     }
     for (unsigned i = 0; i < c->stage_count; i++) {
+        c->target.backend->step_free(c->stages[i].chain);
         c->target.backend->step_free(c->stages[i].step);
         mem_free(c->stages[i].ranges);
         mem_free(c->stages[i].why);
@@ -202,6 +245,15 @@ unsigned compiled_step_count(const struct compiled *c, unsigned *on_device)
         *on_device += c->stages[i].step != NULL;
     }
     return c->stage_count;
+}
+
+unsigned compiled_call_count(const struct compiled *c)
+{
+    unsigned count = c->stage_count;
+    for (unsigned i = 0; i < c->stage_count; i++) {
+        count -= c->stages[i].chain != NULL ? c->stages[i].chain_count - 1 : 0;
+    }
+    return count;
 }
 
 void compiled_each(const struct compiled *c,
@@ -266,11 +318,20 @@ static enum err run_reference(struct compiled *c, struct stage *s, struct fail *
 enum err compiled_run(struct compiled *c, int64_t rows, struct fail *f)
 {
     assert(rows >= 0 && rows <= c->graph->batch);
-    for (unsigned i = 0; i < c->stage_count; i++) {
+    for (unsigned i = 0; i < c->stage_count;) {
         struct stage *s = &c->stages[i];
-        if (s->step != NULL && FAILPOINT_FAILS("infer.step")) { /* as a driver says it */
+        if ((s->step != NULL || s->chain != NULL) && FAILPOINT_FAILS("infer.step")) { /* as a driver says it */
             return fail_set(f, ERR_IO, "", "the device is lost");
         }
+        if (s->chain != NULL) {
+            enum err e = c->target.backend->run(s->chain, c->arena, rows, f);
+            if (e != ERR_OK) {
+                return e;
+            }
+            i += s->chain_count;
+            continue;
+        }
+        i++;
         enum err e = s->step != NULL ? c->target.backend->run(s->step, c->arena, rows, f)
                                      : run_reference(c, s, f);
         if (e != ERR_OK) {

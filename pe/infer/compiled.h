@@ -30,6 +30,9 @@ void compiled_free(struct compiled *c); /* accepts NULL */
 const struct graph *compiled_graph(const struct compiled *c);
 size_t compiled_arena_bytes(const struct compiled *c);
 unsigned compiled_step_count(const struct compiled *c, unsigned *on_device);
+/* compiled_call_count - how often one run calls the device or a reference: steps that the device
+ * joined are one call. */
+unsigned compiled_call_count(const struct compiled *c);
 /* compiled_each - the nodes that run, in order; @why: what a device said that declined, or "". */
 void compiled_each(const struct compiled *c,
                    void (*fn)(void *arg, const struct node *n, bool on_device, const char *why),

@@ -13,6 +13,7 @@ const char *ocl_kernel_text(const char *name)
         const char *text;
     } files[] = {
         {"prelude", cl_prelude},
+        {"part", cl_part},
         {"gemm_cpu", cl_gemm_cpu},
         {"conv_cpu", cl_conv_cpu},
         {"rnn_cpu", cl_rnn_cpu},

@@ -219,6 +219,7 @@ static void opencl_step_free(struct step *s)
             clReleaseKernel(l->kernel);
         }
         ocl_shared_unref(l->program);
+        mem_free(l->text);
     }
     mem_free(s);
 }
@@ -370,6 +371,7 @@ static const struct backend opencl = {
     .device_name = opencl_device_name,
     .compile = opencl_compile,
     .step_free = opencl_step_free,
+    .join = chain_join,
     .arena_new = opencl_arena_new,
     .arena_free = opencl_arena_free,
     .run = opencl_run,

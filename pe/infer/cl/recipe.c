@@ -31,7 +31,8 @@ void recipe_define(struct builder *b, const char *name, const char *fmt, ...)
     va_start(args, fmt);
     vsnprintf(value, sizeof(value), fmt, args);
     va_end(args);
-    strbuf_printf(&b->text, "#define %s %s\n", name, value);
+    int plain = (int)strcspn(name, "(");
+    strbuf_printf(&b->text, "#undef %.*s\n#define %s %s\n", plain, name, name, value);
 }
 
 void recipe_float(struct builder *b, const char *name, float v)
@@ -55,7 +56,6 @@ struct launch *recipe_launch(struct builder *b, struct work w)
     if (!d->synchronous) { /* several groups per unit even out their lengths */
         l->groups[0] = (size_t)d->units * (d->kind == OCL_GPU ? 32 : 4);
     }
-    recipe_define(b, "LANES", "%u", d->lanes);
     return l;
 }
 
@@ -136,18 +136,28 @@ enum err recipe_build(struct builder *b, struct launch *l, const char *file, con
         strbuf_clear(&b->text);
         return b->err;
     }
-    strbuf_text_add(&b->text, ocl_kernel_text("prelude"));
+    strbuf_text_add(&b->text, ocl_kernel_text("part"));
     strbuf_text_add(&b->text, ocl_kernel_text(file));
-    struct ocl_program_request r = {strbuf_text(&b->text), BUILD_OPTIONS,
-                                    ocl_devices_cache_dir(b->device->all)};
-    b->err = ocl_shared_program(b->device->ocl, &r, &l->program, b->fail);
+    l->text = mem_dup(strbuf_text(&b->text));
+    l->entry = kernel;
     strbuf_clear(&b->text);
-    if (b->err == ERR_OK) {
-        cl_int status = CL_SUCCESS;
-        l->kernel = clCreateKernel(l->program->program, kernel, &status);
-        b->err = ocl_device_check(b->device->ocl, status, "clCreateKernel", b->fail);
-    }
+    b->err = launch_build(b->device, l, l->text, b->fail);
     return b->err;
+}
+
+enum err launch_build(struct device *d, struct launch *l, const char *text, struct fail *f)
+{
+    char *source = mem_printf("#define LANES %u\n%s%s", d->ocl->lanes, ocl_kernel_text("prelude"),
+                              text);
+    struct ocl_program_request r = {source, BUILD_OPTIONS, ocl_devices_cache_dir(d->all)};
+    enum err e = ocl_shared_program(d->ocl, &r, &l->program, f);
+    mem_free(source);
+    if (e == ERR_OK) {
+        cl_int status = CL_SUCCESS;
+        l->kernel = clCreateKernel(l->program->program, l->entry, &status);
+        e = ocl_device_check(d->ocl, status, "clCreateKernel", f);
+    }
+    return e;
 }
 
 struct work recipe_work(const struct place *p, size_t elements)

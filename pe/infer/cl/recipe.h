@@ -19,8 +19,8 @@
 #include "pe/infer/fuse.h"
 
 #define LAUNCHES_MAX 3
-#define OPERANDS_MAX 10
-#define SIZES_MAX 24
+#define OPERANDS_MAX 24
+#define SIZES_MAX 48
 
 struct device { /* one instance's; backend.h */
     struct ocl_devices *all;
@@ -51,6 +51,8 @@ struct launch {
     /* fixed by the recipe */
     struct ocl_shared *program;
     cl_kernel kernel;
+    char *text;                   /* macros and functions, without the prelude */
+    const char *entry;            /* the kernel's name; static */
     struct operand operands[OPERANDS_MAX];
     uint32_t operand_count;
     uint32_t sizes[SIZES_MAX];
@@ -105,6 +107,10 @@ void recipe_size(struct builder *b, struct launch *l, uint64_t v);
 /* recipe_build - compile `kernel` of `file` with the macros said since the last one. */
 enum err recipe_build(struct builder *b, struct launch *l, const char *file, const char *kernel);
 
+/* launch_build - the program and kernel of a launch whose `entry` is said; @text: all but the
+ * prelude. */
+enum err launch_build(struct device *d, struct launch *l, const char *text, struct fail *f);
+
 /* recipe_lines - the lines (all dims but the last) of a batched or fixed place. */
 struct work recipe_lines(const struct place *p);
 /* recipe_work - units of `elements` elements each. */
@@ -124,6 +130,10 @@ struct recipe {
     const char *domain; /* "" or OXBOW_DOMAIN */
     enum err (*cook)(struct builder *b);
 };
+/* chain_join - backend.h's `join`. */
+enum err chain_join(struct device *d, struct step *const *steps, uint32_t *count, struct step **out,
+                    struct fail *f);
+
 extern const struct recipe recipes_gemm[]; /* each ends with op == NULL */
 extern const struct recipe recipes_conv[];
 extern const struct recipe recipes_map[];

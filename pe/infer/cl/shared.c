@@ -62,6 +62,13 @@ static struct ocl_shared *insert(struct ocl_shared *mine)
     return first;
 }
 
+void ocl_shared_ref(struct ocl_shared *s)
+{
+    pthread_mutex_lock(&lock);
+    s->refs++;
+    pthread_mutex_unlock(&lock);
+}
+
 void ocl_shared_unref(struct ocl_shared *s)
 {
     if (s == NULL) {

@@ -40,6 +40,7 @@ MUST_CHECK enum err ocl_shared_program(struct ocl_device *d, const struct ocl_pr
                                        struct ocl_shared **out, struct fail *f);
 MUST_CHECK enum err ocl_shared_weights(struct ocl_device *d, const struct ocl_pack *p,
                                        struct ocl_shared **out, struct fail *f);
+void ocl_shared_ref(struct ocl_shared *s); /* one holder more */
 void ocl_shared_unref(struct ocl_shared *s); /* accepts NULL */
 
 #endif

@@ -229,7 +229,7 @@ static void text_that_does_not_compile_is_refused_with_the_log(void **state)
 static void kernels_travel_inside_the_library(void **state)
 {
     (void)state;
-    assert_non_null(strstr(ocl_kernel_text("prelude"), "CPU_KERNEL"));
+    assert_non_null(strstr(ocl_kernel_text("part"), "CPU_KERNEL"));
     assert_non_null(strstr(ocl_kernel_text("gemm_cpu"), "gemm"));
     assert_null(ocl_kernel_text("nosuch"));
 }

@@ -2,6 +2,11 @@
  *
  * Macros: TRANS_B (B is [N,K]), ALPHA, ACT.  B is first laid into `panel` as [K][NP], NP being N
  * rounded up to vectors, so that tails need no care within the sums. */
+#define bmm_lines_8 PART(bmm_lines_8)
+#define bmm_lines_1 PART(bmm_lines_1)
+#define lay_out PART(lay_out)
+#define bmm PART(bmm)
+
 #define BMM_LINES(R)                                                                              \
     static void bmm_lines_##R(global const float *a, global const float *b, global float *y,      \
                               uint k_count, uint np, uint n, uint width)                          \

@@ -7,6 +7,15 @@
  * are PX pixels of one line by NV vectors of output channels: the input is one broadcast per pixel,
  * whatever the strides; W lies as [group][panel][channel][ky][kx][NV * LANES].  Sums of a line land
  * as [pixel][channel] in `line` and are turned from there, a line at a time, while in the cache. */
+#define pad_image PART(pad_image)
+#define conv_pixels PART(conv_pixels)
+#define conv_line PART(conv_line)
+#define turn PART(turn)
+#define put_line PART(put_line)
+#define pool_lines PART(pool_lines)
+#define conv_image PART(conv_image)
+#define conv PART(conv)
+
 #define NR (NV * LANES)
 
 /* One image with its border; the scratch is as large as the largest share of work needs. */
@@ -40,6 +49,7 @@ static void pad_image(global const float *x, global float *pad, uint channels, u
     }
 }
 
+#undef CONV_ACT
 #if ADD || !ACT_CHEAP
 #define CONV_ACT(v) (v)
 #else

@@ -4,11 +4,17 @@
  * ADD (1: a matrix of Y's shape is added before the activation).
  * W lies in panels of NV * LANES columns, [panel][K][NV * LANES], the last one filled with zeros;
  * bias is as long as all panels. */
-#define NR (NV * LANES)
+#define gemm_end PART(gemm_end)
+#define gemm_tile_8 PART(gemm_tile_8)
+#define gemm_tile_6 PART(gemm_tile_6)
+#define gemm_tile_4 PART(gemm_tile_4)
+#define gemm_tile_2 PART(gemm_tile_2)
+#define gemm_line PART(gemm_line)
+#define gemm_panel PART(gemm_panel)
+#define act_panel PART(act_panel)
+#define gemm PART(gemm)
 
-typedef struct {
-    VF v[NV];
-} LINE;
+#define NR (NV * LANES)
 
 static void gemm_end(VF v, global const float *bias, global const float *add, global float *y,
                      uint n)

@@ -2,6 +2,8 @@
  *
  * Macros: for softmax LOG, SCALE, MASK (1: `mask` has mask_lines lines that repeat); for norm EPS,
  * BIAS. */
+#define softmax PART(softmax)
+#define norm PART(norm)
 
 CPU_KERNEL softmax(global const float *x, ulong x_at,
 #if MASK

@@ -2,6 +2,9 @@
  *
  * Macros: OP, BINARY, B_STEP (1: b has a line too; 0: one element for the whole line).  b's lines
  * repeat after b_lines. */
+#define map PART(map)
+#define affine PART(affine)
+
 CPU_KERNEL map(global const float *a, ulong a_at,
 #if BINARY
                global const float *b, ulong b_at,

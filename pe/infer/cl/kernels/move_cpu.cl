@@ -1,5 +1,7 @@
 /* Y = X with its dims in another order, as four dims of the result: d1 x d2 x d3 for each of the
  * first.  s0..s3 are the strides of X in the order of the result's dims. */
+#define transpose PART(transpose)
+
 CPU_KERNEL transpose(global const uint *x, ulong x_at, global uint *y, ulong y_at, uint d1, uint d2,
                      uint d3, uint s0, uint s1, uint s2, uint s3, uint outer)
 {

@@ -25,7 +25,6 @@ typedef uint8 VU;
 #define TO_VF convert_float8
 #endif
 
-#define CPU_KERNEL __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 #define TILES(t, count) (uint t = get_group_id(0); t < (count); t += get_num_groups(0))
 #define UNROLL _Pragma("unroll")
 
@@ -186,36 +185,4 @@ static VF vgelu_tanh(VF x)
 {
     VF u = 0.79788456080286536f * fma(x * x * x, (VF)(0.044715f), x);
     return 0.5f * x * (1.0f + vtanh(u));
-}
-
-/* ACT: the numbers of enum activation (pe/infer/fuse.h). */
-#ifndef ACT
-#define ACT 0
-#endif
-#ifndef ACT_A
-#define ACT_A 0.0f
-#define ACT_B 0.0f
-#endif
-#define ACT_CHEAP (ACT <= 2 || ACT == 5 || ACT == 7)
-static VF activate(VF v)
-{
-#if ACT == 1
-    return select((VF)(0.0f), v, v > (VF)(0.0f));
-#elif ACT == 2
-    return select(v, v * ACT_A, v < (VF)(0.0f));
-#elif ACT == 3
-    return vsigmoid(v);
-#elif ACT == 4
-    return vtanh(v);
-#elif ACT == 5
-    return clamp_nan(v, ACT_A, ACT_B);
-#elif ACT == 6
-    return vgelu(v);
-#elif ACT == 7
-    return v * clamp_nan(fma(v, (VF)(1.0f / 6.0f), (VF)(0.5f)), 0.0f, 1.0f);
-#elif ACT == 8
-    return v * vsigmoid(v);
-#else
-    return v;
-#endif
 }

@@ -6,6 +6,12 @@
  * Work: four lines (else one) of one direction; their state stays in the scratch of the work-group,
  * [h, next h, c or z, r * h][4][HP].
  * One line has its sums in four parts, so that enough of them are under way at once. */
+#define step_4 PART(step_4)
+#define step_1 PART(step_1)
+#define state_in PART(state_in)
+#define state_out PART(state_out)
+#define rnn PART(rnn)
+
 #define WIDTH (GATES * LANES)
 
 /* acc[S][R][GATES] += x[R][count] * w[count][GATES]; CAND: where gate 2's part goes (GRU). */
@@ -64,6 +70,7 @@
         }                                                                                         \
     }
 
+#undef STEP
 #if GATES == 4
 #define STEP(R, S)                                                                                \
     static void step_##R(global const float *x, global const float *w, global const float *bias,  \

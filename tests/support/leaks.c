@@ -1,0 +1,9 @@
+/* tests/support/leaks.c - what LeakSanitizer forgives: memory that the compiler within the OpenCL
+ * runtime keeps for the life of the process.  It is C++; so what C allocates always counts, also
+ * the runtime's buffers and kernels that we forget to release. */
+const char *__lsan_default_suppressions(void);
+
+const char *__lsan_default_suppressions(void)
+{
+    return "leak:libLLVM\nleak:libclang-cpp\nleak:operator new\n";
+}
