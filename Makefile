@@ -232,8 +232,8 @@ $(B)/bench/%.so: $(B)/bench/%.o
 	@$(CC) -shared $(LDFLAGS) -o $@ $^
 
 .PHONY: demo
-demo: all ## count words on two workers of a local cluster, check the counts
-	@OXBOW_BIN=$(abspath $(B)) examples/wordcount/run.sh --workers 2
+demo: all ## count words on two workers, change the topology three times meanwhile, check the counts
+	@OXBOW_BIN=$(abspath $(B)) examples/live/run.sh --workers 2
 
 .PHONY: docs
 docs: $(B)/oxbow ## write docs/PES.md from the descriptions of the built-in PEs

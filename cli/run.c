@@ -279,6 +279,7 @@ static int run_run(struct cli *cli, const void *options, char **args, unsigned a
         code = cli_fail(cli, &f);
     } else {
         cli->master = r.cluster.url;
+        fprintf(cli->err, "%s: on %s (for --master)\n", l.topology->name, r.cluster.url);
         code = run_topology(&r, &l);
     }
     cluster_stop(&r.cluster, interrupts > 1 ? 200 : GRACE_MS); /* R1 */

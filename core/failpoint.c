@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define POINTS_MAX 16
 #define POINT_NAME_BYTES 64
@@ -22,6 +23,7 @@ struct point {
 bool failpoint_armed;                   /* tidy: set once */
 static struct point points[POINTS_MAX]; /* tidy: set once, but for the counters */
 static unsigned point_count;            /* tidy: set once */
+static const char *when;                /* tidy: set once; of the environment, or NULL: always */
 
 /* "NAME=ACTION@N", `bytes` long. */
 static bool read_point(const char *text, size_t bytes, struct point *out)
@@ -38,7 +40,7 @@ static bool read_point(const char *text, size_t bytes, struct point *out)
     bool is_kill = strcmp(action, "kill") == 0;
     out->kill = is_kill;
     out->at = at;
-    return n >= 2 && (n == 3) == (strchr(one, '@') != NULL) && at > 0 &&
+    return n >= 2 && (n == 3) == (strchr(one, '@') != NULL) &&
            (is_kill || strcmp(action, "fail") == 0);
 }
 
@@ -56,6 +58,7 @@ bool failpoint_setup(void)
         text += bytes + (text[bytes] == ',');
     }
     failpoint_armed = point_count > 0;
+    when = getenv("OXBOW_FAILPOINTS_WHEN");
     return true;
 }
 
@@ -63,7 +66,8 @@ bool failpoint_hit(const char *name)
 {
     for (unsigned i = 0; i < point_count; i++) {
         struct point *p = &points[i];
-        if (strcmp(p->name, name) != 0 || atomic_fetch_add(&p->passed, 1) + 1 != p->at) {
+        if (strcmp(p->name, name) != 0 || (when != NULL && access(when, F_OK) != 0) ||
+            (atomic_fetch_add(&p->passed, 1) + 1 != p->at && p->at != 0)) {
             continue;
         }
         log_event(LOG_WARN, "failpoint.hit", "name=%s action=%s", name, p->kill ? "kill" : "fail");

@@ -3,7 +3,9 @@
  * Compiled in always and armed by $OXBOW_FAILPOINTS, read once at start: what is tested is what
  * runs.  Not armed, a place costs one predicted branch.
  *
- *   OXBOW_FAILPOINTS=NAME=ACTION[@N][,...]    N: at the N-th time it is passed (1)
+ *   OXBOW_FAILPOINTS=NAME=ACTION[@N][,...]    N: at the N-th time it is passed (1); 0: each time
+ *   OXBOW_FAILPOINTS_WHEN=PATH    passages count only while PATH exists, so that a test may start a
+ *                                 process long before the passage that it means
  *   ACTION: kill   SIGKILL to this process: no clean-up, as a crash or an OOM kill
  *           fail   the step fails as its medium would (only at places that ask FAILPOINT_FAILS)
  *

@@ -2,14 +2,12 @@
 #include "master/master.h"
 
 #include "core/clock.h"
-#include "core/failpoint.h"
 #include "core/limits.h"
 #include "core/log.h"
 #include "core/mem.h"
 #include "master/translate.h"
 #include "master/upgrade.h"
 
-#include <ctype.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -18,30 +16,12 @@ static void on_closed(void *arg, struct conn *c, const char *why);
 
 const struct conn_ops control_ops = {.on_message = on_message, .on_closed = on_closed};
 
-/* "send.GO.before" */
-static void pass_failpoint(const char *verb, enum msg_kind kind, const char *when)
-{
-    if (failpoint_armed) {
-        char name[64];
-        snprintf(name, sizeof name, "%s.%s.%s", verb, msg_name(kind), when);
-        for (char *p = name; *p != '\0'; p++) {
-            *p = (char)tolower((unsigned char)*p);
-        }
-        FAILPOINT(name);
-    }
-}
-
 void control_send(struct master *m, uint64_t worker_id, uint64_t incarnation,
                   const struct msg *msg)
 {
     struct member *w = members_by_id(&m->members, worker_id);
     if (w != NULL && w->state == MEMBER_UP && w->incarnation == incarnation) {
-        pass_failpoint("send", msg->kind, "before");
         conn_send(w->conn, msg);
-        if (failpoint_armed) {
-            conn_flush(w->conn); /* what dies behind this line has sent it */
-        }
-        pass_failpoint("send", msg->kind, "after");
     }
 }
 
@@ -228,7 +208,6 @@ static void on_message(void *arg, struct conn *c, struct msg *msg)
         return;
     }
     w->heard_at_us = clock_now_us();
-    pass_failpoint("heard", msg->kind, "before");
     switch (msg->kind) {
     case M_READY:
         on_ready(m, w, &msg->READY);
@@ -264,7 +243,6 @@ static void on_message(void *arg, struct conn *c, struct msg *msg)
         conn_close(c, "sent what only a master sends");
         break;
     }
-    pass_failpoint("heard", msg->kind, "after");
 }
 
 static void on_closed(void *arg, struct conn *c, const char *why)

@@ -590,8 +590,8 @@ static enum err op_recover(struct store *base, const struct store_version *v, st
                      v->topology);
     }
     static const char *const rows[] = {"DELETE FROM instances WHERE topology=? AND version=?",
-                                       "DELETE FROM channels WHERE topology=? AND version=?",
-                                       "DELETE FROM key_groups WHERE topology=? AND version=?"};
+                                       "DELETE FROM key_groups WHERE topology=? AND version=?",
+                                       "DELETE FROM channels WHERE topology=? AND version=?"};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0] && e == ERR_OK; i++) {
         e = run(s, bound(s, rows[i], "ti", v->topology, v->version), f);
     }

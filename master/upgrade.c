@@ -43,7 +43,7 @@ static enum err refuse_change(const struct plan *p, const struct diff_item *c, s
     if (!change_is_pe(c->kind) || a == NULL || b == NULL) {
         return ERR_OK;
     }
-    bool keeps = a->desc->stateful || a->desc->snapshots;
+    bool keeps = a->desc->stateful && b->desc->stateful; /* a snapshot goes through restore */
     switch (c->kind) {
     case CHANGE_PE_CODE:
         if (a->desc->source != b->desc->source) {
@@ -51,9 +51,11 @@ static enum err refuse_change(const struct plan *p, const struct diff_item *c, s
                             "%s %s a source; it cannot become %s while it runs", b->name,
                             a->desc->source ? "is" : "is no", a->desc->source ? "none" : "one");
         }
-        if (keeps && !p->drops[c->new] && a->desc->state_version != b->desc->state_version) {
+        if (keeps && !p->drops[c->new] && a->desc->state_version != b->desc->state_version &&
+            !b->desc->migrates) {
             return fail_set(f, ERR_DENIED, "keep the state version, or deploy it anew",
-                            NOT_YET "the state of %s has version %u, its new code has version %u",
+                            "the state of %s has version %u, its new code has version %u and no"
+                            " `migrate`",
                             b->name, a->desc->state_version, b->desc->state_version);
         }
         return ERR_OK;

@@ -7,6 +7,7 @@
  *             N5 unread input is at most one frame of the current limit.
  * See:        net/frame.h, net/listener.c, tests/unit/net/conn_test.c */
 #include "core/clock.h"
+#include "core/failpoint.h"
 #include "core/limits.h"
 #include "core/mem.h"
 #include "core/strbuf.h"
@@ -235,7 +236,9 @@ static void deliver(struct conn *c, struct msg *m)
     if (m->kind == M_HEARTBEAT) {
         c->echo_us = m->HEARTBEAT.sent_at_us;
     } else if (c->ops.on_message != NULL) {
+        msg_failpoint("heard", m->kind, "before");
         c->ops.on_message(c->arg, c, m);
+        msg_failpoint("heard", m->kind, "after");
     }
 }
 
@@ -381,6 +384,7 @@ void conn_send(struct conn *c, const struct msg *m)
     if (c->state > CONN_OPEN) {
         return;
     }
+    msg_failpoint("send", m->kind, "before");
     struct evbuffer *out = bufferevent_get_output(c->bev);
     struct strbuf frame = {0};
     size_t waiting = evbuffer_get_length(out);
@@ -393,6 +397,10 @@ void conn_send(struct conn *c, const struct msg *m)
         bufferevent_write(c->bev, frame.data, frame.bytes);
     }
     strbuf_fini(&frame);
+    if (failpoint_armed) {
+        conn_flush(c); /* what dies behind this line has sent it */
+        msg_failpoint("send", m->kind, "after");
+    }
 }
 
 static void on_beat(void *arg)

@@ -94,6 +94,7 @@ enum err direct_send(struct direct *d, const struct msg *m, struct fail *f)
     if (msg_encode(m, &d->frame) != ERR_OK) {
         return fail_set(f, ERR_LIMIT, "", "a message does not fit a frame");
     }
+    msg_failpoint("send", m->kind, "before");
     for (size_t done = 0; done < d->frame.bytes;) {
         ssize_t n = send(d->fd, d->frame.data + done, d->frame.bytes - done, MSG_NOSIGNAL);
         if (n < 0 && errno == EINTR) {
@@ -104,6 +105,7 @@ enum err direct_send(struct direct *d, const struct msg *m, struct fail *f)
         }
         done += (size_t)n;
     }
+    msg_failpoint("send", m->kind, "after");
     return ERR_OK;
 }
 

@@ -9,6 +9,7 @@
  * See:        net/messages.def, tests/unit/net/messages_test.c, tests/fuzz/messages_fuzz.c */
 #include "net/messages.h"
 
+#include "core/failpoint.h"
 #include "core/limits.h"
 #include "core/mem.h"
 #include "core/strbuf.h"
@@ -17,8 +18,10 @@
 #include "net/value.h"
 
 #include <assert.h>
+#include <ctype.h>
 #include <inttypes.h>
 #include <msgpack.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -88,6 +91,18 @@ const char *msg_name(unsigned kind)
 {
     const struct table *t = message_table(kind);
     return t != NULL ? t->name : "?";
+}
+
+void msg_failpoint(const char *verb, unsigned kind, const char *when)
+{
+    if (failpoint_armed) {
+        char name[64];
+        snprintf(name, sizeof name, "%s.%s.%s", verb, msg_name(kind), when);
+        for (char *p = name; *p != '\0'; p++) {
+            *p = (char)tolower((unsigned char)*p);
+        }
+        FAILPOINT(name);
+    }
 }
 
 /* All messages share one place in struct msg: the anonymous union. */

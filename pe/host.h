@@ -101,6 +101,17 @@ MUST_CHECK enum err pe_restore(struct oxb_pe *pe, const void *data, size_t bytes
  * by pointer, for they are engine-typed.  pe_take_counters: tuples in and out go on counting. */
 void pe_take_states(struct oxb_pe *to, struct oxb_pe *from);
 void pe_take_counters(struct oxb_pe *to, struct oxb_pe *from);
+/* pe_take_group, pe_take_pieces - entries of the keyed state `state` that code of state_version
+ * `version` wrote come into `to`, a table declared like the PE's own of that name; through
+ * type->migrate when the version is another.  ERR_VERSION: there is no migrate; ERR_NOTFOUND: no
+ * such state; else what state_migrate_group and the PE say.
+ * Requires: prepared and not started, and nobody else in the PE.  Thread: any, by turns. */
+MUST_CHECK enum err pe_take_group(struct oxb_pe *pe, const char *state, uint32_t version,
+                                  struct oxb_state *to, unsigned group, const void *data,
+                                  size_t bytes, struct fail *f);
+MUST_CHECK enum err pe_take_pieces(struct oxb_pe *pe, const char *state, uint32_t version,
+                                   struct oxb_state *to, const void *data, size_t bytes,
+                                   struct fail *f);
 /* pe_connect - a stream takes what output `port` emits, or none does any more; between two
  * batches. */
 void pe_connect(struct oxb_pe *pe, unsigned port, bool connected);

@@ -242,7 +242,19 @@ struct oxb_pe_type {
     /* State besides the keyed tables (a source's position, counters), as bytes of the PE's choice.
      * snapshot: between two batches; what was emitted before is covered by it.
      * restore:  after prepare, before start; `version` is the state_version that wrote it.
-     * migrate:  turn keyed entries of an older state_version into this one's: see oxb_migration. */
+     *          Other than the own one when code is replaced by code with another state_version.
+     * migrate:  turn one entry of the keyed state `state`, written under another state_version, into
+     *          this one's.  With it, code whose state_version differs takes the place of older code
+     *          while the topology runs, and takes in older checkpoints.
+     *          old_values: its cells as that version declared them, in order, each 8 bytes; blobs
+     *          are read with oxb_cell_get.  new_values: cells as declared now, all 0, to be filled;
+     *          blobs with oxb_cell_set(oxb_state(pe, state), cell, ...).  The entry keeps its key.
+     *          Called after prepare and before start, entry by entry, in no order, on a helper
+     *          thread while the older instance still runs: an entry that is written meanwhile comes
+     *          again, so what it makes must depend on old_values and parameters only.  It must not
+     *          emit, nor touch tables.  oxb_fail while a change is prepared: the change is refused
+     *          with that text and nothing has happened.  For an entry written in the last moment,
+     *          when the change is decided: the instance fails as it does when `start` fails. */
     int (*snapshot)(struct oxb_pe *pe, struct oxb_blob *out);
     int (*restore)(struct oxb_pe *pe, const void *data, size_t bytes, uint32_t version);
     int (*migrate)(struct oxb_pe *pe, const char *state, uint32_t from_version,

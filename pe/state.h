@@ -20,6 +20,7 @@
 #define OXB_PE_STATE_H
 
 #include "core/err.h"
+#include "core/limits.h"
 #include "pe/pe.h"
 
 struct strbuf;
@@ -51,6 +52,18 @@ MUST_CHECK enum err state_read_group(struct state_reader *r, unsigned group, str
  * Thread: the instance's. */
 MUST_CHECK enum err state_write_group(struct oxb_state *s, unsigned group, const void *data,
                                       size_t bytes, struct fail *f);
+/* What turns entries written under another declaration into those of the table that takes them in:
+ * their cells are read as they were written, so the old declaration need not be known. */
+struct state_migration {
+    /* `cells` are those of the entry in `to`, all 0.  Return: false; it has set `fail`. */
+    bool (*entry)(struct state_migration *how, struct oxb_state *to, uint64_t *cells);
+    uint64_t old[FIELDS_MAX]; /* the cells as they were; behind the last of them 0 */
+    struct fail fail;
+};
+/* state_migrate_group - state_write_group through `how` (NULL: as they are).  When `how` fails, its
+ * failure; some entries of the group are taken in then. */
+MUST_CHECK enum err state_migrate_group(struct oxb_state *s, unsigned group, const void *data,
+                                        size_t bytes, struct state_migration *how, struct fail *f);
 /* state_swap - exchange the entries of two tables of equal values; each keeps its declaration, so
  * that code which holds a pointer to its table goes on with the other's entries.  No readers may be
  * open.  Return: false, nothing done, when the values differ. */
@@ -74,6 +87,8 @@ uint64_t state_mover_behind(const struct state_mover *m);  /* entries written an
  * checks, piece by piece.  Thread: whose table it is; a staged table is its helper's. */
 MUST_CHECK enum err state_take_pieces(struct oxb_state *s, const void *data, size_t bytes,
                                       struct fail *f);
+MUST_CHECK enum err state_migrate_pieces(struct oxb_state *s, const void *data, size_t bytes,
+                                         struct state_migration *how, struct fail *f);
 /* state_take_group - the group's entries change tables, by pointer: its cost does not depend on
  * their number, unless one table has only 8-byte keys and the other has not.  What `to` had of the
  * group goes.  Return: false, nothing done, when the values differ. */

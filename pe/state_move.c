@@ -242,6 +242,12 @@ uint64_t state_mover_behind(const struct state_mover *m)
 
 enum err state_take_pieces(struct oxb_state *s, const void *data, size_t bytes, struct fail *f)
 {
+    return state_migrate_pieces(s, data, bytes, NULL, f);
+}
+
+enum err state_migrate_pieces(struct oxb_state *s, const void *data, size_t bytes,
+                              struct state_migration *how, struct fail *f)
+{
     const uint8_t *p = data;
     const uint8_t *end = p + bytes;
     while (p < end) {
@@ -254,7 +260,7 @@ enum err state_take_pieces(struct oxb_state *s, const void *data, size_t bytes, 
             return fail_set(f, ERR_INVALID, "use workers of the same release",
                             "state `%s`: a piece ends too early", s->decl.name);
         }
-        enum err e = state_write_group(s, p[4 + 9], p + 4, length, f);
+        enum err e = state_migrate_group(s, p[4 + 9], p + 4, length, how, f);
         if (e != ERR_OK) {
             return e;
         }

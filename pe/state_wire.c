@@ -5,9 +5,10 @@
  * array16 [uint64 hash, bin32 key, cell ...] with the cells as declared: int64 (i64, time),
  * float64, true/false, bin32 (bytes); a tombstone is array16 [uint64 hash, bin32 key, nil]. base 0:
  * the whole group, which replaces what the taker has of it.  Else: what was written in the versions
- * base+1 .. version. Runs on:    group_encode: the instance's thread or a reader's helper (R2); the
+ * base+1 .. version. A cell says its type, so that those of another declaration can be read too.
+ * Runs on:    group_encode: the instance's thread or a reader's helper (R2); the
  * rest: instance's. Invariants: W1 what is taken in was checked as a whole first: a refusal changes
- * nothing. W2 a delta is taken in only on top of its base, or of something newer. See: pe/state.h,
+ * nothing, but one by a migration. W2 a delta is taken in only on top of its base, or of something newer. See: pe/state.h,
  * tests/unit/pe/state_wire_test.c */
 #include "pe/state_table.h"
 
@@ -119,6 +120,7 @@ struct cursor {
     const uint8_t *p;
     const uint8_t *end;
     const char *problem; /* NULL: none so far */
+    struct state_migration *how; /* the cells are of another declaration; NULL: of the table's */
 };
 
 static uint64_t take_number(struct cursor *c, uint8_t tag, unsigned bytes)
@@ -190,6 +192,56 @@ static void take_cells(struct oxb_state *s, struct cursor *c, uint64_t *to)
     }
 }
 
+/* One cell of whatever type it was written as.  Return: it is a blob, which *to owns. */
+static bool take_any_cell(struct oxb_state *s, struct cursor *c, uint64_t *to)
+{
+    uint8_t tag = c->p < c->end ? *c->p : NIL;
+    uint64_t word = 0;
+    if (tag == BIN_32) {
+        struct oxb_str blob = take_bytes(c);
+        if (to != NULL) {
+            oxb_cell_set(s, to, blob.p, blob.len);
+        }
+        return true;
+    }
+    if (tag == TRUE || tag == FALSE) {
+        word = take_bool(c);
+    } else {
+        word = take_number(c, tag == FLOAT_64 ? FLOAT_64 : INT_64, 8);
+    }
+    if (to != NULL) {
+        *to = word;
+    }
+    return false;
+}
+
+static void take_old_cells(struct oxb_state *s, struct cursor *c, uint64_t count,
+                           struct oxb_key key, bool apply)
+{
+    bool blobs[FIELDS_MAX];
+    uint64_t *old = c->how->old;
+    if (count > FIELDS_MAX) {
+        c->problem = "an entry has more values than a state can have";
+        return;
+    }
+    for (uint64_t i = 0; i < count; i++) {
+        blobs[i] = take_any_cell(s, c, apply ? &old[i] : NULL);
+    }
+    if (!apply) {
+        return;
+    }
+    struct slot *p = group_enter(s, key, NULL);
+    slot_clear_cells(s, p);
+    if (!c->how->entry(c->how, s, slot_cells(s, p))) {
+        c->problem = c->how->fail.what;
+    }
+    for (uint64_t i = 0; i < count; i++) {
+        if (blobs[i]) {
+            oxb_cell_set(s, &old[i], NULL, 0);
+        }
+    }
+}
+
 static void take_entry(struct oxb_state *s, unsigned group, struct cursor *c, bool apply)
 {
     uint64_t fields = take_number(c, ARRAY_16, 2);
@@ -204,13 +256,16 @@ static void take_entry(struct oxb_state *s, unsigned group, struct cursor *c, bo
     if (dead) {
         c->p++;
     }
-    if (c->problem == NULL && !dead && fields != 2 + (uint64_t)s->cell_count) {
+    bool as_declared = fields == 2 + (uint64_t)s->cell_count;
+    if (c->problem == NULL && !dead && (c->how != NULL ? fields < 2 : !as_declared)) {
         c->problem = "an entry has another number of values than the state declares";
     }
     if (c->problem != NULL) {
         return;
     }
-    if (!dead) {
+    if (!dead && c->how != NULL) {
+        take_old_cells(s, c, fields - 2, key, apply);
+    } else if (!dead) {
         take_cells(s, c, apply ? slot_cells(s, group_enter(s, key, NULL)) : NULL);
     } else if (apply) {
         (void)oxb_state_delete(s, key);
@@ -269,10 +324,16 @@ static enum err check(struct oxb_state *s, unsigned group, struct cursor *c, str
 enum err state_write_group(struct oxb_state *s, unsigned group, const void *data, size_t bytes,
                            struct fail *f)
 {
+    return state_migrate_group(s, group, data, bytes, NULL, f);
+}
+
+enum err state_migrate_group(struct oxb_state *s, unsigned group, const void *data, size_t bytes,
+                             struct state_migration *how, struct fail *f)
+{
     if (group >= KEY_GROUPS) {
         return fail_set(f, ERR_INVALID, "", "there is no key group %u", group);
     }
-    struct cursor c = {data, data, (const uint8_t *)data + bytes, NULL};
+    struct cursor c = {data, data, (const uint8_t *)data + bytes, NULL, how};
     enum err e = check(s, group, &c, f);
     if (e != ERR_OK) {
         return e;
@@ -282,8 +343,11 @@ enum err state_write_group(struct oxb_state *s, unsigned group, const void *data
     if (h.base == 0) {
         state_drop_group(s, group);
     }
-    for (uint64_t i = 0; i < h.count; i++) {
+    for (uint64_t i = 0; i < h.count && c.problem == NULL; i++) {
         take_entry(s, group, &c, true);
+    }
+    if (c.problem != NULL) { /* checked before: it is what `how` says */
+        return fail_set(f, how->fail.code, how->fail.hint, "%s", how->fail.what);
     }
     s->groups[group].imported = h.version;
     return ERR_OK;

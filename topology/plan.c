@@ -137,16 +137,24 @@ static struct state_move *move_between(struct plan *p, size_t first, uint32_t pe
     return m;
 }
 
-/* move_state - what of a PE's state is with another instance after the cut. */
+bool state_move_migrates(const struct plan *p, const struct state_move *m)
+{
+    uint32_t old = p->diff->pe_old[m->pe];
+    return m->group_count > 0 && p->diff->from->pes[old].desc->state_version !=
+                                     p->diff->to->pes[m->pe].desc->state_version;
+}
+
+/* move_state - what of a PE's state is with another instance after the cut, or of another version. */
 static void move_state(struct plan *p, uint32_t pe, uint32_t old)
 {
     const struct match *m = p->match;
     const struct pe_desc *a = p->diff->from->pes[old].desc, *b = p->diff->to->pes[pe].desc;
     size_t first = p->move_count;
+    bool migrates = a->state_version != b->state_version; /* where it stays, too: to itself */
     for (unsigned g = 0; a->stateful && b->stateful && g < KEY_GROUPS; g++) {
         uint32_t from = m->first_old[old] + pgraph_owner(m->from, old, g);
         uint32_t to = m->first_new[pe] + pgraph_owner(m->to, pe, g);
-        if (m->instance_new[from] != to) {
+        if (m->instance_new[from] != to || migrates) {
             struct state_move *move = move_between(p, first, pe, from, to);
             move->groups[g / 8] |= (uint8_t)(1u << (g % 8));
             move->group_count++;
@@ -210,15 +218,6 @@ static void make_moves(struct plan *p, const struct plan_input *in)
         double share = owned > 0 ? (double)m->group_count / (double)owned : 0;
         m->bytes = (uint64_t)((double)s.bytes * share) + (m->other ? s.other_bytes : 0);
         *(m->from_worker == m->to_worker ? &p->local_bytes : &p->remote_bytes) += m->bytes;
-    }
-    for (uint32_t i = 0; i < p->cover->member_count; i++) { /* in place, through `migrate` */
-        const struct cover_member *x = &p->cover->members[i];
-        uint32_t pe = x->role == ROLE_ADOPTED ? p->to->instances[x->new].pe : INDEX_NONE;
-        if (pe != INDEX_NONE && p->diff->from->pes[p->diff->pe_old[pe]].desc->state_version !=
-                                    p->diff->to->pes[pe].desc->state_version) {
-            p->local_bytes +=
-                size_of(sizes, in->size_count, p->match->from->instances[x->old].id).bytes;
-        }
     }
     mem_free(sizes);
 }

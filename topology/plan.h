@@ -116,6 +116,9 @@ bool plan_is_empty(const struct plan *p);
  * for anything but plan_free after that. */
 struct pgraph *plan_take_graph(struct plan *p);
 const char *instruction_name(enum instruction_kind kind); /* "create" */
+/* state_move_migrates - the taker's code has another state version than the giver's: entries go
+ * through its `migrate`.  So does what stays: a move from an instance to itself. */
+bool state_move_migrates(const struct plan *p, const struct state_move *m);
 static inline bool state_move_has(const struct state_move *m, unsigned group)
 {
     return ((unsigned)m->groups[group / 8] >> (group % 8) & 1u) != 0;

@@ -75,6 +75,25 @@ static const json_t *states_of(const struct pe *p)
     return json_object_get(p->desc->json, "states");
 }
 
+/* forgotten - a keyed state of the old code that the new one does not declare; NULL: none. */
+static const char *forgotten(const struct pe *a, const struct pe *b)
+{
+    size_t i, k;
+    const json_t *x, *y;
+    json_array_foreach (states_of(a), i, x) {
+        const char *name = json_string_value(json_object_get(x, "name"));
+        bool found = false;
+        json_array_foreach (states_of(b), k, y) {
+            const char *other = json_string_value(json_object_get(y, "name"));
+            found = found || (name != NULL && other != NULL && strcmp(name, other) == 0);
+        }
+        if (name != NULL && !found) {
+            return name;
+        }
+    }
+    return NULL;
+}
+
 /* code_loses - what the new code cannot take over, in words; NULL: nothing.  Caller frees. */
 static char *code_loses(const struct pe *a, const struct pe *b)
 {
@@ -89,6 +108,10 @@ static char *code_loses(const struct pe *a, const struct pe *b)
         return mem_printf("the state of '%s' has version %u, its new code has version %u and no"
                           " `migrate`",
                           a->name, x->state_version, y->state_version);
+    }
+    const char *gone = forgotten(a, b);
+    if (x->state_version != y->state_version && gone != NULL) {
+        return mem_printf("'%s' has state '%s', which its new code does not declare", a->name, gone);
     }
     if (x->stateful && x->state_version == y->state_version &&
         !json_equal(states_of(a), states_of(b))) {

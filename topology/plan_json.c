@@ -159,6 +159,7 @@ static json_t *moves_json(const struct plan *p)
         set_text(one, "to_worker", p->to->workers[m->to_worker].name);
         json_object_set_new(one, "groups", groups);
         json_object_set_new(one, "whole", json_boolean(m->other));
+        json_object_set_new(one, "migrates", json_boolean(state_move_migrates(p, m)));
         set_number(one, "bytes", m->bytes);
         json_array_append_new(list, one);
     }

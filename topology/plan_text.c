@@ -163,7 +163,9 @@ static void add_moves(struct strbuf *out, const struct plan *p)
         strbuf_printf(out, ", from %u on %s to %u on %s%s\n",
                       p->match->from->instances[m->old].index, p->to->workers[m->from_worker].name,
                       p->to->instances[m->new].index, p->to->workers[m->to_worker].name,
-                      m->from_worker == m->to_worker ? " (by pointer)" : "");
+                      state_move_migrates(p, m)        ? " (through migrate)"
+                      : m->from_worker == m->to_worker ? " (by pointer)"
+                                                       : "");
     }
 }
 

@@ -134,15 +134,12 @@ static enum err take_group(struct taking *t, const struct block *b, struct fail 
     if ((t->r->groups.data[group / 8] >> group % 8 & 1) == 0) {
         return ERR_OK;
     }
-    if (!meta_is(t->meta, "state_version", pe_type(t->i->pe)->state_version)) {
-        return fail_set(f, ERR_VERSION, "roll back to the version that wrote it",
-                        "its keyed state is of another state version than PE %s has",
-                        name_text(&t->i->pe_name));
-    }
+    uint64_t version = (uint64_t)json_integer_value(json_object_get(t->meta, "state_version"));
     for (unsigned n = 0; n < pe_state_count(t->i->pe); n++) {
         struct oxb_state *s = pe_state_at(t->i->pe, n);
         if (strcmp(state_decl(s)->name, name) == 0) {
-            return state_write_group(s, group, b->data, b->bytes, f);
+            return pe_take_group(t->i->pe, name, (uint32_t)version, s, group, b->data, b->bytes,
+                                 f);
         }
     }
     return fail_set(f, ERR_VERSION, "roll back to the version that wrote it",

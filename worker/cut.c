@@ -94,17 +94,21 @@ static void measure(struct instance *i, struct cut *k, uint64_t start_us, uint64
     }
 }
 
-/* Old code to new: state by pointer, positions by snapshot, ports and files by stop and start. */
+/* Old code to new: state by pointer or, under another state version, by a move from the instance to
+ * itself; positions by snapshot, ports and files by stop and start.  What is migrated is made by
+ * the new code's `migrate` on another thread, so it starts when all of it has come: see
+ * chain_gated. */
 static void replace_code(struct instance *i, struct cut *k)
 {
     void *snapshot = NULL;
     size_t bytes = 0;
     struct oxb_pe *old = i->pe;
+    bool migrates = !k->anew && pe_type(old)->state_version != pe_type(k->pe)->state_version;
     if (!k->anew && pe_snapshot(old, &snapshot, &bytes) != ERR_OK) {
         bytes = 0;
     }
     pe_stop(old);
-    if (!k->anew) {
+    if (!k->anew && !migrates) {
         pe_take_states(k->pe, old);
     }
     if (bytes > 0 && pe_restore(k->pe, snapshot, bytes, pe_type(old)->state_version, &k->fail) !=
@@ -117,7 +121,14 @@ static void replace_code(struct instance *i, struct cut *k)
     i->pe = k->pe;
     i->sink = k->sink;
     k->pe = old;
-    if (!i->finished && (k->fail.code != ERR_OK || pe_start(i->pe, &k->fail) != ERR_OK)) {
+    if (i->finished) {
+        return;
+    }
+    if (k->fail.code == ERR_OK && migrates && k->takes != NULL) {
+        i->started = false;
+        return;
+    }
+    if (k->fail.code != ERR_OK || pe_start(i->pe, &k->fail) != ERR_OK) {
         instance_fail(i, k->fail.what);
     }
 }
@@ -183,6 +194,7 @@ static void move_chain(struct instance *i, struct cut *k)
         i->retiring = true; /* it leaves when its outputs have taken the close */
         return;
     }
+    from->begun = from->begun && i->started; /* where it goes, take_arrivals sees to it */
     if (k->chain != NULL && k->chain != from) {
         take_along(i, from, k->chain, k->order + 1);
         chain_leave(from, i);

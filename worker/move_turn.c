@@ -51,6 +51,7 @@ static bool tell(struct move *m, struct oxb_pe *pe, unsigned *rounds)
         struct parcel *p = mem_alloc(sizeof *p);
         *p = (struct parcel){.kind = STATE_PIECES,
                              .state = mem_dup(state_decl(pe_state_at(pe, n))->name),
+                             .version = pe_type(pe)->state_version,
                              .data = bytes};
         send_out(m, p);
     }
@@ -114,15 +115,17 @@ static void collect_other(struct move *m, struct instance *i)
         instance_fail(i, pe_error(i->pe));
         return;
     }
-    m->stage->other = data;
-    m->stage->other_bytes = bytes;
-    m->stage->other_version = pe_type(i->pe)->state_version;
+    struct stage *to = m->told ? m->leaving : m->stage;
+    to->other = data;
+    to->other_bytes = bytes;
+    to->other_version = pe_type(i->pe)->state_version;
 }
 
 void move_collect(struct instance *i)
 {
     for (struct move *m = atomic_load(&i->gives); m != NULL; m = m->next_give) {
-        if (m->keyed && m->out != NULL) {
+        struct stage *to = m->told ? m->leaving : m->stage;
+        if (m->keyed && m->told) {
             unsigned rounds = 0;
             begin_telling(m, i->pe);
             while (tell(m, i->pe, &rounds)) { /* what was written since the last slice */
@@ -130,17 +133,17 @@ void move_collect(struct instance *i)
         }
         stop_telling(m);
         if (m->keyed) {
-            stage_from(m->stage, i->pe);
-            m->exported = stage_entries(m->stage);
+            stage_from(to, i->pe);
+            m->exported = stage_entries(to);
         }
-        m->stage->finished = i->finished;
+        to->finished = i->finished;
         collect_other(m, i);
     }
 }
 
-static void publish_to_peer(struct move *m)
+static void publish_the_rest(struct move *m) /* to the peer, or the helper here */
 {
-    struct stage *s = m->stage;
+    struct stage *s = m->leaving;
     if (s->other != NULL) {
         struct parcel *other = mem_alloc(sizeof *other);
         *other = (struct parcel){.kind = STATE_OTHER, .version = s->other_version};
@@ -153,7 +156,7 @@ static void publish_to_peer(struct move *m)
     send_out(m, last);
     struct parcel *trash = mem_alloc(sizeof *trash);
     *trash = (struct parcel){.trash = s};
-    m->stage = NULL;
+    m->leaving = NULL;
     send_out(m, trash);
 }
 
@@ -164,8 +167,8 @@ void move_publish(struct instance *i)
     for (struct move *next; m != NULL; m = next) {
         next = m->next_give;
         struct moves *ms = m->set;
-        if (m->out != NULL) {
-            publish_to_peer(m);
+        if (m->told) {
+            publish_the_rest(m);
         } else {
             struct instance *taker = m->taker;
             atomic_store(&m->arrived, true);

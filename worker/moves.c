@@ -3,6 +3,7 @@
 #include "worker/moves_own.h"
 
 #include "core/clock.h"
+#include "core/failpoint.h"
 #include "core/log.h"
 #include "core/mem.h"
 
@@ -54,7 +55,7 @@ static struct parcel *pop_locked(struct moves *ms, struct parcels *list)
 static void to_helper(struct moves *ms, struct parcel *p)
 {
     pthread_mutex_lock(&ms->lock);
-    parcels_add(&ms->inbox, p);
+    parcels_add(p->trash != NULL ? &ms->rubbish : &ms->inbox, p);
     pthread_cond_signal(&ms->wake);
     pthread_mutex_unlock(&ms->lock);
 }
@@ -123,9 +124,17 @@ static enum err make_move(struct moves *ms, const struct rec_STATE_MOVE *spec)
         (gives && atomic_load(&m->giver->cut) == NULL)) {
         return plan_malformed(staged, "a move of state whose ends are not here");
     }
-    struct oxb_pe *code = takes ? part_code_of(staged, m->taker) : NULL;
-    m->stage = stage_new(gives ? m->giver->pe : code, m->groups);
-    const char *misfit = takes && m->keyed ? stage_misfit(m->stage, code) : NULL;
+    m->code = takes ? part_code_of(staged, m->taker) : NULL;
+    bool migrates = gives && takes && m->keyed &&
+                    pe_type(m->giver->pe)->state_version != pe_type(m->code)->state_version;
+    m->told = gives && (!takes || migrates);
+    m->leaving = m->told ? stage_new(m->giver->pe, m->groups) : NULL;
+    m->stage = takes ? stage_new(m->told ? m->code : gives ? m->giver->pe : m->code, m->groups)
+                     : NULL;
+    if (m->giver == m->taker && !migrates) {
+        return plan_malformed(staged, "a move from an instance to itself under one state version");
+    }
+    const char *misfit = takes && m->keyed ? stage_misfit(m->stage, m->code) : NULL;
     if (misfit != NULL) {
         return fail_set(&staged->fail, ERR_VERSION, "keep the state's values, or drop it",
                         "the new code of %s has no state `%s` of the same values",
@@ -180,34 +189,36 @@ static void perform(struct move *m, unsigned act);
 
 void moves_begin(struct moves *ms)
 {
-    uint32_t remote = 0;
+    uint32_t told = 0;
     for (uint32_t n = 0; n < ms->count; n++) {
-        remote += ms->items[n].out != NULL ? 1 : 0;
-        ms->helped = ms->helped || ms->items[n].peer != NULL;
+        told += ms->items[n].told ? 1 : 0;
+        ms->helped = ms->helped || ms->items[n].peer != NULL || ms->items[n].told;
     }
     if (ms->helped && pthread_create(&ms->helper, NULL, helper_main, ms) != 0) {
         ms->helped = false;
         (void)fail_set(&ms->fail, ERR_NOMEM, "end something on this machine",
                        "no thread could be started to take in state");
     }
-    uint64_t window = remote > 0 && STATE_WINDOW / remote > 0 ? STATE_WINDOW / remote : 1;
+    uint64_t window = told > 0 && STATE_WINDOW / told > 0 ? STATE_WINDOW / told : 1;
     for (uint32_t n = 0; n < ms->count; n++) {
         struct move *m = &ms->items[n];
         hang_up(m);
         m->heard_us = clock_now_us();
         give_init(&m->give, window);
-        if (m->out != NULL) {
-            struct give_event in = {.kind = GIVE_IN_START, .more = m->keyed};
+        if (m->told) {
+            struct give_event in = {.kind = GIVE_IN_START,
+                                    .more = m->keyed && !FAILPOINT_FAILS("moves.ahead")};
             perform(m, give_step(&m->give, &in));
         }
     }
     moves_on_peer(ms);
-    if (remote > 0) {
+    if (told > 0) {
         timer_set(ms->tick, STATE_ROUND_MS, true);
     }
 }
 
-/* ---------------------------------------------------------------- to the taker's worker */
+/* ---------------------------------------------------------------- to the taker's worker, or the
+ * helper here */
 
 static struct message *message_add(struct move *m, const struct parcel *p)
 {
@@ -258,9 +269,24 @@ static void forget(struct move *m)
     }
 }
 
+static void hand_to_helper(struct move *m)
+{
+    while (m->give.sent < give_limit(&m->give)) {
+        struct parcel *p = parcels_pop(&m->waiting);
+        p->number = m->handed++;
+        m->unsettled++;
+        to_helper(m->set, p);
+        m->give.sent++;
+    }
+}
+
 static void send_more(struct move *m)
 {
     struct moves *ms = m->set;
+    if (m->out == NULL) {
+        hand_to_helper(m);
+        return;
+    }
     while (m->give.sent < give_limit(&m->give)) {
         const struct message *x = &m->queue[m->queue_first + (m->give.sent - m->queue_base)];
         struct msg out = {.kind = M_LINK_STATE};
@@ -296,12 +322,22 @@ static void set_fail(struct moves *ms, enum err code, const char *what, const ch
     }
 }
 
+/* The taker is here: it takes in what the helper has taken in, and hears everything. */
+static void answer_here(struct move *m, bool resume)
+{
+    struct give_event in = {.kind = GIVE_IN_ACK, .next = m->taken_in, .resume = resume,
+                            .imported = atomic_load(&m->imported)};
+    perform(m, give_step(&m->give, &in));
+}
+
 static void perform(struct move *m, unsigned act)
 {
-    if ((act & GIVE_DO_FORGET) != 0) {
+    if ((act & GIVE_DO_FORGET) != 0 && m->out != NULL) {
         forget(m);
     }
-    if ((act & GIVE_DO_ASK) != 0) {
+    if ((act & GIVE_DO_ASK) != 0 && m->out == NULL) {
+        answer_here(m, true);
+    } else if ((act & GIVE_DO_ASK) != 0) {
         struct msg where = {.kind = M_LINK_STATE};
         where.LINK_STATE = (struct msg_LINK_STATE){.topology = m->set->topology,
                                                    .gen = m->set->gen,
@@ -318,7 +354,7 @@ static void perform(struct move *m, unsigned act)
     }
     if ((act & GIVE_DO_FAIL) != 0) {
         set_fail(m->set, ERR_AGAIN, "state changes faster than it can be copied to worker",
-                 m->peer);
+                 m->peer != NULL ? m->peer : m->set->env->worker_name);
     }
     if ((act & GIVE_DO_SEND) != 0) {
         send_more(m);
@@ -332,17 +368,24 @@ static void take_parcel(struct move *m, struct parcel *p)
         to_helper(m->set, p);
         return;
     }
-    if (p->kind != 0) {
+    bool goes_on = p->kind != 0 && m->out == NULL;
+    struct give_event in = {.more = p->more, .rounds = p->rounds, .behind = p->behind};
+    in.kind = p->slice_end ? GIVE_IN_SLICE : GIVE_IN_FINAL;
+    bool ends = p->slice_end || p->kind == STATE_FINAL;
+    if (goes_on) {
+        parcels_add(&m->waiting, p);
+        m->made++;
+    } else if (p->kind != 0) {
         m->made += enqueue(m, p);
     }
-    struct give_event in = {.count = m->made, .more = p->more, .rounds = p->rounds,
-                            .behind = p->behind};
-    if (p->slice_end || p->kind == STATE_FINAL) {
-        in.kind = p->slice_end ? GIVE_IN_SLICE : GIVE_IN_FINAL;
+    if (ends) {
+        in.count = m->made;
         m->made = 0;
         perform(m, give_step(&m->give, &in));
     }
-    parcel_free(p);
+    if (!goes_on) {
+        parcel_free(p);
+    }
 }
 
 static struct move *find(struct moves *ms, const char *topology, uint64_t op, uint64_t giver,
@@ -384,12 +427,15 @@ static void on_tick(void *arg)
     uint64_t now = clock_now_us();
     for (uint32_t n = 0; n < ms->count; n++) {
         struct move *m = &ms->items[n];
-        if (m->out == NULL || ms->cancelled) {
+        if (!m->told || ms->cancelled) {
             continue;
         }
-        struct give_event in = {.kind = link_out_is_open(m->out) ? GIVE_IN_TICK
-                                                                 : GIVE_IN_UNLINKED};
+        bool open = m->out == NULL || link_out_is_open(m->out);
+        struct give_event in = {.kind = open ? GIVE_IN_TICK : GIVE_IN_UNLINKED};
         perform(m, give_step(&m->give, &in));
+        if (m->out == NULL) {
+            continue;
+        }
         bool waits = m->give.state == GIVE_COPYING && !link_out_is_open(m->out);
         m->heard_us = waits ? m->heard_us : now;
         if (now - m->heard_us > (uint64_t)HANDSHAKE_MS * 1000) {
@@ -470,7 +516,8 @@ static void take_in(struct parcel *p)
     struct stage *to = p->move->stage;
     switch (p->kind) {
     case STATE_PIECES:
-        p->fail.code = stage_pieces(to, p->state, p->data.data, p->data.bytes, &p->fail);
+        p->fail.code = stage_pieces(to, p->move->code, p->state, p->version, p->data.data,
+                                    p->data.bytes, &p->fail);
         break;
     case STATE_OTHER:
         free(to->other);
@@ -499,7 +546,7 @@ static void *helper_main(void *arg)
     pthread_setname_np(pthread_self(), "oxb-state");
     pthread_mutex_lock(&ms->lock);
     for (;;) {
-        struct parcel *p = parcels_pop(&ms->inbox);
+        struct parcel *p = parcels_pop(ms->inbox.first != NULL ? &ms->inbox : &ms->rubbish);
         ms->busy = p != NULL;
         if (p == NULL && ms->stop) {
             break;
@@ -535,8 +582,15 @@ static void settle(struct move *m, struct parcel *p)
         m->fail = p->fail;
         m->set->fail = m->set->fail.code == ERR_OK ? p->fail : m->set->fail;
         log_event(LOG_ERROR, "move.refused", "topology=%s from=%s what=\"%s\"", m->set->topology,
-                  m->peer, p->fail.what);
-        answer(m, false, p->fail.what);
+                  m->peer != NULL ? m->peer : m->set->env->worker_name, p->fail.what);
+        if (m->told) {
+            struct give_event in = {.kind = GIVE_IN_REFUSED};
+            perform(m, give_step(&m->give, &in));
+        } else {
+            answer(m, false, p->fail.what);
+        }
+    } else if (m->told) {
+        answer_here(m, false);
     } else {
         answer(m, false, "");
     }
@@ -568,6 +622,9 @@ static void moves_on_loop(void *arg)
             take_imported(&m->take);
             answer(m, false, "");
         }
+        if (m->told && m->out == NULL && m->give.state == GIVE_CUT && atomic_load(&m->imported)) {
+            answer_here(m, false);
+        }
     }
     if (!ms->cancelled) {
         part_moves_changed(ms->base);
@@ -585,7 +642,7 @@ bool moves_ready(const struct moves *ms)
 {
     for (uint32_t n = 0; ms != NULL && n < ms->count; n++) {
         const struct move *m = &ms->items[n];
-        if (m->out != NULL && m->give.state == GIVE_COPYING) {
+        if (m->told && m->give.state == GIVE_COPYING) {
             return false;
         }
     }
@@ -647,8 +704,8 @@ bool moves_over(struct moves *ms)
         over = over && (ms->items[n].giver == NULL || atomic_load(&ms->items[n].released));
     }
     pthread_mutex_lock(&ms->lock);
-    over = over && !ms->busy && ms->inbox.first == NULL && ms->outbox.first == NULL &&
-           ms->outcome.first == NULL;
+    over = over && !ms->busy && ms->inbox.first == NULL && ms->rubbish.first == NULL &&
+           ms->outbox.first == NULL && ms->outcome.first == NULL;
     pthread_mutex_unlock(&ms->lock);
     return over;
 }
@@ -664,6 +721,10 @@ static void move_fini(struct move *m)
     if (m->out != NULL) {
         link_out_release(m->out);
     }
+    for (struct parcel *p; (p = parcels_pop(&m->waiting)) != NULL;) {
+        parcel_free(p);
+    }
+    stage_free(m->leaving);
     stage_free(m->stage);
     strbuf_fini(&m->assembling);
     mem_free(m->movers);
@@ -692,8 +753,8 @@ void moves_free(struct moves *ms)
         pthread_mutex_unlock(&ms->lock);
         pthread_join(ms->helper, NULL);
     }
-    struct parcels *const lists[] = {&ms->inbox, &ms->outbox, &ms->outcome};
-    for (unsigned k = 0; k < 3; k++) {
+    struct parcels *const lists[] = {&ms->inbox, &ms->rubbish, &ms->outbox, &ms->outcome};
+    for (unsigned k = 0; k < sizeof lists / sizeof lists[0]; k++) {
         for (struct parcel *p; (p = parcels_pop(lists[k])) != NULL;) {
             parcel_free(p);
         }

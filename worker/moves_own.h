@@ -17,7 +17,7 @@ struct parcel {              /* between executors, loop and helper */
     enum state_kind kind;    /* 0: none, or malformed */
     char *state;
     struct strbuf data;
-    uint32_t version;        /* STATE_OTHER */
+    uint32_t version;        /* state_version of who wrote `data` */
     uint64_t entries;        /* STATE_FINAL */
     bool finished;
     bool slice_end, more;    /* a slice ends here; was there more to tell? */
@@ -50,6 +50,9 @@ struct move {
     char *peer;                      /* NULL: both are here */
     uint64_t peer_incarnation;
     struct link_out *out;            /* the giver is here, the taker at the peer */
+    bool told;                       /* the giver is here, and tells: to the peer, or, because the
+                                      * entries are migrated, to the helper */
+    struct oxb_pe *code;             /* the taker's, if it is here; owned by instance or cut */
     struct move *next_give, *next_take;
     /* the giver's executor until it has cut */
     struct state_mover **movers;     /* [mover_count], one per keyed state */
@@ -58,16 +61,19 @@ struct move {
     _Atomic unsigned slices_wanted;  /* asked for, one per turn */
     _Atomic bool cancelled;
     _Atomic bool released;           /* the giver's executor knows it no more */
+    struct stage *leaving;           /* told: what the giver had, until the helper frees it */
     /* whoever has the state: giver's executor or helper, then taker's executor */
-    struct stage *stage;
+    struct stage *stage;             /* NULL: the taker is at the peer */
     _Atomic bool arrived;            /* it is complete */
     /* the taker's executor */
     uint64_t imported_entries;
     uint32_t *pauses_us;
     uint32_t pause_count;
     _Atomic bool imported;
-    /* loop, towards the peer */
+    /* loop, towards the peer, or the helper */
     struct give give;
+    struct parcels waiting;          /* for the helper here: until `give` has them sent */
+    uint64_t handed;                 /* to it: the number of the next */
     struct message *queue;           /* number queue_base and those that follow */
     size_t queue_first, queue_count, queue_capacity;
     uint64_t queue_base;
@@ -97,6 +103,7 @@ struct moves {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     struct parcels inbox;            /* for the helper */
+    struct parcels rubbish;          /* likewise, when nobody waits for anything else */
     struct parcels outcome;          /* what it has done */
     struct parcels outbox;           /* from executors */
     bool busy, stop;

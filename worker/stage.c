@@ -52,12 +52,12 @@ const char *stage_misfit(const struct stage *s, struct oxb_pe *pe)
     return NULL;
 }
 
-enum err stage_pieces(struct stage *s, const char *state, const void *data, size_t bytes,
-                      struct fail *f)
+enum err stage_pieces(struct stage *s, struct oxb_pe *code, const char *state, uint32_t version,
+                      const void *data, size_t bytes, struct fail *f)
 {
     for (unsigned n = 0; n < s->state_count; n++) {
         if (strcmp(state_decl(s->states[n])->name, state) == 0) {
-            return state_take_pieces(s->states[n], data, bytes, f);
+            return pe_take_pieces(code, state, version, s->states[n], data, bytes, f);
         }
     }
     return fail_set(f, ERR_NOTFOUND, "use the same code on both workers",

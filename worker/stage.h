@@ -34,9 +34,10 @@ struct stage *stage_new(struct oxb_pe *like, const bool *groups /* [KEY_GROUPS] 
 void stage_free(struct stage *s); /* accepts NULL; costs what is left in it */
 /* stage_fits - may `pe` take the states in?  Return: the name of one that it cannot, or NULL. */
 const char *stage_misfit(const struct stage *s, struct oxb_pe *pe);
-/* stage_pieces - of state_mover_slice, for the keyed state of that name. */
-MUST_CHECK enum err stage_pieces(struct stage *s, const char *state, const void *data, size_t bytes,
-                                 struct fail *f);
+/* stage_pieces - of state_mover_slice, for the keyed state of that name, told by code of that
+ * state_version.  @code: like which the stage was made; entered when it has another: pe_take_pieces. */
+MUST_CHECK enum err stage_pieces(struct stage *s, struct oxb_pe *code, const char *state,
+                                 uint32_t version, const void *data, size_t bytes, struct fail *f);
 void stage_from(struct stage *s, struct oxb_pe *giver); /* its groups, by pointer; giver's thread */
 /* stage_into - the keyed states, by pointer.  ERR_VERSION: see stage_misfit.  Taker's thread. */
 MUST_CHECK enum err stage_into(struct stage *s, struct oxb_pe *taker, struct fail *f);

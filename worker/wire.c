@@ -174,7 +174,9 @@ void wire_send(struct wire *w, const struct msg *m)
         wire_close(w, "the peer does not read its control messages");
         return;
     }
+    msg_failpoint("send", m->kind, "before");
     wire_flush(w);
+    msg_failpoint("send", m->kind, "after");
 }
 
 /* Pieces to write next: control first unless a frame is half sent. */
@@ -321,7 +323,9 @@ static void deliver(struct wire *w)
         return;
     }
     if (m.kind != M_HEARTBEAT) {
+        msg_failpoint("heard", m.kind, "before");
         w->ops.on_message(w->arg, &m);
+        msg_failpoint("heard", m.kind, "after");
     }
     msg_free(&m);
 }

@@ -6,6 +6,7 @@
 
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -221,7 +222,11 @@ struct outcome trial_run(const struct scenario *sc, enum strategy how, const cha
         snprintf(o.why, sizeof o.why, "cannot make %s", dir);
         return o;
     }
+    if (how == ALL_STATE) {
+        setenv("OXBOW_FAILPOINTS", "moves.ahead=fail@0", 1); /* what the cluster inherits */
+    }
     o.ok = run(&t, &o, &begin_ns, &end_ns);
+    unsetenv("OXBOW_FAILPOINTS");
     cluster_stop(&t.cluster);
     if (!o.ok) {
         return o;

@@ -65,7 +65,7 @@ refuse() { # NAME USE WORD
     check_same "refuses $1" $? 3
     check "refuses $1: says $3" grep -qi -- "$3" "$WORK/out"
 }
-refuse "another ABI" ./other.so "version 2.0"
+refuse "another ABI" ./other.so "version 2[.]"
 refuse "a file that is no plug-in" ./broken.so broken.so
 refuse "a file that is not there" ./nowhere.so nowhere.so
 refuse "a symbol that is not in it" ./triple.so:quadruple quadruple

@@ -1,11 +1,12 @@
 /* tests/sim/holes_test.c - the known ways to get a live change wrong, each by name.
  *
  * Goal:   each scenario is clean under all rules, and goes wrong without the one it is about: so
- *         the scenario is real, and the rule is what keeps it from happening.  The numbers are those of
- *         the table of holes the protocol was made from.
+ *         the scenario is real, and the rule is what keeps it from happening.  The numbers are
+ *         those of the table of holes the protocol was made from.
  * Method: a fixed topology and upgrade, thousands of schedules.  What `make sim` finds becomes a
  *         scenario here: a seed alone would mean something else after a change of the generator.
- *         H18, H19, H28 to H30 and H34 are refusals of the planner: tests/unit/topology/plan_test.c and cover_test.c. */
+ *         H18, H19, H28 to H30 and H34 are refusals of the planner, tested with it:
+ *         tests/unit/topology/plan_test.c and cover_test.c. */
 #include "tests/sim/draft.h"
 
 #include "core/log.h"

@@ -12,7 +12,13 @@ bool live_refused(const struct plan *p)
 {
     struct fail f;
     const char *where;
-    return upgrade_refusal(p, &f, &where) != ERR_OK;
+    bool moves = p->move_count > 0;
+    for (uint32_t i = 0; p->cover != NULL && i < p->cover->member_count; i++) {
+        const struct cover_member *x = &p->cover->members[i];
+        moves = moves || x->token ||
+                (x->role == ROLE_NEW && p->match->heir_old[x->new] != INDEX_NONE);
+    }
+    return moves || upgrade_refusal(p, &f, &where) != ERR_OK;
 }
 
 static void involve(struct deployment *d, const struct plan *p)

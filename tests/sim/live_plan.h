@@ -11,7 +11,8 @@
  * Return: does it concern the worker?  If so: live_prepare_fini. */
 bool live_prepare(const struct plan *p, bool change, uint32_t worker, uint64_t op, struct msg *out);
 void live_prepare_fini(struct msg *m);
-/* live_refused - today's worker cannot carry it out (master/upgrade.h). */
+/* live_refused - today's worker cannot carry it out (master/upgrade.h), or the live simulator: a
+ * helper thread of worker/moves.c that waits cannot be a step. */
 bool live_refused(const struct plan *p);
 
 #endif

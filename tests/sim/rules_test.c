@@ -1,7 +1,7 @@
 /* tests/sim/rules_test.c - every rule of the protocol is needed, and the simulator sees it.
  *
  * Goal:   with all rules nothing is ever found; with any one switched off something is, soon, and
- *         of the kind that rule is there to prevent.  A simulator that finds nothing proves nothing.
+ *         of the kind that rule is there to prevent.  One that finds nothing proves nothing.
  * Method: random plans from fixed seeds, as `make sim` draws them; the numbers of schedules are ten
  *         times what the first finding needs. */
 #include "tests/sim/draft.h"

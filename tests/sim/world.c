@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { STEPS_MAX = 200000, IDLE_MAX = 80, LOTS_MAX = 16 };
+enum { STEPS_MAX = 5000000, IDLE_MAX = 80, LOTS_MAX = 16 };
 
 struct world *world_new(const struct image *im)
 {

@@ -62,7 +62,7 @@ static void a_place_kills_when_asked_to(void **state)
 static void what_is_malformed_is_refused(void **state)
 {
     (void)state;
-    static const char *const texts[] = {"a", "a=", "a=die", "=kill", "a=kill@0", "a=kill@x",
+    static const char *const texts[] = {"a", "a=", "a=die", "=kill", "a=kill@x",
                                         "a=kill@", "a=kill,,"};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         assert_int_equal(run(texts[i]), MALFORMED);

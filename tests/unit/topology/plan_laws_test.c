@@ -128,7 +128,9 @@ static void check_owners(const struct plan *p)
                 const struct state_move *m = &p->moves[i];
                 moved += m->pe == pe && m->old == from && m->new == to &&state_move_has(m, g);
             }
-            bool stays = from == INDEX_NONE || p->match->instance_new[from] == to;
+            bool same = old == INDEX_NONE || p->diff->from->pes[old].desc->state_version ==
+                                                 t->pes[pe].desc->state_version;
+            bool stays = from == INDEX_NONE || (p->match->instance_new[from] == to && same);
             assert_int_equal(moved, stays ? 0 : 1);
         }
         for (uint32_t i = 0; i < t->pes[pe].parallelism; i++) {
