@@ -122,7 +122,7 @@ $(B)/tests/unit/%_test: $(B)/tests/unit/%_test.o $(SUPPORT) $(MASTER) $(CLI) $(T
 .PHONY: test
 test: all ## run everything below up to e2e; ends with `N passed, N failed`
 	@$(MAKE) --no-print-directory $(JOBS) test-programs
-	@tests/run.sh $(UNIT) $(filter-out %/lib.sh %/run.sh,$(wildcard tests/e2e/*.sh))
+	@tests/run.sh $(UNIT) $(filter-out %/lib.sh %/run.sh,$(wildcard tests/e2e/*.sh)) tests/fault/matrix.sh
 .PHONY: test-programs
 test-programs: programs $(UNIT) $(E2E_TOOLS) $(B)/bench/gentext
 .PHONY: unit
@@ -131,6 +131,9 @@ unit: $(UNIT) ## build and run the unit tests
 .PHONY: e2e
 e2e: programs $(E2E_TOOLS) $(B)/bench/gentext ## run the end-to-end tests; T="wordcount ..." picks
 	@tests/e2e/run.sh $(T)
+.PHONY: fault
+fault: programs $(E2E_TOOLS) ## the kill matrix and KILLS (30) random kills; SEED=n, FAULT_CELLS=text
+	@FAULT=all TEST_LIMIT_S=7200 tests/run.sh tests/fault/matrix.sh tests/fault/random.sh
 $(B)/tests/e2e/makemodel: $(B)/tests/support/onnx_build.o
 $(B)/tests/e2e/%: $(B)/tests/e2e/%.o $(CORE)
 	@echo "  LD $@"
