@@ -53,7 +53,9 @@ FUZZ := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/*_fuzz.c))
 BENCH := $(call src,$(filter-out bench/gentext.c bench/%_bench.c,$(wildcard bench/*.c)))
 BENCH_UPGRADE := $(call src,$(filter-out bench/upgrade/pes.c,$(wildcard bench/upgrade/*.c)) \
                  bench/cluster.c bench/procs.c)
-BENCH_PROGRAMS := $(B)/bench/oxbow-bench $(B)/bench/upgrade/oxbow-bench-upgrade \
+BENCH_RECOVERY := $(call src,$(wildcard bench/recovery/*.c) bench/upgrade/figures.c bench/cluster.c \
+                  bench/procs.c)
+BENCH_PROGRAMS := $(B)/bench/recovery/oxbow-bench-recovery $(B)/bench/oxbow-bench $(B)/bench/upgrade/oxbow-bench-upgrade \
                   $(B)/bench/upgrade/pes.so $(B)/bench/gentext $(B)/bench/bench_pes.so \
                   $(patsubst %.c,$(B)/%,$(wildcard bench/*_bench.c))
 PROGRAMS := $(B)/oxbow $(B)/oxbow-master $(B)/oxbow-worker $(B)/liboxbow.a $(B)/liboxbow.so
@@ -221,6 +223,12 @@ $(B)/bench/oxbow-bench: $(BENCH) $(PE) $(CORE)
 bench-upgrade: programs $(BENCH_PROGRAMS) ## measure live changes beside three other strategies
 	@$(B)/bench/upgrade/oxbow-bench-upgrade $(BENCH_ARGS)
 $(B)/bench/upgrade/oxbow-bench-upgrade: $(BENCH_UPGRADE) $(CORE)
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+.PHONY: bench-recovery
+bench-recovery: programs $(BENCH_PROGRAMS) ## measure recoveries, and what checkpoints cost
+	@$(B)/bench/recovery/oxbow-bench-recovery $(BENCH_ARGS)
+$(B)/bench/recovery/oxbow-bench-recovery: $(BENCH_RECOVERY) $(CORE)
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(B)/bench/gentext: $(B)/bench/gentext.o $(CORE)
