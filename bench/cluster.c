@@ -11,13 +11,15 @@
 
 static bool start_worker(struct cluster *c, const char *bin, const char *dir, unsigned n)
 {
-    char program[4200], data[4300], log[4300], label[16], word[16];
+    char program[4200], data[4300], log[4300], name[16], label[16], word[16];
     snprintf(program, sizeof program, "%s/oxbow-worker", bin);
     snprintf(data, sizeof data, "%s/worker%u", dir, n);
     snprintf(log, sizeof log, "%s/worker%u.log", dir, n);
+    snprintf(name, sizeof name, "worker%u", n);
     snprintf(label, sizeof label, "side=%c", (int)('a' + n));
     const char *argv[] = {program,    "--master",    c->control, "--data", data,
-                          "--listen", "127.0.0.1:0", "--label", label,    NULL};
+                          "--listen", "127.0.0.1:0", "--label", label,
+                          "--name",   name,          NULL};
     c->worker[n] = proc_start(argv, log);
     return proc_said(log, " ", word, sizeof word, READY_SECONDS);
 }
