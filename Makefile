@@ -53,7 +53,9 @@ FUZZ := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/*_fuzz.c))
 BENCH := $(call src,$(filter-out bench/gentext.c bench/%_bench.c,$(wildcard bench/*.c)))
 BENCH_UPGRADE := $(call src,$(filter-out bench/upgrade/pes.c,$(wildcard bench/upgrade/*.c)) \
                  bench/cluster.c bench/procs.c)
-BENCH_PROGRAMS := $(B)/bench/oxbow-bench $(B)/bench/upgrade/oxbow-bench-upgrade \
+BENCH_RECOVERY := $(call src,$(wildcard bench/recovery/*.c) bench/upgrade/figures.c bench/cluster.c \
+                  bench/procs.c)
+BENCH_PROGRAMS := $(B)/bench/recovery/oxbow-bench-recovery $(B)/bench/oxbow-bench $(B)/bench/upgrade/oxbow-bench-upgrade \
                   $(B)/bench/upgrade/pes.so $(B)/bench/gentext $(B)/bench/bench_pes.so \
                   $(patsubst %.c,$(B)/%,$(wildcard bench/*_bench.c))
 PROGRAMS := $(B)/oxbow $(B)/oxbow-master $(B)/oxbow-worker $(B)/liboxbow.a $(B)/liboxbow.so
@@ -122,7 +124,7 @@ $(B)/tests/unit/%_test: $(B)/tests/unit/%_test.o $(SUPPORT) $(MASTER) $(CLI) $(T
 .PHONY: test
 test: all ## run everything below up to e2e; ends with `N passed, N failed`
 	@$(MAKE) --no-print-directory $(JOBS) test-programs
-	@tests/run.sh $(UNIT) $(filter-out %/lib.sh %/run.sh,$(wildcard tests/e2e/*.sh))
+	@tests/run.sh $(UNIT) $(filter-out %/lib.sh %/run.sh,$(wildcard tests/e2e/*.sh)) tests/fault/matrix.sh
 .PHONY: test-programs
 test-programs: programs $(UNIT) $(E2E_TOOLS) $(B)/bench/gentext
 .PHONY: unit
@@ -131,6 +133,9 @@ unit: $(UNIT) ## build and run the unit tests
 .PHONY: e2e
 e2e: programs $(E2E_TOOLS) $(B)/bench/gentext ## run the end-to-end tests; T="wordcount ..." picks
 	@tests/e2e/run.sh $(T)
+.PHONY: fault
+fault: programs $(E2E_TOOLS) ## the kill matrix and KILLS (30) random kills; SEED=n, FAULT_CELLS=text
+	@FAULT=all TEST_LIMIT_S=7200 tests/run.sh tests/fault/matrix.sh tests/fault/random.sh
 $(B)/tests/e2e/makemodel: $(B)/tests/support/onnx_build.o
 $(B)/tests/e2e/%: $(B)/tests/e2e/%.o $(CORE)
 	@echo "  LD $@"
@@ -218,6 +223,12 @@ $(B)/bench/oxbow-bench: $(BENCH) $(PE) $(CORE)
 bench-upgrade: programs $(BENCH_PROGRAMS) ## measure live changes beside three other strategies
 	@$(B)/bench/upgrade/oxbow-bench-upgrade $(BENCH_ARGS)
 $(B)/bench/upgrade/oxbow-bench-upgrade: $(BENCH_UPGRADE) $(CORE)
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+.PHONY: bench-recovery
+bench-recovery: programs $(BENCH_PROGRAMS) ## measure recoveries, and what checkpoints cost
+	@$(B)/bench/recovery/oxbow-bench-recovery $(BENCH_ARGS)
+$(B)/bench/recovery/oxbow-bench-recovery: $(BENCH_RECOVERY) $(CORE)
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(B)/bench/gentext: $(B)/bench/gentext.o $(CORE)

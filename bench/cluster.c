@@ -3,28 +3,30 @@
 
 #include "bench/procs.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
 #define READY_SECONDS 10u
 
-static bool start_worker(struct cluster *c, const char *bin, const char *dir, const char *control)
+static bool start_worker(struct cluster *c, const char *bin, const char *dir, unsigned n)
 {
-    unsigned n = c->workers;
-    char program[4200], data[4300], log[4300], label[16], word[16];
+    char program[4200], data[4300], log[4300], name[16], label[16], word[16];
     snprintf(program, sizeof program, "%s/oxbow-worker", bin);
     snprintf(data, sizeof data, "%s/worker%u", dir, n);
     snprintf(log, sizeof log, "%s/worker%u.log", dir, n);
+    snprintf(name, sizeof name, "worker%u", n);
     snprintf(label, sizeof label, "side=%c", (int)('a' + n));
-    const char *argv[] = {program,    "--master",    control,   "--data", data,
-                          "--listen", "127.0.0.1:0", "--label", label,    NULL};
-    c->worker[c->workers++] = proc_start(argv, log);
+    const char *argv[] = {program,    "--master",    c->control, "--data", data,
+                          "--listen", "127.0.0.1:0", "--label", label,
+                          "--name",   name,          NULL};
+    c->worker[n] = proc_start(argv, log);
     return proc_said(log, " ", word, sizeof word, READY_SECONDS);
 }
 
 bool cluster_start(struct cluster *c, const char *bin, const char *dir, unsigned workers)
 {
-    char program[4200], data[4300], log[4300], control[128], http[128];
+    char program[4200], data[4300], log[4300], http[128];
     *c = (struct cluster){.master = -1};
     snprintf(program, sizeof program, "%s/oxbow-master", bin);
     snprintf(data, sizeof data, "%s/master", dir);
@@ -32,17 +34,24 @@ bool cluster_start(struct cluster *c, const char *bin, const char *dir, unsigned
     const char *argv[] = {program,       "--data", data,          "--listen",
                           "127.0.0.1:0", "--http", "127.0.0.1:0", NULL};
     c->master = proc_start(argv, log);
-    if (!proc_said(log, "control=", control, sizeof control, READY_SECONDS) ||
+    if (!proc_said(log, "control=", c->control, sizeof c->control, READY_SECONDS) ||
         !proc_said(log, "http=", http, sizeof http, READY_SECONDS)) {
         return false;
     }
     snprintf(c->url, sizeof c->url, "%s%s", strncmp(http, "http", 4) == 0 ? "" : "http://", http);
     while (c->workers < workers) {
-        if (!start_worker(c, bin, dir, control)) {
+        if (!start_worker(c, bin, dir, c->workers++)) {
             return false;
         }
     }
     return true;
+}
+
+bool cluster_kill(struct cluster *c, const char *bin, const char *dir, unsigned n)
+{
+    kill(c->worker[n], SIGKILL);
+    (void)proc_wait(c->worker[n], READY_SECONDS);
+    return start_worker(c, bin, dir, n);
 }
 
 void cluster_stop(struct cluster *c)

@@ -364,7 +364,8 @@ static void change_done(struct master *m, struct deployment *d)
     } else {
         running_over(m, d, "done");
     }
-    bool fresh = d->upgrade == NULL || d->state == TOPOLOGY_RECOVERING;
+    bool fresh = d->upgrade == NULL || d->state == TOPOLOGY_RECOVERING ||
+                 d->keeping == NULL; /* restored after its decision: nobody handed it on */
     conduct_life(m, d, LIFE_WENT, NULL, NULL);
     if (fresh) {
         keeping_went(m, d);

@@ -10,6 +10,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 enum { SEQ, KEY, DUE };
@@ -80,6 +81,33 @@ static int source_produce(struct oxb_pe *pe, uint32_t rows_max)
         source_row(w, s->next, key_of(s, s->next), due);
         s->next++;
     }
+    return OXB_OK;
+}
+
+struct source_position {
+    uint64_t next, loaded, zero_ns;
+};
+
+static int source_snapshot(struct oxb_pe *pe, struct oxb_blob *out)
+{
+    const struct source *s = oxb_self(pe);
+    struct source_position p = {s->next, s->loaded, s->zero_ns};
+    oxb_blob_add(out, &p, sizeof p);
+    return OXB_OK;
+}
+
+static int source_restore(struct oxb_pe *pe, const void *data, size_t bytes, uint32_t version)
+{
+    struct source *s = oxb_self(pe);
+    struct source_position p;
+    (void)version;
+    if (bytes != sizeof p) {
+        return oxb_fail(pe, "the saved position has %zu bytes, not %zu", bytes, sizeof p);
+    }
+    memcpy(&p, data, sizeof p);
+    s->next = p.next;
+    s->loaded = p.loaded;
+    s->zero_ns = p.zero_ns;
     return OXB_OK;
 }
 
@@ -220,9 +248,10 @@ static const struct oxb_param series_params[] = {
 /* ---------------------------------------------------------------- the plug-in */
 
 static const struct oxb_pe_type source_type = {
-    .abi = OXB_ABI, .flags = OXB_SOURCE, .name = "up-source", .doc = "tuples due at a pace",
+    .abi = OXB_ABI, .flags = OXB_SOURCE | OXB_REPLAYABLE, .name = "up-source", .doc = "tuples due at a pace",
     .params = source_params, .outputs = source_out, .state_version = 1,
     .self_bytes = sizeof(struct source), .prepare = source_prepare, .produce = source_produce,
+    .snapshot = source_snapshot, .restore = source_restore,
 };
 static const struct oxb_pe_type step_type = {
     .abi = OXB_ABI, .name = "up-step", .doc = "hands batches on", .params = step_params,

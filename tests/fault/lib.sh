@@ -15,10 +15,14 @@ begin_cluster() {
     rm -rf "$WORK"/data.* "$WORK/now" "$OUT"
     mkdir -p "$OUT"
     CONTROL='' HTTP=''
-    armed master start_master "$@"
+    armed master begin_master "$@"
     for w in w1 w2 w3; do armed $w begin_worker "$@"; done
 }
-begin_worker() { start_worker "$1" --label "name=$1"; }
+begin_worker() {
+    start_worker "$1" --label "name=$1"
+    disown "$LAST_PID" # the shell need not tell of its death
+}
+begin_master() { start_master && disown "$LAST_PID"; }
 # armed NAME COMMAND [NAME=POINT]...: COMMAND NAME, with the failpoints meant for it.
 armed() {
     local name=$1 command=$2 points='' p
@@ -36,15 +40,18 @@ armed() {
 }
 end_cluster() {
     local pid
-    for pid in "${WORKER_PID[@]}" "$MASTER_PID"; do kill -9 "$pid" 2>/dev/null; done
-    wait 2>/dev/null
+    for pid in "${WORKER_PID[@]}" "$MASTER_PID"; do
+        kill -9 "$pid" 2>/dev/null
+        wait_for 10 is_dead "$pid"
+    done
+    PIDS=()
 }
 pid_of() { if [ "$1" = master ]; then echo "$MASTER_PID"; else echo "${WORKER_PID[$1]}"; fi; }
 is_dead() { ! kill -0 "$1" 2>/dev/null || grep -q '^State:.*Z' "/proc/$1/status"; }
 die() { kill -9 "$(pid_of "$1")" 2>/dev/null; }
 back() { # NAME: started again, unarmed
-    wait "$(pid_of "$1")" 2>/dev/null
-    if [ "$1" = master ]; then start_master; else begin_worker "$1"; fi
+    wait_for 10 is_dead "$(pid_of "$1")"
+    if [ "$1" = master ]; then begin_master; else begin_worker "$1"; fi
 }
 version() { curl -sS -m 5 "$URL/v1/topologies/$topo" 2>/dev/null |
     sed -nE 's/^[^[]*"version": ?([0-9]+).*/\1/p'; }

@@ -32,7 +32,7 @@ begin_phase() {
         ;;
     recovery)
         die w2
-        wait "${WORKER_PID[w2]}" 2>/dev/null
+        wait_for 10 is_dead "${WORKER_PID[w2]}"
         armed w2 begin_worker "$victim=$point"
         ;;
     esac
