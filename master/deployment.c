@@ -91,13 +91,44 @@ void deployment_init_views(struct deployment *d)
     qsort(d->channels, g->channel_count, sizeof *d->channels, by_id);
 }
 
+/* What stays keeps its counters: from `was`, which loses them. */
+static void take_views(struct deployment *d, struct deployment *was)
+{
+    for (uint32_t i = 0; i < d->graph->instance_count; i++) {
+        struct instance_view *v = &d->instances[i];
+        struct instance_view *old = deployment_instance(was, v->id);
+        if (old != NULL) {
+            uint32_t number = v->number;
+            *v = *old;
+            v->number = number;
+            *old = (struct instance_view){.id = old->id, .number = old->number};
+        }
+    }
+    for (uint32_t i = 0; i < d->graph->channel_count; i++) {
+        struct channel_view *v = &d->channels[i];
+        const struct channel_view *old = deployment_channel(was, v->id);
+        if (old != NULL) {
+            struct channel_view now = *v;
+            *v = *old;
+            v->number = now.number;
+            v->from_part = now.from_part;
+            v->to_part = now.to_part;
+        }
+    }
+}
+
 void deployment_regraph(struct deployment *d, struct pgraph *g TAKES)
 {
-    free_views(d);
+    struct deployment was = {.graph = d->graph,
+                             .parts = d->parts,
+                             .instances = d->instances,
+                             .channels = d->channels};
     change_fini(&d->change);
-    pgraph_free(d->graph);
     d->graph = g;
     deployment_init_views(d);
+    take_views(d, &was);
+    free_views(&was);
+    pgraph_free(was.graph);
 }
 
 void deployment_drop_graph(struct deployment *d)

@@ -42,6 +42,7 @@ void keeping_free(struct keeping *k)
         mem_free((void *)(uintptr_t)k->restores[i].groups.data);
     }
     mem_free(k->restores);
+    mem_free(k->stays);
     mem_free(k);
 }
 

@@ -36,6 +36,9 @@ struct keeping {
     uint64_t from_epoch;          /* being restored; 0: from the beginning */
     uint64_t bad_epoch;           /* it, and newer ones, are not whole; 0: none */
     bool recovering;              /* d->change is the recovery's */
+    bool apart;                   /* what the loss does not touch may stay: it runs as planned */
+    bool *stays;                  /* [instances of the graph]: not rolled back; NULL: all are */
+    uint32_t restored;            /* instances that are rolled back */
     struct rec_RESTORE *restores;
     size_t restore_count;
 };
@@ -74,5 +77,7 @@ void recover_not_ready(struct master *m, struct deployment *d, enum err code,
 /* recover_over - its change is done, or was given up and is tried again. */
 void recover_over(struct master *m, struct deployment *d, bool done);
 bool recover_is_under_way(const struct deployment *d);
+/* recover_leaves - a recovery is under way that leaves instance `number` of the graph as it is. */
+bool recover_leaves(const struct deployment *d, uint32_t number);
 
 #endif

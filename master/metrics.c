@@ -9,6 +9,7 @@
 #include "core/mem.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 struct labels { /* of one instance */
     const char *topology, *pe, *worker;
@@ -24,6 +25,7 @@ static void checkpoint_families(const struct deployments *ds, struct strbuf *out
 static void worker_families(const struct members *ms, const struct deployments *ds,
                             struct strbuf *out);
 static void upgrade_families(const struct tally *t, struct strbuf *out);
+static void own_families(const struct deployments *ds, struct strbuf *out);
 
 void metrics_text(const struct members *ms, const struct deployments *ds, const struct tally *t,
                   struct strbuf *out)
@@ -34,6 +36,7 @@ void metrics_text(const struct members *ms, const struct deployments *ds, const 
     checkpoint_families(ds, out);
     worker_families(ms, ds, out);
     upgrade_families(t, out);
+    own_families(ds, out);
 }
 
 static void family(struct strbuf *out, const char *name, const char *type, const char *help)
@@ -332,4 +335,127 @@ static void upgrade_families(const struct tally *t, struct strbuf *out)
            "Longest pause of an input, per change that made one wait.");
     histogram(out, "oxbow_upgrade_pause_seconds", &none, &t->pause_us);
     strbuf_fini(&none);
+}
+
+/* ---- what PEs count themselves: pe/pe.h, oxb_metric ---- */
+
+struct own { /* one family */
+    char *name; /* with oxbow_ */
+    const char *type;
+    struct strbuf lines;
+};
+
+struct owns {
+    struct own *items;
+    size_t count, capacity;
+};
+
+static size_t name_bytes(const char *s)
+{
+    size_t n = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_");
+    return n > 0 && (s[0] < '0' || s[0] > '9') ? n : 0;
+}
+
+/* `{key="value",key="value"}` or nothing, with nothing in it to escape (P2). */
+static bool labels_ok(const char *s)
+{
+    if (*s == '\0') {
+        return true;
+    }
+    do {
+        s++; /* the brace or comma */
+        size_t key = name_bytes(s);
+        if (key == 0 || strncmp(s + key, "=\"", 2) != 0) {
+            return false;
+        }
+        s += key + 2;
+        s += strcspn(s, "\"\\\n");
+        if (*s++ != '"') {
+            return false;
+        }
+    } while (*s == ',');
+    return strcmp(s, "}") == 0;
+}
+
+/* ends - does name[0..bytes) end so?  Then *stem is what is before it. */
+static bool ends(const char *name, size_t bytes, const char *suffix, size_t *stem)
+{
+    size_t n = strlen(suffix);
+    bool is = bytes > n && memcmp(name + bytes - n, suffix, n) == 0;
+    *stem = is ? bytes - n : bytes;
+    return is;
+}
+
+static struct own *own_of(struct owns *all, char *name TAKES, const char *type,
+                          const struct strbuf *taken)
+{
+    char *head = mem_printf("# TYPE %s ", name);
+    bool is_taken = taken->data != NULL && strstr(taken->data, head) != NULL; /* P1 */
+    struct own *found = NULL;
+    mem_free(head);
+    for (size_t i = 0; i < all->count && found == NULL && !is_taken; i++) {
+        found = strcmp(all->items[i].name, name) == 0 ? &all->items[i] : NULL;
+    }
+    if (found != NULL || is_taken) {
+        mem_free(name);
+        return found;
+    }
+    all->items = mem_grow(all->items, all->count, &all->capacity, sizeof *all->items);
+    all->items[all->count] = (struct own){.name = name, .type = type};
+    return &all->items[all->count++];
+}
+
+static void add_own(struct owns *all, const char *full, json_int_t value, const struct labels *l,
+                    const struct strbuf *taken)
+{
+    size_t bytes = name_bytes(full), stem, unused;
+    if (bytes == 0 || (full[bytes] != '\0' && full[bytes] != '{') || !labels_ok(full + bytes)) {
+        return;
+    }
+    bool bucket = ends(full, bytes, "_bucket", &stem) && strstr(full + bytes, "le=\"") != NULL;
+    bool hist = bucket || ends(full, bytes, "_sum", &stem) || ends(full, bytes, "_count", &stem);
+    bool us = ends(full, bytes, "_us_total", hist ? &unused : &stem);
+    bool total = us || ends(full, bytes, "_total", &unused);
+    char *name = us ? mem_printf("oxbow_%.*s_seconds_total", (int)stem, full)
+                    : mem_printf("oxbow_%.*s", (int)(hist ? stem : bytes), full);
+    struct own *o =
+        own_of(all, name, hist ? "histogram" : total ? "counter" : "gauge", taken);
+    if (o == NULL) {
+        return;
+    }
+    strbuf_printf(&o->lines, "%s%.*s", o->name, hist ? (int)(bytes - stem) : 0, full + stem);
+    instance_labels(&o->lines, l);
+    size_t own = strlen(full + bytes);
+    if (own > 2) {
+        strbuf_printf(&o->lines, ",%.*s", (int)(own - 2), full + bytes + 1);
+    }
+    strbuf_printf(&o->lines, "} %.17g\n", (double)value / (us ? 1e6 : 1));
+}
+
+static void own_families(const struct deployments *ds, struct strbuf *out)
+{
+    struct owns all = {0};
+    for (size_t i = 0; i < ds->count; i++) {
+        const struct deployment *d = ds->items[i];
+        for (uint32_t k = 0; d->graph != NULL && k < d->graph->instance_count; k++) {
+            const struct instance_view *v = &d->instances[k];
+            json_t *own = v->metrics != NULL ? json_loads(v->metrics, 0, NULL) : NULL;
+            const struct labels l = labels_of(d, v);
+            const char *name;
+            json_t *value;
+            json_object_foreach(own, name, value)
+            {
+                add_own(&all, name, json_integer_value(value), &l, out);
+            }
+            json_decref(own);
+        }
+    }
+    for (size_t i = 0; i < all.count; i++) {
+        struct own *o = &all.items[i];
+        family(out, o->name, o->type, "Counted by a PE itself.");
+        strbuf_add(out, o->lines.data, o->lines.bytes);
+        strbuf_fini(&o->lines);
+        mem_free(o->name);
+    }
+    mem_free(all.items);
 }

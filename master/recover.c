@@ -5,7 +5,11 @@
  *   -> gen + 1 durable with it -> PREPARE with what to restore: lower generations are dropped ->
  *   ready -> GO -> running.
  *
- * Today the recovery set is the whole topology, whatever recovery.h says could be left alone.
+ * Who is rolled back is the recovery set of recovery.h.  Nothing is retained between instances, so it
+ * is a union of connected components, and what stays shares no channel with it: it keeps its
+ * instances, places and channels, and only takes over the generation.  The first try leaves it alone;
+ * any further one, and one after a change that no checkpoint covers yet, takes the whole topology:
+ * then it is not known here what the workers have made of the try before.
  *
  * Runs on:    the master loop.
  * Invariants: E2, E4 of keeping.h.  A second loss meanwhile is one more try, under the next gen. */
@@ -14,6 +18,7 @@
 #include "core/mem.h"
 #include "master/keeping.h"
 #include "master/master.h"
+#include "topology/recovery.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -24,6 +29,11 @@ enum { TRIES_MAX = 20, RETRY_US = 500000 };
 bool recover_is_under_way(const struct deployment *d)
 {
     return d->keeping != NULL && d->keeping->recovering;
+}
+
+bool recover_leaves(const struct deployment *d, uint32_t number)
+{
+    return recover_is_under_way(d) && d->keeping->stays != NULL && d->keeping->stays[number];
 }
 
 bool recover_lost(struct master *m, struct deployment *d, const char *why, uint64_t since_us)
@@ -41,6 +51,7 @@ bool recover_lost(struct master *m, struct deployment *d, const char *why, uint6
     struct checkpoint_event reset = {.kind = CHECKPOINT_IN_RESET, .now_us = now_us};
     struct checkpoint_actions none = {0};
     checkpoint_step(&k->machine, &reset, &none);
+    k->apart = k->apart || (d->state == TOPOLOGY_RUNNING && change_is_over(&d->change));
     k->final_epoch = 0;
     if (k->lost_us == 0) {
         k->lost_us = since_us != 0 ? since_us : now_us;
@@ -120,7 +131,8 @@ static enum err make_restores(struct keeping *k, const struct pgraph *g,
     for (uint32_t i = 0; i < g->instance_count; i++) {
         const struct pinstance *n = &g->instances[i];
         const struct pe *pe = &g->topology->pes[n->pe];
-        for (size_t s = 0; s < c->snapshot_count && !pe->state_drop; s++) {
+        bool none = pe->state_drop || (k->stays != NULL && k->stays[i]);
+        for (size_t s = 0; s < c->snapshot_count && !none; s++) {
             const struct store_snapshot *from = &c->snapshots[s];
             if (strcmp(from->uid, pe->uid) != 0 || from->epoch_count == 0) {
                 continue;
@@ -181,6 +193,64 @@ static void keep_places(struct master *m, const struct deployment *d, struct pgr
     }
 }
 
+/* Who may stay (recovery.h), by what runs now; NULL: nobody. */
+static bool *find_staying(struct master *m, const struct deployment *d,
+                          const struct store_checkpoint *from)
+{
+    const struct pgraph *g = d->graph;
+    bool covered = from->epoch != 0 ? from->version == d->version : d->upgrade == NULL;
+    if (!d->keeping->apart || !covered) {
+        return NULL;
+    }
+    struct recovery set;
+    bool *lost = mem_array(g->instance_count, sizeof *lost);
+    bool *stays = mem_array(g->instance_count, sizeof *stays);
+    for (uint32_t i = 0; i < g->instance_count; i++) {
+        const struct part *p = &d->parts[g->instances[i].worker];
+        const struct member *w = members_by_id(&m->members, p->worker_id);
+        lost[i] = w == NULL || w->state != MEMBER_UP || w->incarnation != p->incarnation ||
+                  !p->reported || p->state != DEPLOYMENT_RUNNING;
+    }
+    recovery_make(&(struct recovery_input){.graph = g, .lost = lost}, &set);
+    for (uint32_t i = 0; i < g->instance_count; i++) {
+        stays[i] = !set.in[i];
+    }
+    bool some = set.count < g->instance_count;
+    recovery_fini(&set);
+    mem_free(lost);
+    if (!some) {
+        mem_free(stays);
+        return NULL;
+    }
+    return stays;
+}
+
+/* Both graphs are of one topology and in one order.  Return: false when what was to stay would come
+ * out different: somewhere else, or called directly where it was not. */
+static bool keep_ids(const struct pgraph *was, struct pgraph *g, const bool *stays)
+{
+    if (was->instance_count != g->instance_count || was->channel_count != g->channel_count) {
+        return false;
+    }
+    for (uint32_t i = 0; i < g->instance_count; i++) {
+        const struct pinstance *a = &was->instances[i], *b = &g->instances[i];
+        if (stays[i] && (a->pe != b->pe || a->index != b->index ||
+                         was->workers[a->worker].id != g->workers[b->worker].id)) {
+            return false;
+        }
+        g->instances[i].id = stays[i] ? a->id : 0;
+    }
+    for (uint32_t i = 0; i < g->channel_count; i++) {
+        const struct pchannel *a = &was->channels[i], *b = &g->channels[i];
+        if (stays[b->from] && (a->stream != b->stream || a->from != b->from || a->to != b->to ||
+                               a->fused != b->fused)) {
+            return false;
+        }
+        g->channels[i].id = stays[b->from] ? a->id : 0;
+    }
+    return true;
+}
+
 static struct pgraph *plan_graph(struct master *m, struct deployment *d, uint64_t first,
                                  uint64_t *next, struct fail *f)
 {
@@ -196,12 +266,23 @@ static struct pgraph *plan_graph(struct master *m, struct deployment *d, uint64_
         pgraph_free(g);
         return NULL;
     }
+    bool *stays = d->keeping->stays;
+    if (stays == NULL || !keep_ids(d->graph, g, stays)) {
+        mem_free(stays);
+        d->keeping->stays = stays = NULL;
+    }
     *next = first;
+    d->keeping->restored = 0;
     for (uint32_t i = 0; i < g->instance_count; i++) {
-        g->instances[i].id = (*next)++;
+        if (stays == NULL || !stays[i]) {
+            g->instances[i].id = (*next)++;
+            d->keeping->restored++;
+        }
     }
     for (uint32_t i = 0; i < g->channel_count; i++) {
-        g->channels[i].id = (*next)++;
+        if (stays == NULL || !stays[g->channels[i].from]) {
+            g->channels[i].id = (*next)++;
+        }
     }
     return g;
 }
@@ -238,6 +319,8 @@ static enum err begin(struct master *m, struct deployment *d, struct fail *f)
     if (e == ERR_OK) {
         e = m->store->ops->reserve(m->store, 0, &first, f);
     }
+    mem_free(k->stays);
+    k->stays = e == ERR_OK ? find_staying(m, d, &from) : NULL;
     struct pgraph *g = e == ERR_OK ? plan_graph(m, d, first, &next, f) : NULL;
     if (g == NULL) {
         store_checkpoint_fini(&from);
@@ -250,6 +333,7 @@ static enum err begin(struct master *m, struct deployment *d, struct fail *f)
         pgraph_free(g);
         return e;
     }
+    k->apart = false; /* from here on the workers may have been told something */
     drop_elsewhere(m, d, g);
     deployment_regraph(d, g);
     d->token.gen++;
@@ -312,7 +396,7 @@ static void keep_receipt(struct master *m, const struct deployment *d, uint64_t 
         "{s:s, s:I, s:I, s:s, s:I, s:I, s:I, s:f, s:n, s:n, s:n, s:n, s:s}", "topology", d->name,
         "from", (json_int_t)d->version, "to", (json_int_t)d->version, "result", "recovered",
         "gen", (json_int_t)d->token.gen, "checkpoint", (json_int_t)k->from_epoch,
-        "instances_touched", (json_int_t)d->graph->instance_count, "total_ms",
+        "instances_touched", (json_int_t)k->restored, "total_ms",
         (double)took_us / 1000.0, "lost", "duplicated", "reordered", "replayed", "unknown",
         "the counters of the lost worker died with it");
     char *text = json_dumps(receipt, JSON_COMPACT | JSON_REAL_PRECISION(10));

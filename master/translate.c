@@ -112,6 +112,21 @@ static void fill_restores(const struct deployment *d, uint32_t part, struct msg_
     }
 }
 
+/* What this worker keeps through a recovery: the rest of the message is what comes beside it. */
+static void fill_staying(const struct deployment *d, uint32_t part, struct msg_PREPARE *p)
+{
+    const struct pgraph *g = d->graph;
+    p->stay_instances = mem_array(g->instance_count, sizeof *p->stay_instances);
+    for (uint32_t i = 0; i < g->instance_count; i++) {
+        if (recover_leaves(d, i) && g->instances[i].worker == part) {
+            p->stay_instances[p->stay_instances_count++].id = g->instances[i].id;
+        }
+    }
+    if (p->stay_instances_count > 0) {
+        p->base_version = d->version;
+    }
+}
+
 enum err translate_prepare(const struct deployment *d, const struct members *ms, uint32_t part,
                            struct msg *out, struct fail *f)
 {
@@ -133,6 +148,7 @@ enum err translate_prepare(const struct deployment *d, const struct members *ms,
     if (changes) {
         translate_change(d, part, p);
     } else {
+        fill_staying(d, part, p);
         fill_restores(d, part, p);
         fill_instances(d, part, p);
         fill_channels(d, part, p);
@@ -176,6 +192,7 @@ void translate_prepare_fini(struct msg *m)
     mem_free(p->remove_channels);
     mem_free(p->keep_channels);
     mem_free(p->restores);
+    mem_free(p->stay_instances);
     mem_free(p->streams);
     mem_free(p->add_channels);
     *m = (struct msg){0};
@@ -246,7 +263,7 @@ static void fill_instances(const struct deployment *d, uint32_t part, struct msg
     const struct pgraph *g = d->graph;
     p->add_instances = mem_array(g->instance_count, sizeof *p->add_instances);
     for (uint32_t i = 0; i < g->instance_count; i++) {
-        if (g->instances[i].worker == part) {
+        if (g->instances[i].worker == part && !recover_leaves(d, i)) {
             translate_instance(d, i, &p->add_instances[p->add_instances_count++]);
         }
     }
@@ -274,7 +291,8 @@ static void fill_channels(const struct deployment *d, uint32_t part, struct msg_
     p->add_channels = mem_array(g->channel_count, sizeof *p->add_channels);
     for (uint32_t i = 0; i < g->channel_count; i++) {
         const struct pchannel *c = &g->channels[i];
-        if (g->instances[c->from].worker == part || g->instances[c->to].worker == part) {
+        bool here = g->instances[c->from].worker == part || g->instances[c->to].worker == part;
+        if (here && !recover_leaves(d, c->from)) {
             translate_channel(d, i, &p->add_channels[p->add_channels_count++]);
         }
     }

@@ -321,7 +321,7 @@ static enum err describe_model(const char *file, json_t *all, struct fail *f)
         json_t *doc = type_json(&builtin_infer);
         if (json_object_get(model, "outputs") != NULL) {
             json_object_set_new(json_array_get(json_object_get(doc, "outputs"), 0), "schema",
-                                json_string("*, ~out"));
+                                json_string("*, ~out, $digest: str"));
         }
         json_object_set_new(doc, "model", model);
         json_array_append_new(all, doc);

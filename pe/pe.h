@@ -168,6 +168,7 @@ struct oxb_param {            /* array ends with name == NULL */
  *   name: type    a field of that type (i64 f64 bool str bytes time f32[...])
  *   *             all fields of input port 0
  *   $by           the input fields that parameter `by` names, with their types
+ *   $as: str      a field with the name that parameter `as` gives, and that type
  *   name: $field  a field with the type of the input field that parameter `field` names
  *   +fields       the constants of the OXB_P_MAP parameter `fields` (replacing fields of that name)
  *   ?bytes(...)   the item in brackets, if parameter `bytes` is set and neither 0 nor false
@@ -515,7 +516,11 @@ int oxb_watch(struct oxb_pe *pe, int fd, uint32_t events); /* EPOLLIN|EPOLLOUT; 
 /* oxb_wake - make the engine call `produce` (sources) soon.  Thread: any, while the PE lives. */
 void oxb_wake(struct oxb_pe *pe);
 
-struct oxb_metric;                         /* a counter or gauge of the PE's own */
+/* A counter (its name ends in _total) or gauge of the PE's own; NAME is shown at /metrics as
+ * oxbow_NAME, *_us_total as *_seconds_total.  A name may end in labels, as in
+ * `runs_total{device="cpu"}`; NAME_bucket (with a label le), NAME_sum and NAME_count are a histogram.
+ * Any other characters than those of Prometheus names, or a name the engine has: status only. */
+struct oxb_metric;
 struct oxb_metric *oxb_metric(struct oxb_pe *pe, const char *name, const char *doc);
 void oxb_metric_add(struct oxb_metric *m, int64_t by);
 void oxb_metric_set(struct oxb_metric *m, int64_t value);

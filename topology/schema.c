@@ -256,6 +256,10 @@ static enum err put_fields(struct eval *v, const char *param, const char *type)
         if (give == NULL) {
             return e;
         }
+        if (!text_is_field(name)) {
+            return fail_set(v->f, ERR_INVALID, "use a letter, then letters, digits and _",
+                            "'%.80s' cannot be the name of a field", name);
+        }
         mschema_put(v->out, name, give);
     }
     return ERR_OK;
@@ -444,7 +448,7 @@ static enum err eval_item(struct eval *v, char *item)
         }
         *colon = '\0';
     }
-    if (item[0] == '$' && (type == NULL || v->input)) {
+    if (item[0] == '$') {
         return put_fields(v, item + 1, type);
     }
     return type != NULL ? put_named(v, item, type) : malformed(v, item);

@@ -396,6 +396,37 @@ static void on_chunk(struct agent *a, const struct msg_ARTIFACT_CHUNK *c)
     advance(a);
 }
 
+/* What a recovery left beside what was staged, or an ABORT, is gone: the next one's turn. */
+static void follow_after(struct agent *a, struct part *d)
+{
+    if (d->after != NULL && d->pending == NULL && change_is_clear(d)) {
+        d->pending = d->after;
+        d->after = NULL;
+        advance(a);
+    }
+}
+
+/* A recovery that leaves some of the instances here alone: they go on under its generation, the rest
+ * is discarded, and then what it restores is prepared beside them. */
+static void on_recover_beside(struct agent *a, struct part *d, const struct msg *m)
+{
+    const struct msg_PREPARE *plan = &m->PREPARE;
+    if (plan->base_version != d->version ||
+        !change_discard(d, plan->stay_instances, plan->stay_instances_count)) {
+        struct fail why = {0};
+        (void)fail_set(&why, ERR_AGAIN, "the whole topology is recovered instead",
+                       "topology \"%s\" is changing or ending", plan->topology);
+        send_ready(a, plan, NULL, &why);
+        return;
+    }
+    for (uint32_t k = 0; k < d->instance_count; k++) {
+        keeper_follow(d->instances[k]->keeper, plan->gen);
+    }
+    d->gen = plan->gen;
+    part_put_after(d, part_new(&a->env, m));
+    follow_after(a, d);
+}
+
 static void on_prepare(struct agent *a, const struct msg *m)
 {
     const struct msg_PREPARE *plan = &m->PREPARE;
@@ -412,12 +443,21 @@ static void on_prepare(struct agent *a, const struct msg *m)
         }
         return;
     }
+    if (d != NULL && ((d->pending != NULL && d->pending->op == plan->op && !d->pending->failed) ||
+                      (d->after != NULL && d->after->op == plan->op))) {
+        return; /* the same */
+    }
+    if (d != NULL && plan->gen > d->gen && plan->stay_instances_count > 0) {
+        on_recover_beside(a, d, m);
+        return;
+    }
     if (d != NULL && plan->gen > d->gen && plan->base_version == 0) {
         part_drop(d); /* a recovery: what ran before it is void; READY waits until it is gone */
         d = NULL;
     }
     struct fail why = {0};
-    bool fresh = plan->remove_instances_count == 0 && plan->members_count == 0;
+    bool fresh = plan->remove_instances_count == 0 && plan->members_count == 0 &&
+                 plan->stay_instances_count == 0;
     if (strlen(plan->topology) > NAME_BYTES_MAX || plan->topology[0] == '\0') {
         (void)fail_set(&why, ERR_INVALID, "", "malformed topology name");
     } else if (d == NULL && !fresh) {
@@ -548,11 +588,7 @@ static void on_change(void *arg, struct part *d)
     if (part_update(d)) {
         log_event(LOG_INFO, "part.state", "topology=%s state=%d", d->name, (int)d->state);
     }
-    if (d->after != NULL && d->pending == NULL) { /* its turn */
-        d->pending = d->after;
-        d->after = NULL;
-        advance(a);
-    }
+    follow_after(a, d);
     send_report(a, d);
 }
 

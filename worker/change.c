@@ -769,6 +769,21 @@ static bool chains_dead(const struct grave *g)
             return false;
         }
     }
+    for (uint32_t k = 0; k < g->shell->chain_count; k++) {
+        if (!g->shell->chains[k]->dead) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool change_is_clear(const struct part *base)
+{
+    for (const struct grave *g = base->graves; g != NULL; g = g->next) {
+        if (g->shell->chain_count > 0 && !chains_dead(g)) {
+            return false;
+        }
+    }
     return true;
 }
 
@@ -789,7 +804,126 @@ bool change_sweep(struct part *base)
     return base->graves != NULL;
 }
 
-static void change_discard(struct part *base)
+/* ---------------------------------------------------------------- discarding */
+
+static bool stays(const struct instance *i, const struct rec_ID *stay, size_t count)
+{
+    for (size_t n = 0; n < count; n++) {
+        if (stay[n].id == i->id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* No chain and no channel may cross the border, and who stays must be running: an instance that has
+ * ended would not hear of it. */
+static bool can_part(const struct part *base, const struct rec_ID *stay, size_t count)
+{
+    size_t found = 0;
+    for (uint32_t k = 0; k < base->instance_count; k++) {
+        if (stays(base->instances[k], stay, count)) {
+            found += atomic_load(&base->instances[k]->state) == INSTANCE_RUNNING;
+        }
+    }
+    for (uint32_t n = 0; n < base->channel_count; n++) {
+        const struct channel *c = base->channels[n];
+        if (c->from != NULL && c->to != NULL &&
+            stays(c->from, stay, count) != stays(c->to, stay, count)) {
+            return false;
+        }
+    }
+    return found == count;
+}
+
+static void part_instances(struct part *base, struct part *shell, const struct rec_ID *stay,
+                           size_t count)
+{
+    uint32_t kept = 0;
+    shell->instances = mem_array(base->instance_count, sizeof(struct instance *));
+    for (uint32_t k = 0; k < base->instance_count; k++) {
+        struct instance *i = base->instances[k];
+        if (stays(i, stay, count)) {
+            base->instances[kept++] = i;
+        } else {
+            shell->instances[shell->instance_count++] = i;
+        }
+    }
+    base->instance_count = kept;
+}
+
+static bool is_instance(const struct part *d, const struct instance *i)
+{
+    for (uint32_t k = 0; k < d->instance_count; k++) {
+        if (d->instances[k] == i) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void part_channels(struct part *base, struct part *shell)
+{
+    uint32_t kept = 0;
+    shell->channels = mem_array(base->channel_count, sizeof(struct channel *));
+    for (uint32_t n = 0; n < base->channel_count; n++) {
+        struct channel *c = base->channels[n];
+        if (is_instance(shell, c->from != NULL ? c->from : c->to)) {
+            shell->channels[shell->channel_count++] = c;
+        } else {
+            base->channels[kept++] = c;
+        }
+    }
+    base->channel_count = kept;
+}
+
+/* The chains that are heirs of nobody, emptied by a change before, stay with the base. */
+static void part_chains(struct part *base, struct part *shell)
+{
+    uint32_t kept = 0;
+    shell->chains = mem_array(base->chain_count, sizeof(struct chain *));
+    for (uint32_t k = 0; k < base->chain_count; k++) {
+        struct chain *c = base->chains[k];
+        bool goes = false;
+        for (uint32_t n = 0; n < shell->instance_count; n++) {
+            goes = goes || atomic_load(&shell->instances[n]->chain) == c;
+        }
+        if (goes) {
+            shell->chains[shell->chain_count++] = c;
+        } else {
+            base->chains[kept++] = c;
+        }
+    }
+    base->chain_count = kept;
+}
+
+bool change_discard(struct part *base, const struct rec_ID *stay, size_t count)
+{
+    if (base->state != DEPLOYMENT_RUNNING || base->change != NULL || base->pending != NULL ||
+        base->after != NULL || base->arriving != NULL || !can_part(base, stay, count)) {
+        return false;
+    }
+    struct part *shell = mem_alloc(sizeof *shell);
+    struct grave *g = mem_alloc(sizeof *g);
+    moves_free(base->moved); /* the change before is done everywhere (R15) */
+    base->moved = NULL;
+    shell->env = base->env;
+    part_instances(base, shell, stay, count);
+    part_channels(base, shell);
+    part_chains(base, shell);
+    for (uint32_t k = 0; k < shell->chain_count; k++) {
+        chain_halt(shell->chains[k]);
+    }
+    g->shell = shell;
+    begin_grace(&g->grace, base);
+    g->next = base->graves;
+    base->graves = g;
+    return true;
+}
+
+/* ---------------------------------------------------------------- giving up */
+
+static void forget_change(struct part *base)
 {
     struct change *c = base->change;
     for (uint32_t k = 0; k < c->member_count; k++) {
@@ -803,10 +937,9 @@ static void change_discard(struct part *base)
     base->change = NULL;
 }
 
-/* Hand all that was staged to the base, so that one list of everything is dropped. */
-static void absorb(struct part *base)
+/* Hand all that is elsewhere to the base, so that one list of everything is dropped. */
+static void absorb(struct part *base, struct part *staged)
 {
-    struct part *staged = base->change->staged;
     uint32_t count = base->instance_count + staged->instance_count;
     base->instances = mem_resize(base->instances, count, sizeof(struct instance *));
     memcpy(base->instances + base->instance_count, staged->instances,
@@ -826,15 +959,18 @@ void change_drop(struct part *base)
 {
     if (base->change != NULL) {
         struct grave *g = mem_alloc(sizeof *g);
-        absorb(base);
+        absorb(base, base->change->staged);
         g->shell = base->change->staged;
         g->moves = base->change->moves;
         base->change->member_count = 0; /* cuts go with their instances */
-        change_discard(base);
+        forget_change(base);
         g->next = base->graves;
         base->graves = g;
     }
     for (struct grave *g = base->graves; g != NULL; g = g->next) {
+        if (g->shell->chain_count > 0) { /* discarded, and perhaps not dead yet */
+            absorb(base, g->shell);
+        }
         base->chains = mem_resize(base->chains, base->chain_count + g->chain_count,
                                   sizeof(struct chain *));
         memcpy(base->chains + base->chain_count, g->chains,
@@ -871,7 +1007,7 @@ void change_abort(struct part *base)
     if (g->moves != NULL) {
         moves_cancel(g->moves);
     }
-    change_discard(base);
+    forget_change(base);
     g->chains = staged->chains;
     g->chain_count = staged->chain_count;
     staged->chains = NULL;

@@ -19,8 +19,15 @@ struct keeper *keeper_new(struct saver *s, const char *topology, uint64_t gen,
     k->saver = s;
     k->topology = mem_dup(topology);
     k->location = mem_dup(location);
-    k->gen = gen;
+    atomic_init(&k->gen, gen);
     return k;
+}
+
+void keeper_follow(struct keeper *k, uint64_t gen)
+{
+    if (k != NULL) {
+        atomic_store(&k->gen, gen);
+    }
 }
 
 /* give_up - after it the saver is in none of the instance's tables.  Requires: lock. */
@@ -119,7 +126,7 @@ void keeper_take(struct keeper *k, struct instance *i, uint64_t epoch)
     const struct oxb_pe_type *type = pe_type(pe);
     job->begun_us = clock_now_us();
     job->result = (struct saved){.topology = mem_dup(k->topology),
-                                 .gen = k->gen,
+                                 .gen = atomic_load(&k->gen),
                                  .epoch = epoch,
                                  .instance = i->id};
     job->uid = mem_dup(oxb_uid(pe));

@@ -46,6 +46,8 @@ void saver_free(struct saver *s); /* after every keeper; what is queued is given
 /* keeper_new - @location: folder of the snapshots; "": the master. */
 struct keeper *keeper_new(struct saver *s, const char *topology, uint64_t gen,
                           const char *location);
+/* keeper_follow - the loop: what is saved from now on is of generation `gen`.  Accepts NULL. */
+void keeper_follow(struct keeper *k, uint64_t gen);
 void keeper_free(struct keeper *k); /* accepts NULL */
 /* keeper_take - the instance has the marker of `epoch` on every input and has flushed.  What goes
  * wrong comes to on_saved: the instance goes on. */

@@ -37,7 +37,7 @@ struct save_job {
 struct keeper {
     struct saver *saver;
     char *topology, *location;
-    uint64_t gen;
+    _Atomic uint64_t gen;
     struct state_reader **readers; /* [reader_count]; the instance's thread */
     unsigned reader_count;
     /* under the saver's lock */

@@ -95,7 +95,7 @@ static void prepared_on_loop(void *arg)
         d->env->on_dropped(d->env->arg, d);
         return;
     }
-    if (d->base != NULL) {
+    if (d->base != NULL && (d->dropping || !d->failed)) { /* what failed stays until its ABORT */
         d->base->pending = NULL;
     }
     if (d->dropping) { /* a staged change that nobody wants any more */
@@ -240,7 +240,8 @@ bool part_update(struct part *d)
             d->state = DEPLOYMENT_FAILED;
         }
     }
-    if (d->state != DEPLOYMENT_FAILED && all_ended(d)) {
+    bool waits = d->change != NULL || d->pending != NULL || d->after != NULL; /* for new ones */
+    if (d->state != DEPLOYMENT_FAILED && !waits && all_ended(d)) {
         d->state = DEPLOYMENT_ENDED;
     }
     return d->state != before;

@@ -3,6 +3,7 @@
  * Invariants: C1, C2 of compiled.h. */
 #include "pe/infer/compiled.h"
 
+#include "core/failpoint.h"
 #include "core/mem.h"
 #include "pe/infer/call.h"
 #include "pe/infer/fuse.h"
@@ -319,6 +320,9 @@ enum err compiled_run(struct compiled *c, int64_t rows, struct fail *f)
     assert(rows >= 0 && rows <= c->graph->batch);
     for (unsigned i = 0; i < c->stage_count;) {
         struct stage *s = &c->stages[i];
+        if ((s->step != NULL || s->chain != NULL) && FAILPOINT_FAILS("infer.step")) { /* as a driver says it */
+            return fail_set(f, ERR_IO, "", "the device is lost");
+        }
         if (s->chain != NULL) {
             enum err e = c->target.backend->run(s->chain, c->arena, rows, f);
             if (e != ERR_OK) {

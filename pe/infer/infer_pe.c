@@ -16,12 +16,14 @@
 #include "core/file.h"
 #include "core/limits.h"
 #include "core/mem.h"
+#include "core/sha256.h"
 #include "core/text.h"
 #include "pe/batch.h"
 #include "pe/builtin/builtin.h"
 #include "pe/host.h"
 #include "pe/infer/bind.h"
 #include "pe/infer/compiled.h"
+#include "pe/infer/meters.h"
 #include "pe/infer/model.h"
 #include "pe/infer/session.h"
 
@@ -39,8 +41,13 @@ struct infer {
     struct batch **waiting; /* views that hold their columns; oldest first */
     size_t waiting_count, waiting_capacity;
     int64_t waiting_rows;
-    struct oxb_metric *batches, *rows, *device_us, *fallbacks;
+    char digest[SHA256_HEX_BYTES]; /* of the model's file */
+    int digest_field;              /* of the output; -1: not asked for */
+    struct oxb_const *digest_column;
+    struct meters meters;
 };
+
+#define DIGEST_SHOWN 12 /* of its digits, as plans show it */
 
 /* ---- parameters ---- */
 
@@ -90,7 +97,10 @@ static int give(struct oxb_pe *pe, const struct fail *f)
 static enum err open_session(struct oxb_pe *pe, struct infer *s, struct fail *f)
 {
     struct graph *model = NULL;
-    enum err e = model_open(oxb_param_str(pe, "model"), &model, f);
+    enum err e = sha256_file(oxb_param_str(pe, "model"), s->digest, f);
+    if (e == ERR_OK) {
+        e = model_open(oxb_param_str(pe, "model"), &model, f);
+    }
     if (e != ERR_OK) {
         return e;
     }
@@ -114,6 +124,25 @@ static enum err open_session(struct oxb_pe *pe, struct infer *s, struct fail *f)
     return e;
 }
 
+/* The field for the model's digest, and a column of it to share between all batches. */
+static enum err open_digest(struct oxb_pe *pe, struct infer *s, struct fail *f)
+{
+    const char *field = oxb_param_str(pe, "digest");
+    const struct oxb_schema *out = oxb_out_schema(pe, 0);
+    s->digest_field = -1;
+    if (field == NULL || field[0] == '\0') {
+        return ERR_OK;
+    }
+    int at = oxb_field(out, field);
+    if (at < 0 || out->fields[at].type != OXB_STR || oxb_field(oxb_in_schema(pe, 0), field) >= 0) {
+        return fail_set(f, ERR_INVALID, "name a field that is not there yet",
+                        "`digest: %.60s` must be a text field of its own in the output", field);
+    }
+    s->digest_field = at;
+    s->digest_column = oxb_const_str(pe, s->digest, DIGEST_SHOWN);
+    return ERR_OK;
+}
+
 static int prepare(struct oxb_pe *pe)
 {
     struct infer *s = oxb_self(pe);
@@ -132,10 +161,10 @@ static int prepare(struct oxb_pe *pe)
     const struct graph *shaped = compiled_graph(session_pick(s->session, 1));
     enum err e = binding_outputs(&s->binding, shaped, out, oxb_out_schema(pe, 0), &f);
     json_decref(out);
-    s->batches = oxb_metric(pe, "infer_batches_total", "inferences made");
-    s->rows = oxb_metric(pe, "infer_rows_total", "tuples inferred");
-    s->device_us = oxb_metric(pe, "infer_device_us_total", "microseconds spent inferring");
-    s->fallbacks = oxb_metric(pe, "infer_fallbacks_total", "devices lost and left");
+    if (e == ERR_OK) {
+        e = open_digest(pe, s, &f);
+    }
+    meters_open(&s->meters, pe, s->digest, session_kind(s->session));
     oxb_log(pe, OXB_INFO, "model on %s, batches of up to %lld", session_device(s->session),
             (long long)s->batch_max);
     return e == ERR_OK ? OXB_OK : give(pe, &f);
@@ -200,6 +229,9 @@ static enum err emit_outputs(struct oxb_pe *pe, struct infer *s, struct compiled
             bound_scatter(o, &g->values[g->outputs[o->output]].type, from[o->output], parts[k].at,
                           out->schema, out, new_column(pe, out, o->field));
         }
+        if (s->digest_field >= 0) {
+            oxb_set_column(pe, out, (unsigned)s->digest_field, s->digest_column);
+        }
         oxb_forward(pe, 0, out);
     }
     struct fail ignored;
@@ -223,7 +255,7 @@ static enum err run_once(struct oxb_pe *pe, struct infer *s, const struct part *
     if (e == ERR_OK) {
         e = emit_outputs(pe, s, c, parts, count, f);
     }
-    oxb_metric_add(s->device_us, (int64_t)(clock_now_us() - start_us));
+    meters_spent(&s->meters, (int64_t)(clock_now_us() - start_us));
     return e;
 }
 
@@ -233,14 +265,19 @@ static int run(struct oxb_pe *pe, struct infer *s, const struct part *parts, siz
     struct fail f = {0};
     enum err e = run_once(pe, s, parts, count, rows, &f);
     while (e == ERR_IO) { /* R2 */
-        oxb_metric_add(s->fallbacks, 1);
+        meters_fell_back(&s->meters);
         oxb_log(pe, OXB_WARN, "device lost: %s", f.what);
         e = session_fall_back(s->session, &f);
-        e = e == ERR_OK ? run_once(pe, s, parts, count, rows, &f) : e;
+        if (e == ERR_OK) {
+            meters_open(&s->meters, pe, s->digest, session_kind(s->session));
+            e = run_once(pe, s, parts, count, rows, &f);
+        }
     }
-    oxb_metric_add(s->batches, 1);
-    oxb_metric_add(s->rows, rows);
-    return e == ERR_OK ? OXB_OK : give(pe, &f);
+    if (e != ERR_OK) {
+        return give(pe, &f);
+    }
+    meters_ran(&s->meters, rows);
+    return OXB_OK;
 }
 
 /* ---- what waits ---- */
@@ -362,11 +399,15 @@ static const struct oxb_param params[] = {
      .fallback = "any",
      .choices = "any gpu cpu reference",
      .doc = "where it runs; a device that is missing or lost is replaced: gpu, cpu, reference"},
+    {.name = "digest",
+     .type = OXB_P_STR,
+     .doc = "a text field to add: the first 12 digits of the SHA-256 of the model's file"},
     {.name = NULL},
 };
 
 static const struct oxb_port outputs[] = {
-    {"out", "*, declared", "the input with the model's outputs; their types come from the model"},
+    {"out", "*, declared, $digest: str",
+     "the input with the model's outputs; their types come from the model"},
     {NULL, NULL, NULL},
 };
 

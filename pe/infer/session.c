@@ -343,6 +343,11 @@ const char *session_device(const struct session *s)
     return s->backend->device_name(s->device);
 }
 
+const char *session_kind(const struct session *s)
+{
+    return s->candidates[s->candidate];
+}
+
 struct compiled *session_pick(struct session *s, int64_t rows)
 {
     unsigned i = 0;

@@ -32,6 +32,7 @@ void session_free(struct session *s); /* accepts NULL */
 const struct graph *session_model(const struct session *s);
 int64_t session_batch_max(const struct session *s); /* E1: perhaps 1 */
 const char *session_device(const struct session *s);
+const char *session_kind(const struct session *s); /* of the device: gpu, cpu, reference; static */
 
 /* session_pick - the program for `rows` (1..session_batch_max). */
 struct compiled *session_pick(struct session *s, int64_t rows);

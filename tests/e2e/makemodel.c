@@ -1,7 +1,10 @@
 /* tests/e2e/makemodel.c - writes small ONNX models for the end-to-end tests.
  *
  * Usage:  makemodel FILE affine A B   x: f32[N,4] -> y = A * x + B, f32[N,4]
- *         makemodel FILE sum W        x: f32[N,4] -> y = relu(W * (x0+x1+x2+x3)), f32[N,1] */
+ *         makemodel FILE sum W        x: f32[N,4] -> y = relu(W * (x0+x1+x2+x3)), f32[N,1]
+ *         makemodel FILE three W      p: f32[N,2] -> q = W * p0 three times, f32[N,3]
+ *         makemodel FILE deep W       x: f32[N,4] -> y = W * x0, f32[N,1], the long way: through
+ *                                     dense layers of 256 */
 #include "tests/support/onnx_build.h"
 
 #include <stdbool.h>
@@ -31,6 +34,36 @@ static void sum(struct onnx_build *m, float w)
     onnx_output(m, "y", 1, 2, (int[]){-1, 1});
 }
 
+static void three(struct onnx_build *m, float w)
+{
+    float weights[6] = {w, w, w, 0, 0, 0};
+    onnx_input(m, "p", 1, 2, (int[]){-1, 2});
+    onnx_floats(m, "w", 2, (int[]){2, 3}, weights);
+    onnx_node(m, "Gemm", "p w", "q", NULL);
+    onnx_output(m, "q", 1, 2, (int[]){-1, 3});
+}
+
+/* Every result is exact: each layer passes on what is in its first column. */
+static void deep(struct onnx_build *m, float w)
+{
+    enum { WIDE = 256 };
+    static float first[4 * WIDE], layer[WIDE * WIDE], last[WIDE];
+    first[0] = 1;
+    last[0] = w;
+    for (size_t i = 0; i < WIDE; i++) {
+        layer[i * WIDE + i] = 1;
+    }
+    onnx_input(m, "x", 1, 2, rows);
+    onnx_floats(m, "first", 2, (int[]){4, WIDE}, first);
+    onnx_floats(m, "layer", 2, (int[]){WIDE, WIDE}, layer);
+    onnx_floats(m, "last", 2, (int[]){WIDE, 1}, last);
+    onnx_node(m, "Gemm", "x first", "a", NULL);
+    onnx_node(m, "Gemm", "a layer", "b", NULL);
+    onnx_node(m, "Gemm", "b layer", "c", NULL);
+    onnx_node(m, "Gemm", "c last", "y", NULL);
+    onnx_output(m, "y", 1, 2, (int[]){-1, 1});
+}
+
 int main(int argc, char **argv)
 {
     struct onnx_build m = {0};
@@ -39,8 +72,12 @@ int main(int argc, char **argv)
         affine(&m, strtof(argv[3], NULL), strtof(argv[4], NULL));
     } else if (argc == 4 && strcmp(argv[2], "sum") == 0) {
         sum(&m, strtof(argv[3], NULL));
+    } else if (argc == 4 && strcmp(argv[2], "three") == 0) {
+        three(&m, strtof(argv[3], NULL));
+    } else if (argc == 4 && strcmp(argv[2], "deep") == 0) {
+        deep(&m, strtof(argv[3], NULL));
     } else {
-        fprintf(stderr, "usage: makemodel FILE affine A B | makemodel FILE sum W\n");
+        fprintf(stderr, "usage: makemodel FILE affine A B | sum W | three W | deep W\n");
         return 2;
     }
     onnx_finish(&m, 13, &out);

@@ -42,6 +42,9 @@ declare -A MOVING=(
     ["state, code and parallelism"]="TALLIES=3 B=2"
     ["renamed, scaled"]="TALLIES=2 TALLY=counter MID=3"
     ["state to another worker, and back"]="AT=last; AT=w1; AT=last"
+    ["code of another state version"]="B=4"
+    ["another state version, scaled"]="B=4 TALLIES=3; TALLIES=2"
+    ["moved and another state version"]="AT=last B=4; AT=w1; B=5"
     ["moved, scaled, other code"]="AT=last TALLIES=2 B=3; AT=w1 TALLIES=1 B=2"
 )
 # Rows in a fixed order.
@@ -145,12 +148,24 @@ static int process(struct oxb_pe *pe, unsigned port, struct oxb_batch *in)
     oxb_set_column(pe, out, (unsigned)t->b, t->stamp);
     uint32_t k = 0;
     OXB_EACH (in, i) {
-        n[i] = ++*(int64_t *)slots[k++];
+        n[i] = ++((int64_t *)slots[k++])[AT];
     }
     oxb_forward(pe, 0, out);
     return OXB_OK;
 }
+static int migrate(struct oxb_pe *pe, const char *state, uint32_t from, const void *old_values,
+                   void *new_values)
+{
+    (void)pe;
+    (void)state;
+    ((int64_t *)new_values)[AT] = ((const int64_t *)old_values)[from == 1 ? 0 : 1];
+    return OXB_OK;
+}
+#if AT == 1 /* from version 4 on: another state version */
+static const struct oxb_value values[] = {{"nothing", OXB_F64}, {"count", OXB_I64}, {0}};
+#else
 static const struct oxb_value values[] = {{"count", OXB_I64}, {0}};
+#endif
 static const struct oxb_state_decl states[] = {{"counts", values}, {0}};
 static const struct oxb_param params[] = {
     {.name = "add", .type = OXB_P_I64, .fallback = "0", .doc = "added to the stamp"}, {0}};
@@ -159,14 +174,14 @@ static const struct oxb_port outputs[] = {{"out", "*, b: i64, n: i64", "stamped"
 extern const struct oxb_pe_type oxb_pe;
 OXB_EXPORT const struct oxb_pe_type oxb_pe = {
     .abi = OXB_ABI, .name = "tally", .doc = "counts by key", .params = params, .inputs = inputs,
-    .outputs = outputs, .states = states, .state_version = 1, .self_bytes = sizeof(struct tally),
-    .prepare = prepare, .bind = bind, .process = process,
+    .outputs = outputs, .states = states, .state_version = AT + 1, .self_bytes = sizeof(struct tally),
+    .migrate = migrate, .prepare = prepare, .bind = bind, .process = process,
 };
 C
 make_tallies() {
     local v
-    for v in 1 2 3; do
-        cc -shared -fPIC -O1 -DVERSION=$v "$WORK/tally.c" -I"$BIN/include" -o "$WORK/tally$v.so" ||
+    for v in 1 2 3 4 5; do
+        cc -shared -fPIC -O1 -DVERSION=$v -DAT=$((v > 3)) "$WORK/tally.c" -I"$BIN/include" -o "$WORK/tally$v.so" ||
             give_up "the plug-in builds"
     done
 }

@@ -2,6 +2,7 @@
  *
  * Method: the test harness runs one PE; models are made here and written to files. */
 #include "core/mem.h"
+#include "core/sha256.h"
 #include "core/strbuf.h"
 #include "pe/builtin/builtin.h"
 #include "tests/support/onnx_build.h"
@@ -152,6 +153,24 @@ static void a_model_that_mixes_rows_is_run_row_by_row(void **state)
     unlink(model.path);
 }
 
+static void the_digest_of_the_model_is_a_field_if_asked(void **state)
+{
+    (void)state;
+    char digest[SHA256_HEX_BYTES] = "", want[128];
+    struct fail f = {0};
+    struct file model = affine(2, 0);
+    assert_int_equal(sha256_file(model.path, digest, &f), ERR_OK);
+    struct oxb_harness *h = start(&model, ", \"digest\": \"by\"", "p: f32[2]",
+                                  "y: f32[2], by: str");
+    assert_int_equal(oxb_harness_feed(h, "{\"p\":[1,2]}\n{\"p\":[3,4]}\n"), OXB_OK);
+    snprintf(want, sizeof want,
+             "{\"p\":[1,2],\"y\":[2,4],\"by\":\"%.12s\"}\n"
+             "{\"p\":[3,4],\"y\":[6,8],\"by\":\"%.12s\"}\n",
+             digest, digest);
+    check_output(h, want);
+    unlink(model.path);
+}
+
 static void refused(const struct file *model, const char *more, const char *in, const char *out,
                     const char *why)
 {
@@ -176,6 +195,7 @@ static void what_does_not_fit_is_refused_before_it_starts(void **state)
     refused(&model, "", "p: f32[2]", "y: f32[5]", "2 elements per tuple");
     refused(&model, ", \"batch\": {\"max\": 0}", "p: f32[2]", "y: f32[2]", "batch.max");
     refused(&model, ", \"batch\": {\"size\": 3}", "p: f32[2]", "y: f32[2]", "not `size`");
+    refused(&model, ", \"digest\": \"p\"", "p: f32[2]", "y: f32[2]", "text field of its own");
     unlink(model.path);
 }
 
@@ -187,6 +207,7 @@ int main(void)
         cmocka_unit_test(batches_of_any_size_keep_rows_and_order),
         cmocka_unit_test(integers_and_classes_come_out_as_scalars),
         cmocka_unit_test(a_model_that_mixes_rows_is_run_row_by_row),
+        cmocka_unit_test(the_digest_of_the_model_is_a_field_if_asked),
         cmocka_unit_test(what_does_not_fit_is_refused_before_it_starts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -36,8 +36,8 @@ static const char yaml[] = "oxbow: 1\n"
 
 struct plan { /* what a PREPARE said */
     uint64_t term, gen, op, base;
-    uint64_t instances[4];
-    size_t instance_count, restore_count;
+    uint64_t instances[4], stays[4];
+    size_t instance_count, restore_count, stay_count;
     uint64_t restored_epoch; /* last file of the first restore */
 };
 
@@ -71,7 +71,12 @@ static struct plan expect_prepare(struct fake_worker *w)
                         .op = p->op,
                         .base = p->base_version,
                         .instance_count = p->add_instances_count,
-                        .restore_count = p->restores_count};
+                        .restore_count = p->restores_count,
+                        .stay_count = p->stay_instances_count};
+    for (size_t i = 0; i < p->stay_instances_count; i++) {
+        assert_true(p->stay_instances[i].id != 0);
+        plan.stays[i] = p->stay_instances[i].id;
+    }
     assert_true(p->checkpoints);
     for (size_t i = 0; i < p->add_instances_count; i++) {
         plan.instances[i] = p->add_instances[i].id;
@@ -278,6 +283,124 @@ static void before_the_first_checkpoint_it_begins_anew(void **state)
     expect_state("running");
 }
 
+static const char branches[] = "oxbow: 1\n"
+                               "topology: t\n"
+                               "fusion: off\n"
+                               "pes:\n"
+                               "  src: {use: sequence, with: {keys: 4}}\n"
+                               "  sum: {use: count, with: {by: key}}\n"
+                               "  other: {use: sequence, with: {keys: 4}}\n"
+                               "  more: {use: count, with: {by: key}}\n"
+                               "streams:\n"
+                               "  - {from: src, to: sum}\n"
+                               "  - {from: other, to: more}\n"
+                               "checkpoint: {every: 1h, keep: 2}\n";
+
+static void report_running(struct fake_worker *w, const struct plan *p)
+{
+    const struct msg m = {.kind = M_REPORT,
+                          .REPORT = {.topology = "t",
+                                     .version = 1,
+                                     .gen = p->gen,
+                                     .op = p->op,
+                                     .at_us = 1,
+                                     .state = DEPLOYMENT_RUNNING}};
+    fake_send(w, &m);
+}
+
+/* Each worker holds a branch, and the checkpoint of both is complete. */
+static void deploy_branches(struct plan *p, struct plan *q)
+{
+    int status;
+    fake_join(&b, r.control, "w2", W2);
+    fake_report_end(&b, 0);
+    mem_free(http_call(r.http, "POST", "/v1/topologies", "application/yaml", branches, &status));
+    assert_int_equal(status, 202);
+    *p = expect_prepare(&a);
+    *q = expect_prepare(&b);
+    assert_int_equal(p->instance_count, 2);
+    assert_int_equal(q->instance_count, 2);
+    send_ready(&a, p, W1, ERR_OK);
+    send_ready(&b, q, W2, ERR_OK);
+    (void)fake_expect(&a, M_GO);
+    (void)fake_expect(&b, M_GO);
+    send_done(&a, p, W1);
+    send_done(&b, q, W2);
+    report_running(&a, p);
+    report_running(&b, q);
+    expect_state("running");
+    uint64_t epoch = ask(&a);
+    assert_int_equal(fake_expect(&b, M_CHECKPOINT)->CHECKPOINT.epoch, epoch);
+    for (size_t i = 0; i < 2; i++) {
+        acknowledge(&a, p, i, epoch, W1, true);
+        acknowledge(&b, q, i, epoch, W2, true);
+    }
+    (void)fake_expect(&a, M_CHECKPOINT_COMPLETE);
+    (void)fake_expect(&b, M_CHECKPOINT_COMPLETE);
+}
+
+static void a_branch_that_shares_no_stream_with_the_loss_stays(void **state)
+{
+    (void)state;
+    struct plan p, q;
+    deploy_branches(&p, &q);
+    fake_leave(&a);
+    fake_join(&a, r.control, "w1", W1 + 7);
+    fake_report_end(&a, 0);
+    struct plan lost = expect_prepare(&a), kept = expect_prepare(&b);
+    assert_int_equal(lost.gen, p.gen + 1);
+    assert_int_equal(lost.base, 0);
+    assert_int_equal(lost.instance_count, 2);
+    assert_int_equal(lost.restore_count, 2);
+    assert_int_equal(lost.stay_count, 0);
+    assert_int_equal(kept.gen, p.gen + 1); /* R21: whatever speaks from now on, speaks of it */
+    assert_int_equal(kept.base, 1);
+    assert_int_equal(kept.instance_count, 0);
+    assert_int_equal(kept.restore_count, 0);
+    assert_int_equal(kept.stay_count, 2);
+    for (size_t i = 0; i < 2; i++) {
+        assert_true(kept.stays[i] == q.instances[0] || kept.stays[i] == q.instances[1]);
+        assert_true(lost.instances[i] > q.instances[0] && lost.instances[i] > q.instances[1]);
+    }
+    send_ready(&a, &lost, W1 + 7, ERR_OK);
+    send_ready(&b, &kept, W2, ERR_OK);
+    (void)fake_expect(&a, M_GO);
+    (void)fake_expect(&b, M_GO);
+    send_done(&a, &lost, W1 + 7);
+    send_done(&b, &kept, W2);
+    expect_state("running");
+    uint64_t epoch = ask(&a); /* both acknowledge under the new generation */
+    (void)fake_expect(&b, M_CHECKPOINT);
+    for (size_t i = 0; i < 2; i++) {
+        acknowledge(&a, &lost, i, epoch, W1 + 7, true);
+        q.gen = kept.gen;
+        acknowledge(&b, &q, i, epoch, W2, true);
+    }
+    assert_int_equal(fake_expect(&b, M_CHECKPOINT_COMPLETE)->CHECKPOINT_COMPLETE.epoch, epoch);
+}
+
+static void a_branch_that_cannot_stay_is_restored_with_the_rest(void **state)
+{
+    (void)state;
+    struct plan p, q;
+    deploy_branches(&p, &q);
+    fake_leave(&a);
+    fake_join(&a, r.control, "w1", W1 + 7);
+    fake_report_end(&a, 0);
+    struct plan lost = expect_prepare(&a), kept = expect_prepare(&b);
+    assert_int_equal(kept.stay_count, 2);
+    send_ready(&b, &kept, W2, ERR_AGAIN);
+    (void)fake_expect(&a, M_ABORT);
+    (void)fake_expect(&b, M_ABORT);
+    struct plan again = expect_prepare(&a), all = expect_prepare(&b);
+    assert_int_equal(again.gen, lost.gen + 1);
+    assert_int_equal(all.base, 0);
+    assert_int_equal(all.stay_count, 0);
+    assert_int_equal(all.instance_count, 2);
+    assert_int_equal(all.restore_count, 2);
+    assert_true(all.instances[0] > kept.stays[0] && all.instances[0] > kept.stays[1]);
+}
+
 static void a_damaged_checkpoint_gives_way_to_an_older_one_then_to_a_clear_stop(void **state)
 {
     (void)state;
@@ -356,6 +479,8 @@ int main(void)
         WITH_MASTER(a_lost_worker_is_replaced_and_the_newest_checkpoint_restored),
         WITH_MASTER(a_recovery_leaves_a_receipt_that_a_restart_keeps),
         WITH_MASTER(before_the_first_checkpoint_it_begins_anew),
+        WITH_MASTER(a_branch_that_shares_no_stream_with_the_loss_stays),
+        WITH_MASTER(a_branch_that_cannot_stay_is_restored_with_the_rest),
         WITH_MASTER(a_damaged_checkpoint_gives_way_to_an_older_one_then_to_a_clear_stop),
         WITH_MASTER(a_second_loss_in_a_recovery_is_one_more_try),
         WITH_MASTER(a_master_that_dies_in_a_recovery_begins_it_once_more),

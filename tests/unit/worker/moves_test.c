@@ -4,11 +4,13 @@
  *         doubled or out of order, and what is given up leaves nothing behind.
  * Method: sequence -> count (by key, emit each) -> collector; the collector sees each key's counts
  *         as
- *         1, 2, 3 ... or says so.  Worker `a` has both ends; count goes to `b` and back, under full
+ *         1, 2, 3 ... or says so.  For code of another state version a tally of two versions takes
+ *         the place of count.  Worker `a` has both ends; count goes to `b` and back, under full
  *         load, with proxies between the two that cut in the middle of frames. */
 #include "core/mem.h"
 #include "tests/support/local.h"
 #include "tests/support/proxy.h"
+#include "tests/support/tallies.h"
 
 #include <pthread.h>
 #include <setjmp.h>
@@ -56,7 +58,7 @@ static bool moved_on(const void *arg)
 static int setup(void **state)
 {
     (void)state;
-    return oxb_collector_new("tail", collect, &seen);
+    return tallies_register() != 0 ? -1 : oxb_collector_new("tail", collect, &seen);
 }
 
 /* ---- two workers and the way the PE takes ---- */
@@ -67,6 +69,7 @@ struct pair {
     uint64_t op, next_id;
     uint64_t count, in, out;    /* ids: the instance, its channels */
     bool away;                  /* it is on b */
+    const char *code;           /* it runs, from the next move on */
 };
 
 enum { SRC = 1, OUT = 3 };
@@ -94,10 +97,15 @@ static void fill_workers(const struct pair *p, struct plan *plan)
     plan->msg.PREPARE.workers_count = p->b != NULL ? 2 : 1;
 }
 
-static void pair_start(struct pair *p, bool two, const char *source, uint64_t seed)
+static const char *with(const char *code) /* its parameters */
+{
+    return strcmp(code, "count") == 0 ? "{\"by\":[\"key\"]}" : "{}";
+}
+
+static void pair_run(struct pair *p, bool two, const char *source, uint64_t seed, const char *code)
 {
     static struct plan plan; /* tidy: large, test only */
-    *p = (struct pair){.op = 1, .next_id = 100, .count = 2, .in = 1, .out = 2};
+    *p = (struct pair){.op = 1, .next_id = 100, .count = 2, .in = 1, .out = 2, .code = code};
     memset(seen.counts, 0, sizeof seen.counts);
     seen.tuples = seen.bad = 0;
     p->a = local_new("a", 2);
@@ -109,12 +117,16 @@ static void pair_start(struct pair *p, bool two, const char *source, uint64_t se
     plan_init(&plan, "t");
     fill_workers(p, &plan);
     unsigned src = plan_pe(&plan, "sequence", source, 1, "", NUMBERED, "a");
-    unsigned mid = plan_pe(&plan, "count", "{\"by\":[\"key\"]}", 1, NUMBERED, COUNTED, "a");
+    unsigned mid = plan_pe(&plan, code, with(code), 1, NUMBERED, COUNTED, "a");
     unsigned out = plan_pe(&plan, "tail", "{}", 1, COUNTED, "", "a");
     plan_stream(&plan, src, mid, PLAN_KEYED, 1, false);
     plan_stream(&plan, mid, out, PLAN_BALANCED, 0, false);
     p->at_a = local_deploy(p->a, plan_for(&plan, "a"));
     local_go(p->a, p->at_a);
+}
+static void pair_start(struct pair *p, bool two, const char *source, uint64_t seed)
+{
+    pair_run(p, two, source, seed, "count");
 }
 
 static void add_member(uint64_t id, enum plan_role role, bool head, uint64_t awaits)
@@ -155,7 +167,7 @@ static const struct msg *plan_move(const struct pair *p, const char *me, const c
     m->members = edit.members;
     add_streams(&edit.p);
     if (strcmp(me, to) == 0) {
-        plan_pe(&edit.p, "count", "{\"by\":[\"key\"]}", 1, NUMBERED, COUNTED, me);
+        plan_pe(&edit.p, p->code, with(p->code), 1, NUMBERED, COUNTED, me);
         edit.p.instances[0].id = p->next_id;
     }
     if (strcmp(me, "a") == 0) {
@@ -344,6 +356,180 @@ static void what_is_given_up_is_not_noticed(void **state)
     pair_end(&p);
 }
 
+/* ---- code of another state version ---- */
+
+static void other_code(struct pair *p)
+{
+    p->code = strcmp(p->code, "tally1") == 0 ? "tally2" : "tally1";
+}
+
+/* The code is replaced where it is: the groups go from the instance to itself. */
+static const struct msg *plan_replace(const struct pair *p)
+{
+    static struct rec_INSTANCE_SPEC adopted;   /* tidy: with `edit` */
+    static struct rec_CHANNEL_SPEC keep[2];    /* tidy: with `edit` */
+    memset(&edit, 0, sizeof edit);
+    plan_init(&edit.p, "t");
+    fill_workers(p, &edit.p);
+    struct msg_PREPARE *m = &edit.p.msg.PREPARE;
+    m->op = m->version = m->epoch = p->op;
+    m->base_version = p->op - 1;
+    m->members = edit.members;
+    add_streams(&edit.p);
+    plan_pe(&edit.p, p->code, with(p->code), 1, NUMBERED, COUNTED, "a");
+    adopted = edit.p.instances[0];
+    adopted.id = p->count;
+    m->add_instances_count = 0;
+    m->adopt_instances = &adopted;
+    m->adopt_instances_count = 1;
+    add_member(p->count, PLAN_ADOPTED, true, 0);
+    keep[0] = (struct rec_CHANNEL_SPEC){.id = p->in, .stream = 1, .from = SRC, .to = p->count,
+                                        .from_worker = "a", .to_worker = "a"};
+    keep[1] = (struct rec_CHANNEL_SPEC){.id = p->out, .stream = 2, .from = p->count, .to = OUT,
+                                        .from_worker = "a", .to_worker = "a"};
+    m->keep_channels = keep;
+    m->keep_channels_count = 2;
+    memset(edit.groups, 0xff, sizeof edit.groups);
+    edit.moves[0] = (struct rec_STATE_MOVE){.giver = p->count, .taker = p->count,
+                                            .from_worker = "a", .to_worker = "a",
+                                            .groups = {edit.groups, sizeof edit.groups}};
+    m->moves = edit.moves;
+    m->moves_count = 1;
+    return &edit.p.msg;
+}
+
+static void begin_replacing(struct pair *p)
+{
+    p->op++;
+    other_code(p);
+    local_change_begin(p->a, p->at_a, plan_replace(p));
+}
+
+static void code_of_another_state_version_takes_its_place(void **state)
+{
+    (void)state;
+    static const char *const loads[] = {full_load, light_load};
+    for (unsigned k = 0; k < 2; k++) {
+        struct pair p;
+        pair_run(&p, false, loads[k], 6, "tally1");
+        see_tuples(&p, KEYS);
+        for (int round = 0; round < 20; round++) {
+            struct change_result r, sum = {0};
+            begin_replacing(&p);
+            local_change_ready(p.a, p.at_a);
+            if (round % 4 == 3) { /* given up: the old code has noticed nothing */
+                local_change_abort(p.a, p.at_a);
+                other_code(&p);
+                local_wait_swept(p.a, p.at_a);
+            } else {
+                local_change_go(p.a, p.at_a, &r);
+                add_up(&sum, &r);
+                assert_int_equal(sum.lost, 0);
+                assert_int_equal(sum.exported, KEYS);
+                assert_int_equal(sum.imported, KEYS);
+                assert_int_equal(atomic_load(&tallies_told.started), KEYS); /* before start */
+            }
+            see_tuples(&p, 1000);
+        }
+        assert_in_range(atomic_load(&tallies_told.migrated), 20 * KEYS, UINT64_MAX);
+        pair_end(&p);
+    }
+}
+
+static void to_another_worker_and_state_version_at_once(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_run(&p, true, some_load, 7, "tally1");
+    see_tuples(&p, 2 * KEYS);
+    for (int round = 0; round < 8; round++) {
+        other_code(&p);
+        struct change_result r = move_to(&p, p.away ? "a" : "b");
+        assert_int_equal(r.imported, KEYS);
+        see_tuples(&p, 1000);
+    }
+    pair_end(&p);
+}
+
+/* Within a worker to another instance: by way of the helper, not by pointer. */
+static void to_another_instance_and_state_version_at_once(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_run(&p, false, full_load, 8, "tally1");
+    see_tuples(&p, 2 * KEYS);
+    for (int round = 0; round < 20; round++) {
+        other_code(&p);
+        assert_int_equal(move_to(&p, "a").imported, KEYS);
+        see_tuples(&p, 1000);
+    }
+    pair_end(&p);
+}
+
+static bool has_failed(const void *arg)
+{
+    return change_fail(arg) != NULL;
+}
+
+static void a_migrate_that_fails_refuses_the_change(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_run(&p, false, full_load, 9, "tally1");
+    see_tuples(&p, 2 * KEYS);
+    atomic_store(&tallies_told.fails, true);
+    begin_replacing(&p);
+    local_wait_for(p.a, has_failed, p.at_a);
+    assert_string_equal(change_fail(p.at_a)->what,
+                        "tally2: migrate of `counts` from version 1: as asked");
+    atomic_store(&tallies_told.fails, false);
+    local_change_abort(p.a, p.at_a);
+    other_code(&p);
+    local_wait_swept(p.a, p.at_a);
+    pair_end(&p);
+}
+
+/* After the decision there is no way back: the instance fails, and says why. */
+static void a_migrate_that_fails_at_the_cut_fails_the_instance(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_run(&p, false, full_load, 10, "tally1");
+    see_tuples(&p, 2 * KEYS);
+    begin_replacing(&p);
+    local_change_ready(p.a, p.at_a);
+    atomic_store(&tallies_told.fails, true);
+    see_tuples(&p, KEYS); /* so much is left for the cut */
+    local_change_start(p.a, p.at_a);
+    local_wait(p.a, p.at_a, DEPLOYMENT_FAILED);
+    assert_string_equal(part_instance(p.at_a, p.count)->error,
+                        "tally2: migrate of `counts` from version 1: as asked");
+    atomic_store(&tallies_told.fails, false);
+    local_drop(p.a, p.at_a);
+    local_free(p.a);
+    proxy_free(p.to_a);
+}
+
+static void a_drop_while_state_is_migrated_leaves_nothing_behind(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 6; round++) {
+        struct pair p;
+        pair_run(&p, false, full_load, 11, "tally1");
+        see_tuples(&p, 2 * KEYS);
+        begin_replacing(&p);
+        if (round % 3 != 0) { /* on the way; when all is there; when it is decided */
+            local_change_ready(p.a, p.at_a);
+        }
+        if (round % 3 == 2) {
+            local_change_start(p.a, p.at_a);
+        }
+        local_drop(p.a, p.at_a);
+        local_free(p.a);
+        proxy_free(p.to_a);
+    }
+}
+
 static void a_drop_while_state_moves_leaves_nothing_behind(void **state)
 {
     (void)state;
@@ -374,6 +560,12 @@ int main(void)
         cmocka_unit_test(over_links_that_are_cut),
         cmocka_unit_test(what_is_given_up_is_not_noticed),
         cmocka_unit_test(a_drop_while_state_moves_leaves_nothing_behind),
+        cmocka_unit_test(code_of_another_state_version_takes_its_place),
+        cmocka_unit_test(to_another_worker_and_state_version_at_once),
+        cmocka_unit_test(to_another_instance_and_state_version_at_once),
+        cmocka_unit_test(a_migrate_that_fails_refuses_the_change),
+        cmocka_unit_test(a_migrate_that_fails_at_the_cut_fails_the_instance),
+        cmocka_unit_test(a_drop_while_state_is_migrated_leaves_nothing_behind),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }
