@@ -2,8 +2,8 @@
  *
  * A launch costs a microsecond there, as much as a small layer.  The text of a chain has each
  * launch's text as a part, whose names have the part's number, and a kernel that calls the parts in
- * turn.  Sizes are literals in it: the chain belongs to these shapes anyway, and fewer arguments are
- * quicker to hand over.
+ * turn.  Sizes are literals in it: the chain belongs to these shapes anyway, and fewer arguments
+ * are quicker to hand over.
  *
  * Arguments: the arena, the scratch, each constant once, all with an offset of 0; for every
  * operand in the arena its offset (`uint`); the rows.
