@@ -67,8 +67,8 @@ struct backend {
      * nothing in between; they may be freed after it only.  NULL: the backend never does.
      * @count: in: how many there are, at least 2; out: how many of them @out does.
      * Errors: ERR_NOTFOUND: nothing gained; @count: how many to leave as they are, at least 1. */
-    enum err (*join)(struct device *d, struct step *const *steps, uint32_t *count, struct step **out,
-                     struct fail *f);
+    enum err (*join)(struct device *d, struct step *const *steps, uint32_t *count,
+                     struct step **out, struct fail *f);
 
     /* arena_new - `bytes`, TENSOR_ALIGN-aligned.  ERR_NOMEM. */
     enum err (*arena_new)(struct device *d, size_t bytes, struct arena **out, struct fail *f);

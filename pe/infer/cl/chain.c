@@ -2,13 +2,14 @@
  *
  * A launch costs a microsecond there, as much as a small layer.  The text of a chain has each
  * launch's text as a part, whose names have the part's number, and a kernel that calls the parts in
- * turn.  Sizes are literals in it: the chain belongs to these shapes anyway, and fewer arguments are
- * quicker to hand over.
+ * turn.  Sizes are literals in it: the chain belongs to these shapes anyway, and fewer arguments
+ * are quicker to hand over.
  *
- * Arguments: the arena, the scratch, each constant once, each with an offset of 0; for every operand
- * in the arena its offset (`uint`); the rows.
+ * Arguments: the arena, the scratch, each constant once, all with an offset of 0; for every
+ * operand in the arena its offset (`uint`); the rows.
  * Invariants: one work-item does everything, so parts need no barrier and may share the scratch.
- *             The text says nothing of the batch nor of offsets: buckets share the program. */
+ *             The text says nothing of offsets nor, but for recurrent layers, of the batch:
+ *             buckets share the program. */
 #include "core/limits.h"
 #include "core/mem.h"
 #include "pe/infer/cl/recipe.h"

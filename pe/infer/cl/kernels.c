@@ -15,6 +15,7 @@ const char *ocl_kernel_text(const char *name)
         {"prelude", cl_prelude},
         {"part", cl_part},
         {"gemm_cpu", cl_gemm_cpu},
+        {"gemm_gpu", cl_gemm_gpu},
         {"conv_cpu", cl_conv_cpu},
         {"rnn_cpu", cl_rnn_cpu},
         {"line_cpu", cl_line_cpu},

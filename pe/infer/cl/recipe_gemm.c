@@ -93,10 +93,18 @@ static void gemm_operands(struct builder *b, struct launch *l, const struct gemm
     recipe_place(b, l, g->y);
 }
 
+/* kernels/gemm_gpu.cl: columns of a tile in vectors, lines of it, work-items of its group. */
+enum { GPU_VECTORS = 8, GPU_LINES = 64, GPU_GROUP = 128, GPU_LOCAL_BYTES = 16 << 10 };
+
+static bool has_tiles(const struct ocl_device *d)
+{
+    return d->kind == OCL_GPU && d->group_max >= GPU_GROUP && d->local_bytes >= GPU_LOCAL_BYTES;
+}
+
 /* One vector for narrow matrices; else the tile whose sums fill the registers. */
 static void choose_tile(const struct ocl_device *d, struct gemm *g)
 {
-    g->nv = g->n <= d->lanes ? 1 : 2;
+    g->nv = has_tiles(d) ? GPU_VECTORS : g->n <= d->lanes ? 1 : 2;
     g->mr = d->lanes == 16 ? 8 : 6;
 }
 
@@ -117,11 +125,18 @@ static enum err gemm_cook(struct builder *b, struct gemm *g)
     gemm_operands(b, l, g, add);
     recipe_size(b, l, g->n);
     recipe_size(b, l, g->k);
+    recipe_define(b, "BIAS", "%d", g->c != NULL && !add);
+    recipe_define(b, "ADD", "%d", add);
+    if (has_tiles(b->device->ocl)) {
+        uint64_t width = (uint64_t)g->nv * b->device->ocl->lanes;
+        l->divide[0] = GPU_LINES;
+        l->local[0] = GPU_GROUP;
+        l->groups[1] = (size_t)((g->n + width - 1) / width);
+        return recipe_build(b, l, "gemm_gpu", "gemm");
+    }
     recipe_define(b, "MR", "%u", g->mr);
     recipe_define(b, "NV", "%u", g->nv);
     recipe_define(b, "MC", b->device->ocl->synchronous ? "0x7fffffff" : "24");
-    recipe_define(b, "BIAS", "%d", g->c != NULL && !add);
-    recipe_define(b, "ADD", "%d", add);
     return recipe_build(b, l, "gemm_cpu", "gemm");
 }
 

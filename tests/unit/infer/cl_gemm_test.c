@@ -3,6 +3,7 @@
  * Goal:   right for every shape, tails included, and nothing beyond the operands is written.
  * Method: random shapes in 1..70, random attributes, fewer rows than the batch; double sums. */
 #include "core/mem.h"
+#include "pe/infer/cl/recipe.h"
 #include "tests/support/step_case.h"
 
 #include <math.h>
@@ -232,6 +233,28 @@ static void what_it_cannot_do_is_declined(void **state)
     case_fini(&c);
 }
 
+/* The kernels for GPUs, on the device that is there: tiles of local memory, tails included. */
+static void kernels_for_gpus_give_the_same(void **state)
+{
+    struct ocl_device *d = device->ocl;
+    uint32_t found = d->lanes;
+    d->kind = OCL_GPU;
+    d->synchronous = false;
+    for (int lanes = 8; lanes <= 16; lanes += 8) {
+        d->lanes = (uint32_t)lanes;
+        struct options o = {.bias = true, .alpha = 2, .beta = 1, .act = "relu"};
+        try_gemm((struct shape3){150, 150, 37}, 150, &o, 1);
+        try_gemm((struct shape3){150, 150, 37}, 65, &o, 2);
+        try_gemm((struct shape3){64, 128, 32}, 64, &o, 3);
+        try_gemm((struct shape3){1, 1, 1}, 1, &o, 4);
+        a_matrix_may_be_added_before_the_activation(state);
+        activations_keep_nan_and_infinity(state);
+    }
+    d->kind = OCL_CPU;
+    d->synchronous = true;
+    d->lanes = found;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -241,6 +264,7 @@ int main(void)
         cmocka_unit_test(every_tail_of_columns),
         cmocka_unit_test(activations_keep_nan_and_infinity),
         cmocka_unit_test(a_matrix_may_be_added_before_the_activation),
+        cmocka_unit_test(kernels_for_gpus_give_the_same),
         cmocka_unit_test(what_it_cannot_do_is_declined),
     };
     return cmocka_run_group_tests_name("infer/cl_gemm", tests, open_device, close_device);
