@@ -19,7 +19,7 @@ struct cluster {
  * the label side=a, side=b, ...  Return: false when one of them did not get ready; call
  * cluster_stop all the same. */
 bool cluster_start(struct cluster *c, const char *bin, const char *dir, unsigned workers);
-/* cluster_kill - worker n dies at once (SIGKILL) and is started again.  Return: false: not ready. */
+/* cluster_kill - worker n dies at once (SIGKILL) and is started again.  False: not ready. */
 bool cluster_kill(struct cluster *c, const char *bin, const char *dir, unsigned n);
 void cluster_stop(struct cluster *c);
 

@@ -1,7 +1,7 @@
 /* bench/infer_bench.c - models on the engine's kernels beside onnxruntime and OpenBLAS.
  *
- * Method: both in one process on one thread, in alternating rounds; a round's figure is the shortest
- *         call in it, since on a shared machine everything longer is somebody else's work; the
+ * Method: both in one process on one thread, in alternating rounds; a round's figure is the
+ * shortest call in it, since on a shared machine everything longer is somebody else's work; the
  *         table has the median over the rounds, and the ratio peer / engine (above 1: the engine
  *         is quicker).  The engine's figure includes copying the input in; the peer reads it in
  *         place.  Results are compared: a difference beyond 1e-3 is an error.

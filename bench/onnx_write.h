@@ -1,7 +1,7 @@
 /* bench/onnx_write.h - ONNX files for the bench, written field by field: no library needed.
  *
  * Only what its models need of the format: nodes with ints, floats and texts, f32 and i64
- * initialisers, inputs and outputs with a free batch.  Weights are random but the same each time. */
+ * initialisers, inputs and outputs with a free batch.  Weights are random but alike each time. */
 #ifndef OXB_BENCH_ONNX_WRITE_H
 #define OXB_BENCH_ONNX_WRITE_H
 

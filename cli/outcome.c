@@ -219,7 +219,8 @@ int outcome_explain(struct cli *cli, const json_t *receipt)
         return EXIT_DONE;
     }
     const json_t *error = json_object_get(receipt, "error");
-    if (strcmp(json_text_of(receipt, "result"), "recovered") == 0) { /* decided: it is the new one */
+    const char *result = json_text_of(receipt, "result");
+    if (strcmp(result, "recovered") == 0) { /* decided: it is the new one */
         fprintf(cli->err, "the new version of %s is recovered from a checkpoint: %s\n",
                 json_text_of(receipt, "topology"), json_text_of(error, "message"));
         return EXIT_DONE;

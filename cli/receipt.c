@@ -16,9 +16,10 @@ const struct verb verb_history = {
     .name = "history",
     .usage = "history NAME",
     .brief = "versions of a topology with their receipts",
-    .help = "Example: oxbow history access\n\n"
-            "Every version, oldest first: what it was made from, what the change to it cost, and how\n"
-            "often it was recovered after a worker was lost.",
+    .help =
+        "Example: oxbow history access\n\n"
+        "Every version, oldest first: what it was made from, what the change to it cost, and how\n"
+        "often it was recovered after a worker was lost.",
     .args_min = 1,
     .args_max = 1,
     .run = run_history,
@@ -28,10 +29,11 @@ const struct verb verb_receipt = {
     .name = "receipt",
     .usage = "receipt NAME [VERSION]",
     .brief = "what the change to a version did and cost",
-    .help = "Example: oxbow receipt access 4\n\n"
-            "Lost, duplicated and reordered tuples from the ledgers of the channels, the pause,\n"
-            "and how long each phase took.  Without VERSION: the newest one, which may be that of a\n"
-            "recovery.",
+    .help =
+        "Example: oxbow receipt access 4\n\n"
+        "Lost, duplicated and reordered tuples from the ledgers of the channels, the pause,\n"
+        "and how long each phase took.  Without VERSION: the newest one, which may be that of a\n"
+        "recovery.",
     .args_min = 1,
     .args_max = 2,
     .run = run_receipt,

@@ -141,8 +141,8 @@ void deployment_init_views(struct deployment *d);
 /* deployment_drop_graph - undo it: the graph is somebody else's again. */
 void deployment_drop_graph(struct deployment *d);
 void deployment_free(struct deployment *d);
-/* deployment_regraph - the same topology on another graph: parts begin anew, and views but for those
- * of instances and channels that are in both. */
+/* deployment_regraph - the same topology on another graph: parts begin anew, and views but for
+ * those of instances and channels that are in both. */
 void deployment_regraph(struct deployment *d, struct pgraph *g TAKES);
 
 bool deployment_is_over(const struct deployment *d);

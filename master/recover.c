@@ -5,11 +5,11 @@
  *   -> gen + 1 durable with it -> PREPARE with what to restore: lower generations are dropped ->
  *   ready -> GO -> running.
  *
- * Who is rolled back is the recovery set of recovery.h.  Nothing is retained between instances, so it
- * is a union of connected components, and what stays shares no channel with it: it keeps its
- * instances, places and channels, and only takes over the generation.  The first try leaves it alone;
- * any further one, and one after a change that no checkpoint covers yet, takes the whole topology:
- * then it is not known here what the workers have made of the try before.
+ * Who is rolled back is the recovery set of recovery.h.  Nothing is retained between instances, so
+ * it is a union of connected components, and what stays shares no channel with it: it keeps its
+ * instances, places and channels, and only takes over the generation.  The first try leaves it
+ * alone; any further one, and one after a change that no checkpoint covers yet, takes the whole
+ * topology: then it is not known here what the workers have made of the try before.
  *
  * Runs on:    the master loop.
  * Invariants: E2, E4 of keeping.h.  A second loss meanwhile is one more try, under the next gen. */

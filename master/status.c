@@ -226,8 +226,8 @@ static json_t *pe_json(const struct deployment *d, uint32_t number)
     return json_pack("{s:s, s:o, s:i, s:s, s:o, s:I, s:I, s:f, s:f, s:f, s:f, s:I, s:o, s:o}",
                      "name", pe->name, "use", status_text(pe->use), "parallelism",
                      (int)pe->parallelism, "digest", pe->digest, "code", code, "tuples_in",
-                     (json_int_t)in, "tuples_out", (json_int_t)out, "rate_in", sum.in, "rate_out", sum.out, "busy",
-                     count > 0 ? sum.busy / count : 0.0, "blocked",
+                     (json_int_t)in, "tuples_out", (json_int_t)out, "rate_in", sum.in, "rate_out",
+                     sum.out, "busy", count > 0 ? sum.busy / count : 0.0, "blocked",
                      count > 0 ? sum.blocked / count : 0.0, "errors", (json_int_t)errors,
                      "latency_us", latency_json(&latency), "instances", instances);
 }

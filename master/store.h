@@ -6,8 +6,8 @@
  *
  * Runs on:    the master loop; blocks for one durable write (measured: below 1 ms on SSD).
  * Invariants: S1 the term grows by one at each open.  S2 an id once handed out is never handed out
- *             again.  S3 a version without decision is aborted by the next term.  S4 it does not grow
- *             with the number of changes: the newest VERSIONS_KEPT versions of each topology. */
+ *             again.  S3 a version without decision is aborted by the next term.  S4 it does not
+ *             grow with the number of changes: each topology has its newest VERSIONS_KEPT. */
 #ifndef OXB_MASTER_STORE_H
 #define OXB_MASTER_STORE_H
 

@@ -354,8 +354,8 @@ static enum err forget_checkpoints(struct store_sqlite *s, const char *topology,
                              f);
 }
 
-/* S4: graphs of this version and of the one it changes are all that a restart reads; of the rest the
- * newest are kept for looking back. */
+/* S4: graphs of this version and of the one it changes are all that a restart reads; of the rest
+ * the newest are kept for looking back. */
 static enum err forget_old(struct store_sqlite *s, const struct store_version *v, struct fail *f)
 {
     static const char *const graphs[] = {

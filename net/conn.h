@@ -56,10 +56,11 @@ struct conn_ops {
 struct conn *conn_open(struct loop *l, const struct address *to, const struct conn_ops *ops,
                        void *arg);
 /* conn_send - queue one message, also before the connection is there.  Bytes leave on the next loop
- * turn.  A peer that lets more than CONN_OUT_BYTES_MAX pile up (beside one large message) is closed,
- * and so is the connection when the message exceeds a frame; PREPARE and REPORT are cut into
- * fragments then, and put together before on_message: N3 holds for the whole, of LARGE_BYTES_MAX,
- * and only once conn_limit was called.  After conn_close: nothing.  Callback-safe: yes. */
+ * turn.  A peer that lets more than CONN_OUT_BYTES_MAX pile up (beside one large message) is
+ * closed, and so is the connection when the message exceeds a frame; PREPARE and REPORT are cut
+ * into fragments then, and put together before on_message: N3 holds for the whole, of
+ * LARGE_BYTES_MAX, and only once conn_limit was called.  After conn_close: nothing.  Callback-safe:
+ * yes. */
 void conn_send(struct conn *c, const struct msg *m);
 /* conn_flush - hand what is queued to the kernel now, as far as it takes it: only for who is about
  * to die on purpose. */

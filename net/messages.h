@@ -86,8 +86,8 @@ bool msg_may_be_large(unsigned kind);
 void msg_copy(const struct msg *m, struct msg *out);
 void msg_free(struct msg *m);
 const char *msg_name(unsigned kind); /* "HELLO"; "?" when unknown */
-/* msg_failpoint - pass the place VERB.KIND.WHEN of core/failpoint.h, in lower case: "send.go.after".
- * Whoever sends or takes a message passes two of them; free when none is armed. */
+/* msg_failpoint - pass the place VERB.KIND.WHEN of core/failpoint.h, in lower case:
+ * "send.go.after". Whoever sends or takes a message passes two of them; free when none is armed. */
 void msg_failpoint(const char *verb, unsigned kind, const char *when);
 /* msg_text - one line for logs and tests; caller frees. */
 char *msg_text(const struct msg *m);

@@ -43,8 +43,8 @@ static bool migrate_entry(struct state_migration *how, struct oxb_state *to, uin
         return true;
     }
     (void)fail_set(&how->fail, ERR_INVALID, "mend `migrate`, or set `state: drop` to begin anew",
-                   "%s: migrate of `%.80s` from version %u: %.300s", oxb_name(pe), m->state, m->from,
-                   pe->failed ? pe->error : "it failed without saying why");
+                   "%s: migrate of `%.80s` from version %u: %.300s", oxb_name(pe), m->state,
+                   m->from, pe->failed ? pe->error : "it failed without saying why");
     pe->failed = false;
     return false;
 }

@@ -244,9 +244,9 @@ struct oxb_pe_type {
      * snapshot: between two batches; what was emitted before is covered by it.
      * restore:  after prepare, before start; `version` is the state_version that wrote it.
      *          Other than the own one when code is replaced by code with another state_version.
-     * migrate:  turn one entry of the keyed state `state`, written under another state_version, into
-     *          this one's.  With it, code whose state_version differs takes the place of older code
-     *          while the topology runs, and takes in older checkpoints.
+     * migrate:  turn one entry of the keyed state `state`, written under another state_version,
+     *          into this one's.  With it, code whose state_version differs takes the place of older
+     *          code while the topology runs, and takes in older checkpoints.
      *          old_values: its cells as that version declared them, in order, each 8 bytes; blobs
      *          are read with oxb_cell_get.  new_values: cells as declared now, all 0, to be filled;
      *          blobs with oxb_cell_set(oxb_state(pe, state), cell, ...).  The entry keeps its key.
@@ -518,7 +518,7 @@ void oxb_wake(struct oxb_pe *pe);
 
 /* A counter (its name ends in _total) or gauge of the PE's own; NAME is shown at /metrics as
  * oxbow_NAME, *_us_total as *_seconds_total.  A name may end in labels, as in
- * `runs_total{device="cpu"}`; NAME_bucket (with a label le), NAME_sum and NAME_count are a histogram.
+ * `runs_total{device="cpu"}`; NAME_bucket (with a label le), NAME_sum, NAME_count: a histogram.
  * Any other characters than those of Prometheus names, or a name the engine has: status only. */
 struct oxb_metric;
 struct oxb_metric *oxb_metric(struct oxb_pe *pe, const char *name, const char *doc);

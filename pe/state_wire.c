@@ -1,15 +1,17 @@
 /* pe/state_wire.c - a key group as bytes, for checkpoints and moves, and back.
  *
  * Format:     MessagePack, always in these forms, so that they can be read without a general
- * parser: fixarray(4) [uint64 group, uint64 base, uint64 version, array32 of entries]; an entry is
- * array16 [uint64 hash, bin32 key, cell ...] with the cells as declared: int64 (i64, time),
- * float64, true/false, bin32 (bytes); a tombstone is array16 [uint64 hash, bin32 key, nil]. base 0:
- * the whole group, which replaces what the taker has of it.  Else: what was written in the versions
- * base+1 .. version. A cell says its type, so that those of another declaration can be read too.
- * Runs on:    group_encode: the instance's thread or a reader's helper (R2); the
- * rest: instance's. Invariants: W1 what is taken in was checked as a whole first: a refusal changes
- * nothing, but one by a migration. W2 a delta is taken in only on top of its base, or of something newer. See: pe/state.h,
- * tests/unit/pe/state_wire_test.c */
+ *             parser: fixarray(4) [uint64 group, uint64 base, uint64 version, array32 of entries];
+ *             an entry is array16 [uint64 hash, bin32 key, cell ...] with the cells as declared:
+ *             int64 (i64, time), float64, true/false, bin32 (bytes); a tombstone is array16
+ *             [uint64 hash, bin32 key, nil].  base 0: the whole group, which replaces what the
+ *             taker has of it.  Else: what was written in the versions base+1 .. version.  A cell
+ *             says its type, so that those of another declaration can be read too.
+ * Runs on:    group_encode: the instance's thread or a reader's helper (R2); the rest: instance's.
+ * Invariants: W1 what is taken in was checked as a whole first: a refusal changes nothing, but one
+ *                by a migration.
+ *             W2 a delta is taken in only on top of its base, or of something newer.
+ * See:        pe/state.h, tests/unit/pe/state_wire_test.c */
 #include "pe/state_table.h"
 
 #include <string.h>

@@ -25,8 +25,8 @@ enum cover_closure { /* bits */
     COVER_ALL = 32,         /* every instance, as soon as there is one member */
 };
 #define COVER_EXACT (COVER_PATH | COVER_FORK | COVER_ORDER | COVER_ENDS)
-/* Without the path closure a head may stand below a member that still waits: what it sends anew waits
- * for a cut that waits for the queues above it, and nothing moves any more (I4). */
+/* Without the path closure a head may stand below a member that still waits: what it sends anew
+ * waits for a cut that waits for the queues above it, and nothing moves any more (I4). */
 #define COVER_PER_PE (COVER_PATH | COVER_ORDER | COVER_ENDS)
 #define COVER_GLOBAL (COVER_EXACT | COVER_ALL)
 

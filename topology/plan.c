@@ -144,7 +144,8 @@ bool state_move_migrates(const struct plan *p, const struct state_move *m)
                                      p->diff->to->pes[m->pe].desc->state_version;
 }
 
-/* move_state - what of a PE's state is with another instance after the cut, or of another version. */
+/* move_state - what of a PE's state is with another instance after the cut, or of another version.
+ */
 static void move_state(struct plan *p, uint32_t pe, uint32_t old)
 {
     const struct match *m = p->match;

@@ -111,7 +111,8 @@ static char *code_loses(const struct pe *a, const struct pe *b)
     }
     const char *gone = forgotten(a, b);
     if (x->state_version != y->state_version && gone != NULL) {
-        return mem_printf("'%s' has state '%s', which its new code does not declare", a->name, gone);
+        return mem_printf("'%s' has state '%s', which its new code does not declare", a->name,
+                          gone);
     }
     if (x->stateful && x->state_version == y->state_version &&
         !json_equal(states_of(a), states_of(b))) {

@@ -406,8 +406,8 @@ static void follow_after(struct agent *a, struct part *d)
     }
 }
 
-/* A recovery that leaves some of the instances here alone: they go on under its generation, the rest
- * is discarded, and then what it restores is prepared beside them. */
+/* A recovery that leaves some of the instances here alone: they go on under its generation, the
+ * rest is discarded, and then what it restores is prepared beside them. */
 static void on_recover_beside(struct agent *a, struct part *d, const struct msg *m)
 {
     const struct msg_PREPARE *plan = &m->PREPARE;

@@ -253,8 +253,8 @@ void part_settle(struct part *d)
             continue;
         }
         name_set(&i->pe_name, spec->pe);
-        atomic_store(&i->drop_errors, spec->then == PLAN_DROP);
-        if (spec->settings) { /* else its code is replaced, and the new one knows */
+        if (spec->settings) { /* else its code is replaced: its policy begins with it, at the cut */
+            atomic_store(&i->drop_errors, spec->then == PLAN_DROP);
             pe_settle(i->pe, spec->pe, (unsigned)spec->parallelism);
         }
     }

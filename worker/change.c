@@ -1,9 +1,11 @@
-/* worker/change.c - staging, going, merging and sweeping a change of a running part. */
+/* worker/change.c - staging, going, merging, discarding and giving up a change of a running part.
+ * What is retired goes into graves: worker/grave.c frees it. */
 #include "worker/change.h"
 
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/mem.h"
+#include "worker/grave.h"
 #include "worker/moves.h"
 
 #include <assert.h>
@@ -25,21 +27,6 @@ struct change {
     struct moves *moves;        /* of state; NULL: none */
     bool going;
     uint64_t go_us;
-};
-
-struct grave {                  /* things of one finished change, waiting for the grace period */
-    struct grave *next;
-    struct grace grace;
-    struct instance **instances;
-    uint32_t instance_count;
-    struct channel **channels;
-    uint32_t channel_count;
-    struct chain **chains;
-    uint32_t chain_count;
-    struct cut **cuts;
-    uint32_t cut_count;
-    struct moves *moves;        /* given up: freed when no giver knows them any more */
-    struct part *shell;         /* the staged part, emptied */
 };
 
 static const struct msg_PREPARE *plan_of(const struct part *staged)
@@ -308,6 +295,7 @@ static void prepare_code(struct change *c, const struct rec_INSTANCE_SPEC *spec,
 {
     k->pe = take_adopted(c->staged, i);
     k->anew = spec->anew;
+    k->drop_errors = spec->then == PLAN_DROP;
     k->sink = spec->outputs_count == 0;
     if (k->sink && i->end_to_end_us == NULL) {
         i->end_to_end_us = mem_alloc(sizeof *i->end_to_end_us);
@@ -721,89 +709,6 @@ bool change_update(struct part *base, struct change_result *out)
     return true;
 }
 
-/* ---------------------------------------------------------------- freeing */
-
-static void grave_free(struct grave *g)
-{
-    moves_free(g->moves); /* before the tables they look at */
-    for (uint32_t k = 0; k < g->cut_count; k++) {
-        cut_free(g->cuts[k]);
-    }
-    for (uint32_t k = 0; k < g->instance_count; k++) {
-        mem_free(g->instances[k]->end_to_end_us);
-        instance_free(g->instances[k]);
-    }
-    for (uint32_t k = 0; k < g->channel_count; k++) {
-        channel_free(g->channels[k]);
-    }
-    for (uint32_t k = 0; k < g->chain_count; k++) {
-        chain_free(g->chains[k]);
-    }
-    part_free(g->shell);
-    mem_free(g->chains);
-    mem_free(g->cuts);
-    mem_free(g->instances);
-    mem_free(g->channels);
-    mem_free(g);
-}
-
-/* Chains that died because all of their members retired or left. */
-static void sweep_chains(struct part *base)
-{
-    uint32_t kept = 0;
-    for (uint32_t k = 0; k < base->chain_count; k++) {
-        struct chain *c = base->chains[k];
-        if (c->dead && c->member_count == 0 && !base->dropping && base->graves == NULL) {
-            chain_free(c);
-        } else {
-            base->chains[kept++] = c;
-        }
-    }
-    base->chain_count = kept;
-}
-
-static bool chains_dead(const struct grave *g)
-{
-    for (uint32_t k = 0; k < g->chain_count; k++) {
-        if (!g->chains[k]->dead) {
-            return false;
-        }
-    }
-    for (uint32_t k = 0; k < g->shell->chain_count; k++) {
-        if (!g->shell->chains[k]->dead) {
-            return false;
-        }
-    }
-    return true;
-}
-
-bool change_is_clear(const struct part *base)
-{
-    for (const struct grave *g = base->graves; g != NULL; g = g->next) {
-        if (g->shell->chain_count > 0 && !chains_dead(g)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-bool change_sweep(struct part *base)
-{
-    struct grave **at = &base->graves;
-    while (*at != NULL) {
-        struct grave *g = *at;
-        bool unknown = g->moves == NULL || moves_over(g->moves);
-        if (chains_dead(g) && grace_over(&g->grace) && unknown) {
-            *at = g->next;
-            grave_free(g);
-        } else {
-            at = &g->next;
-        }
-    }
-    sweep_chains(base);
-    return base->graves != NULL;
-}
-
 /* ---------------------------------------------------------------- discarding */
 
 static bool stays(const struct instance *i, const struct rec_ID *stay, size_t count)
@@ -977,15 +882,6 @@ void change_drop(struct part *base)
                g->chain_count * sizeof(struct chain *));
         base->chain_count += g->chain_count;
         g->chain_count = 0;
-    }
-}
-
-void change_free_all(struct part *base)
-{
-    while (base->graves != NULL) {
-        struct grave *g = base->graves;
-        base->graves = g->next;
-        grave_free(g);
     }
 }
 

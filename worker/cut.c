@@ -120,6 +120,7 @@ static void replace_code(struct instance *i, struct cut *k)
     pe_take_counters(k->pe, old);
     i->pe = k->pe;
     i->sink = k->sink;
+    atomic_store(&i->drop_errors, k->drop_errors);
     k->pe = old;
     if (i->finished) {
         return;

@@ -1,6 +1,5 @@
 /* worker/handover.h - one move of state between two workers, as pure machines: who may send, ask,
- * be
- * ready, be done.
+ * be ready, be done.
  *
  *   giver  COPYING -(caught up, and the peer has all of it)-> FRESH -(its cut)-> CUT
  *          -(the taker has imported)-> GIVEN;   before the cut also -> FAILED
@@ -9,18 +8,15 @@
  *
  * Threads:    none of its own; the shell (worker/moves.h) calls from the loop.
  * Invariants: H1 at most `window` messages beyond what the peer has taken in are on their way
- *             (R27);
- *                a message stays with the giver until it was.
+ *                (R27); a message stays with the giver until it was.
  *             H2 the taker takes the messages 0, 1, 2 ... in order and each once: others are
- *                dropped,
- *                and it says where it stands when it is ready to take, after every (re)connection,
- *                and when asked; who comes later of the two thus hears it.
+ *                dropped, and it says where it stands when it is ready to take, after every
+ *                (re)connection, and when asked; who comes later of the two thus hears it.
  *             H3 COPYING, FRESH: one slice is asked for at a time, and none while messages wait.
  *             H4 the last message is made once, at the cut, after everything else.
+ *             H5 no way leads from CUT to FAILED: after the decision there is only forward.
  *             H6 who cannot be caught up with in STATE_ROUNDS_MAX rounds is cut with what is left,
- *                if
- *                that is little, or not at all.
- *             H5 no way leads from CUT to FAILED: after the decision there is only forward. */
+ *                if that is little, or not at all. */
 #ifndef OXB_WORKER_HANDOVER_H
 #define OXB_WORKER_HANDOVER_H
 

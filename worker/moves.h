@@ -2,10 +2,10 @@
  *
  * Owns:       struct moves: every move with an end here; the helper thread that parses what comes.
  * A move:     from one giver to one taker: key groups, what `snapshot` writes, or nothing at all (a
- *             token, PROTOCOL R11).  Both on this worker, and of one state version: the groups go by
- *             pointer at the giver's cut.  Else the giver tells its entries beforehand, slice by slice, and goes on
- *             telling
- *             what is written until its cut; the taker's worker builds tables of it on a helper,
+ *             token, PROTOCOL R11).  Both on this worker, and of one state version: the groups go
+ *             by pointer at the giver's cut.  Else the giver tells its entries beforehand, slice by
+ *             slice, and goes on telling what is written until its cut; the taker's worker builds
+ *             tables of it on a helper,
  *             which has the taker's new code migrate each entry if its state version is another.
  *             Code that is replaced by code of another state version: a move from the instance to
  *             itself.  So what is migrated within a worker is told to the helper as to a peer.

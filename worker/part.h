@@ -119,8 +119,8 @@ MUST_CHECK enum err build_instances(struct part *d);
 /* part_stage - a change of `base`, as part_new; part_prepare and on_prepared follow as for any.
  * Requires: no change of base is staged or under way. */
 struct part *part_stage(struct part *base, const struct msg *prepare);
-/* part_put_after - what is to be staged when the pending part, which nobody wants any more, is gone;
- * on_change says when.  NULL: nothing. */
+/* part_put_after - what is to be staged when the pending part, which nobody wants any more, is
+ * gone; on_change says when.  NULL: nothing. */
 void part_put_after(struct part *base, struct part *after TAKES);
 /* part_unstage - give up what is pending; it is freed when its helper is done with it. */
 void part_unstage(struct part *base);

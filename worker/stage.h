@@ -35,7 +35,8 @@ void stage_free(struct stage *s); /* accepts NULL; costs what is left in it */
 /* stage_fits - may `pe` take the states in?  Return: the name of one that it cannot, or NULL. */
 const char *stage_misfit(const struct stage *s, struct oxb_pe *pe);
 /* stage_pieces - of state_mover_slice, for the keyed state of that name, told by code of that
- * state_version.  @code: like which the stage was made; entered when it has another: pe_take_pieces. */
+ * state_version.  @code: like which the stage was made; entered when it has another:
+ * pe_take_pieces. */
 MUST_CHECK enum err stage_pieces(struct stage *s, struct oxb_pe *code, const char *state,
                                  uint32_t version, const void *data, size_t bytes, struct fail *f);
 void stage_from(struct stage *s, struct oxb_pe *giver); /* its groups, by pointer; giver's thread */

@@ -248,10 +248,18 @@ static const struct oxb_param series_params[] = {
 /* ---------------------------------------------------------------- the plug-in */
 
 static const struct oxb_pe_type source_type = {
-    .abi = OXB_ABI, .flags = OXB_SOURCE | OXB_REPLAYABLE, .name = "up-source", .doc = "tuples due at a pace",
-    .params = source_params, .outputs = source_out, .state_version = 1,
-    .self_bytes = sizeof(struct source), .prepare = source_prepare, .produce = source_produce,
-    .snapshot = source_snapshot, .restore = source_restore,
+    .abi = OXB_ABI,
+    .flags = OXB_SOURCE | OXB_REPLAYABLE,
+    .name = "up-source",
+    .doc = "tuples due at a pace",
+    .params = source_params,
+    .outputs = source_out,
+    .state_version = 1,
+    .self_bytes = sizeof(struct source),
+    .prepare = source_prepare,
+    .produce = source_produce,
+    .snapshot = source_snapshot,
+    .restore = source_restore,
 };
 static const struct oxb_pe_type step_type = {
     .abi = OXB_ABI, .name = "up-step", .doc = "hands batches on", .params = step_params,

@@ -35,7 +35,8 @@ build_tally 2 "$work/tally2.so"
 run=$!
 trap 'kill $run 2>/dev/null || true' EXIT
 master='' waited=0
-while [ -z "$master" ] || ! "$OXBOW" --master "$master" status live 2>/dev/null | grep -q running; do
+runs() { "$OXBOW" --master "$master" status live 2>/dev/null | grep -q running; }
+while [ -z "$master" ] || ! runs; do
     kill -0 $run 2>/dev/null || { cat "$work/run.err" >&2; exit 1; }
     waited=$((waited + 1))
     [ $waited -lt 600 ] || { echo "the topology does not start" >&2; exit 1; }

@@ -320,7 +320,8 @@ enum err compiled_run(struct compiled *c, int64_t rows, struct fail *f)
     assert(rows >= 0 && rows <= c->graph->batch);
     for (unsigned i = 0; i < c->stage_count;) {
         struct stage *s = &c->stages[i];
-        if ((s->step != NULL || s->chain != NULL) && FAILPOINT_FAILS("infer.step")) { /* as a driver says it */
+        bool on_device = s->step != NULL || s->chain != NULL;
+        if (on_device && FAILPOINT_FAILS("infer.step")) { /* as a driver says it */
             return fail_set(f, ERR_IO, "", "the device is lost");
         }
         if (s->chain != NULL) {

@@ -1,6 +1,6 @@
 #!/bin/bash
-# tests/e2e/checkpoint_folder.sh - checkpoints in a folder that all workers share: checked at deploy,
-# and recovered from.
+# tests/e2e/checkpoint_folder.sh - checkpoints in a folder that all workers share:
+# checked at deploy, and recovered from.
 source "$(dirname "$0")/lib.sh"
 
 KEYS=10

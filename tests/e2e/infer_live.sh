@@ -162,7 +162,8 @@ batch_us=$(awk -v s="$(metric device_seconds_total reference)" \
 load seven.onnx reference load.jsonl >"$WORK/load.yaml"
 change "another model at full load" "$WORK/load.yaml"
 echo "# a batch took $batch_us us, the pause was $(
-    tr -d ' \n' <"$WORK/receipt" | sed -nE 's/.*"pause_us":\{[^}]*"max":([0-9]+).*/\1/p') us at most"
+    tr -d ' \n' <"$WORK/receipt" |
+        sed -nE 's/.*"pause_us":\{[^}]*"max":([0-9]+).*/\1/p') us at most"
 more "$WORK/load.jsonl"
 oxbow stop load >/dev/null 2>&1
 check "each number has one result, in order" judge "$WORK/load.jsonl"
@@ -176,10 +177,11 @@ if ! "$BIN/oxbow" model check "$WORK/five.onnx" --device cpu >"$WORK/check.out" 
     finish
 fi
 kill "${WORKER_PID[w1]}"
-OXBOW_FAILPOINTS=infer.step=fail@500 start_worker w2
+OXBOW_FAILPOINTS=infer.step=fail@200 start_worker w2
 load five.onnx cpu lost.jsonl | sed 's/topology: load/topology: lost/' >"$WORK/lost.yaml"
 oxbow deploy "$WORK/lost.yaml" >"$WORK/deploy.out" 2>"$WORK/deploy.err" ||
     give_up "deploys on a device" "$(tail -n1 "$WORK/deploy.err")"
+check "the device is lost" wait_for 30 metric_above fallbacks_total '' 0
 check "the model goes on without its device" wait_for 30 \
     metric_above batch_size_count 'device="reference"' 20
 check_same "the loss is counted" "$(metric fallbacks_total '')" 1

@@ -3,8 +3,9 @@
 # takes the entries over through its `migrate`, while numbers flow.
 #
 # numbers -> tally (by key, emit each) -> store.  At the end the counts of every key in the file are
-# 1, 2, 3 ... in order, and each key has as many as the numbers sent say.  From version 2 on an entry also holds twice its count and a text made of what
-# version 1 had; tally fails when they do not agree.
+# 1, 2, 3 ... in order, and each key has as many as the numbers sent say.  From version 2 on an
+# entry also holds twice its count and a text made of what version 1 had; tally fails when they do
+# not agree.
 source "$(dirname "$0")/lib.sh"
 
 KEYS=${KEYS:-400000}
@@ -135,7 +136,8 @@ topology 2 'place: {labels: {name: w1}}, with: {limit: 0}'
 code=$(upgrade)
 check "a migrate that fails refuses the change" [ "$code" != 0 ]
 check "with what it says" grep -q 'a count of [0-9]* is too much' "$WORK/upgrade.err"
-check "the old code runs on" wait_for 10 lines_above "$WORK/out" $(($(lines_in "$WORK/out") + 20000))
+check "the old code runs on" \
+    wait_for 10 lines_above "$WORK/out" $(($(lines_in "$WORK/out") + 20000))
 check "and is what is deployed" state_is migrate running
 
 topology 2 'place: {labels: {name: w1}}'

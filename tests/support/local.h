@@ -56,8 +56,8 @@ void local_change_abort(struct local *l, struct part *d);
 /* local_change in two steps: the state that moves may need another worker to be prepared. */
 void local_change_begin(struct local *l, struct part *d, const struct msg *prepare);
 void local_change_ready(struct local *l, struct part *d);
-/* local_change_go in two steps, for changes of several workers: GO, also of a new part that state comes
- * to; and until it is done there. */
+/* local_change_go in two steps, for changes of several workers: GO, also of a new part that state
+ * comes to; and until it is done there. */
 void local_change_start(struct local *l, struct part *d);
 void local_change_wait(struct local *l, struct change_result *out);
 void local_wait_swept(struct local *l, struct part *d); /* until nothing retired is left */

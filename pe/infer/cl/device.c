@@ -20,7 +20,7 @@ struct ocl_devices {
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* tidy: guards `shared` */
-static struct ocl_devices *shared;                           /* tidy: one set of contexts a process */
+static struct ocl_devices *shared;                       /* tidy: one set of contexts a process */
 
 const char *ocl_device_kind_name(enum ocl_kind k)
 {
@@ -72,7 +72,8 @@ static size_t info_size(cl_device_id id, cl_device_info what)
 
 static bool is_usable(cl_device_id id)
 {
-    return info_u32(id, CL_DEVICE_AVAILABLE) != 0 && info_u32(id, CL_DEVICE_COMPILER_AVAILABLE) != 0;
+    return info_u32(id, CL_DEVICE_AVAILABLE) != 0 &&
+           info_u32(id, CL_DEVICE_COMPILER_AVAILABLE) != 0;
 }
 
 static bool open_one(struct ocl_device *d, cl_device_id id)
@@ -201,7 +202,8 @@ const char *ocl_devices_cache_dir(const struct ocl_devices *d)
 
 /* Of CPUs only the best sort counts: a synchronous one when there is any, since a second device on
  * the same cores adds nothing. */
-static bool is_candidate(const struct ocl_devices *d, size_t i, enum ocl_kind kind, bool synchronous)
+static bool is_candidate(const struct ocl_devices *d, size_t i, enum ocl_kind kind,
+                         bool synchronous)
 {
     const struct ocl_device *v = &d->all[i];
     return v->kind == kind && !atomic_load(&v->lost) &&
@@ -320,5 +322,6 @@ enum err ocl_device_check(struct ocl_device *d, cl_int status, const char *what,
                         ocl_device_status_name(status), (int)status);
     }
     return fail_set(f, ERR_INVALID, "this is a fault of the engine: please report it",
-                    "%s on %s: %s (%d)", what, d->name, ocl_device_status_name(status), (int)status);
+                    "%s on %s: %s (%d)", what, d->name, ocl_device_status_name(status),
+                    (int)status);
 }

@@ -8,8 +8,8 @@
  * A device is *unified* when its memory is the host's: mapping copies nothing and a pointer once
  * mapped stays valid.
  *
- * Threads: ocl_devices_ref, ocl_devices_unref and the picks from any thread.  A queue belongs to the
- * thread that uses it; a struct ocl_device is shared and read-only but for `lost`. */
+ * Threads: ocl_devices_ref, ocl_devices_unref and the picks from any thread.  A queue belongs to
+ * the thread that uses it; a struct ocl_device is shared and read-only but for `lost`. */
 #ifndef OXB_PE_INFER_CL_DEVICE_H
 #define OXB_PE_INFER_CL_DEVICE_H
 
@@ -54,7 +54,8 @@ struct ocl_devices *ocl_devices_ref(const char *data_dir);
 void ocl_devices_unref(struct ocl_devices *d); /* accepts NULL */
 
 size_t ocl_devices_count(const struct ocl_devices *d);
-struct ocl_device *ocl_devices_at(struct ocl_devices *d, size_t i); /* borrowed until ocl_devices_unref */
+/* ocl_devices_at - borrowed until ocl_devices_unref. */
+struct ocl_device *ocl_devices_at(struct ocl_devices *d, size_t i);
 const char *ocl_devices_cache_dir(const struct ocl_devices *d); /* NULL: nothing is kept */
 
 /* ocl_devices_pick - the device for one instance: GPUs first for ANY, lost ones never; several of a
@@ -70,7 +71,8 @@ const char *ocl_device_kind_name(enum ocl_kind k); /* "cpu", "gpu" */
 bool ocl_device_is_synchronous_name(const char *name, const char *version);
 
 /* ocl_device_queue_new - an in-order queue; caller releases it by clReleaseCommandQueue. */
-MUST_CHECK enum err ocl_device_queue_new(struct ocl_device *d, cl_command_queue *queue, struct fail *f);
+MUST_CHECK enum err ocl_device_queue_new(struct ocl_device *d, cl_command_queue *queue,
+                                         struct fail *f);
 
 /* ocl_device_check - what a call's status means: ERR_OK; ERR_NOMEM (a smaller batch may do);
  * ERR_IO (the device answers no more: redo the batch elsewhere); ERR_INVALID (a fault of

@@ -1,4 +1,4 @@
-/* pe/infer/cl/kernels.c - OpenCL texts by name; kernels.inc is made from kernels/ by the Makefile. */
+/* pe/infer/cl/kernels.c - OpenCL texts by name; the Makefile makes kernels.inc of kernels/. */
 #include "pe/infer/cl/kernels.h"
 
 #include "pe/infer/cl/kernels.inc"

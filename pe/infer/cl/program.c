@@ -22,8 +22,8 @@ static_assert(sizeof(struct cache_head) == 24, "the head is written as it lies i
 
 static const char MAGIC[8] = "OXBCL1\n";
 
-char *ocl_cache_path(const struct ocl_device *d, const char *dir, const char *kind, const char *options,
-                 const char *text)
+char *ocl_cache_path(const struct ocl_device *d, const char *dir, const char *kind,
+                     const char *options, const char *text)
 {
     char *key = mem_printf("%s\n%s\n%s\n%s\n%s", d->name, d->version, d->driver, options, text);
     char hex[SHA256_HEX_BYTES];
@@ -110,7 +110,8 @@ static enum err build(struct ocl_device *d, cl_program p, const char *options, s
     return ocl_device_check(d, status, "clBuildProgram", f);
 }
 
-static bool from_cache(struct ocl_device *d, const char *path, const char *options, cl_program *program)
+static bool from_cache(struct ocl_device *d, const char *path, const char *options,
+                       cl_program *program)
 {
     char *data = NULL;
     size_t bytes = 0;
@@ -149,8 +150,8 @@ static void to_cache(cl_program p, const char *path)
     mem_free(data);
 }
 
-enum err ocl_program_build(struct ocl_device *d, const struct ocl_program_request *r, cl_program *program,
-                       bool *cached, struct fail *f)
+enum err ocl_program_build(struct ocl_device *d, const struct ocl_program_request *r,
+                           cl_program *program, bool *cached, struct fail *f)
 {
     char *path = NULL;
     enum err e = ERR_OK;

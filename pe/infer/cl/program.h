@@ -25,9 +25,10 @@ struct ocl_program_request {
 MUST_CHECK enum err ocl_program_build(struct ocl_device *d, const struct ocl_program_request *r,
                                   cl_program *program, bool *cached, struct fail *f);
 
-/* ocl_cache_path - where what belongs to (device, kind, text) is kept: DIR/KIND-HEX; caller frees. */
-char *ocl_cache_path(const struct ocl_device *d, const char *dir, const char *kind, const char *options,
-                 const char *text);
+/* ocl_cache_path - where what belongs to (device, kind, text) is kept: DIR/KIND-HEX.
+ * Caller frees. */
+char *ocl_cache_path(const struct ocl_device *d, const char *dir, const char *kind,
+                     const char *options, const char *text);
 /* ocl_cache_load - the payload of a file that ocl_cache_store wrote.
  * Return: false when it is missing or damaged; caller frees *data. */
 bool ocl_cache_load(const char *path, char **data, size_t *bytes);

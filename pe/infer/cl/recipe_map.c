@@ -140,7 +140,8 @@ static enum err cook_binary(struct builder *b)
     bool swapped = !shape_equal(&x->type->shape, &out->type->shape) || x->constant;
     struct pair p = {.big = swapped ? y : x, .small = swapped ? x : y, .swapped = swapped};
     if (!shape_equal(&p.big->type->shape, &out->type->shape) || p.big->constant ||
-        p.big->batched != out->batched || (!same_shape(&p) && (p.small->batched || !read_pair(&p)))) {
+        p.big->batched != out->batched ||
+        (!same_shape(&p) && (p.small->batched || !read_pair(&p)))) {
         return recipe_decline(b, "operands of these shapes");
     }
     if (p.width < 4) {

@@ -140,8 +140,8 @@ enum err ocl_shared_weights(struct ocl_device *d, const struct ocl_pack *p, stru
     if (p->pack != NULL) {
         packed = mem_try_alloc(p->bytes);
         if (packed == NULL) {
-            return fail_set(f, ERR_NOMEM, "use a smaller model", "no memory for %zu bytes of weights",
-                            p->bytes);
+            return fail_set(f, ERR_NOMEM, "use a smaller model",
+                            "no memory for %zu bytes of weights", p->bytes);
         }
         p->pack(packed, p);
         data = packed;

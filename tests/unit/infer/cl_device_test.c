@@ -99,7 +99,8 @@ static void a_status_is_a_loss_a_lack_or_a_fault(void **state)
     struct scene *s = *state;
     struct fail f = {0};
     assert_int_equal(ocl_device_check(s->cpu, CL_SUCCESS, "x", &f), ERR_OK);
-    assert_int_equal(ocl_device_check(s->cpu, CL_MEM_OBJECT_ALLOCATION_FAILURE, "x", &f), ERR_NOMEM);
+    assert_int_equal(ocl_device_check(s->cpu, CL_MEM_OBJECT_ALLOCATION_FAILURE, "x", &f),
+                     ERR_NOMEM);
     assert_int_equal(ocl_device_check(s->cpu, CL_INVALID_KERNEL_ARGS, "clSome", &f), ERR_INVALID);
     assert_non_null(strstr(f.what, "clSome"));
     assert_non_null(strstr(f.what, "CL_INVALID_KERNEL_ARGS"));

@@ -1,10 +1,10 @@
 /* tests/unit/pe/migrate_test.c - entries of another state version, taken in through `migrate`.
  *
- * Goal:   what older code's table tells, piece by piece and while it is written to and deleted from,
- *         becomes exactly the newer code's entries; nothing stays behind in the PE's own table; a
+ * Goal:   what older code's table tells, piece by piece and while it is written to and deleted
+ *         from, becomes exactly the newer code's entries; nothing stays behind in the PE's own; a
  *         migrate that fails, or is not there, says so; damaged bytes are refused.
- * Method: random writes beside an array (state_model.h); values of several types and a text each way
- *         that say from which value they were made. */
+ * Method: random writes beside an array (state_model.h); values of several types and a text each
+ *         way that say from which value they were made. */
 #include "tests/unit/pe/state_model.h"
 
 #include "core/mem.h"

@@ -291,8 +291,8 @@ static void global_takes_everybody_as_soon_as_something_changes(void **state)
     mem_free(y);
 }
 
-/* H33: per-pe gives up closure b, never the ends of channels; and a neither, or it may hang for ever
- * (tests/sim/holes_test.c). */
+/* H33: per-pe gives up closure b, never the ends of channels; and a neither, or it may hang for
+ * ever (tests/sim/holes_test.c). */
 static void h33_per_pe_drops_forks_only(void **state)
 {
     static const char text[] = "upgrade: {consistency: per-pe}\npes:\n  a: {use: src}\n"

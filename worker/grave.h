@@ -1,0 +1,25 @@
+/* worker/grave.h - what one finished change retired, until nobody can hold a pointer to it (Z4 of
+ * worker/change.h).  Only worker/change.c makes them and worker/grave.c frees them.
+ *
+ * Threads:    the loop's. */
+#ifndef OXB_WORKER_GRAVE_H
+#define OXB_WORKER_GRAVE_H
+
+#include "worker/change.h"
+
+struct grave {                  /* things of one finished change, waiting for the grace period */
+    struct grave *next;
+    struct grace grace;
+    struct instance **instances;
+    uint32_t instance_count;
+    struct channel **channels;
+    uint32_t channel_count;
+    struct chain **chains;
+    uint32_t chain_count;
+    struct cut **cuts;
+    uint32_t cut_count;
+    struct moves *moves;        /* given up: freed when no giver knows them any more */
+    struct part *shell;         /* the staged part, emptied */
+};
+
+#endif
