@@ -223,6 +223,20 @@ static void a_successor_goes_on_with_what_is_pending(void **state)
     pe_snapshot_fini(&s);
 }
 
+/* expect_lines - the file holds 0 .. count-1, a line each, in order, and nothing else. */
+static void expect_lines(int count)
+{
+    char *text = text_of(path), *at = text;
+    for (int i = 0; i < count; i++) {
+        int n = -1, used = 0;
+        assert_int_equal(sscanf(at, "{\"n\":%d}%n", &n, &used), 1);
+        assert_int_equal(n, i);
+        at += used + 1;
+    }
+    assert_string_equal(at, "");
+    mem_free(text);
+}
+
 /* Random lives: feed, checkpoint, complete, die and recover from the newest complete one. */
 static void random_deaths_leave_every_line_once(void **state)
 {
@@ -283,15 +297,7 @@ static void random_deaths_leave_every_line_once(void **state)
         struct pe_snapshot last = save(&r, ++epoch);
         assert_int_equal(pe_commit(r.pe, epoch), OXB_OK);
         pe_run_close(&r);
-        char *text = text_of(path), *at = text;
-        for (int i = 0; i < next; i++) {
-            int n = -1, used = 0;
-            assert_int_equal(sscanf(at, "{\"n\":%d}%n", &n, &used), 1);
-            assert_int_equal(n, i);
-            at += used + 1;
-        }
-        assert_string_equal(at, "");
-        mem_free(text);
+        expect_lines(next);
         pe_snapshot_fini(&last);
         pe_snapshot_fini(&live);
         pe_snapshot_fini(&complete);
