@@ -168,16 +168,27 @@ static void an_upload_cut_short_leaves_room_for_others(void **state)
                          "Content-Length: 1000\r\n\r\nabc",
                          i);
         assert_int_equal(send(fd, head, (size_t)n, MSG_NOSIGNAL), n);
-        usleep(20000);
         close(fd);
     }
-    usleep(100000);
     char digest_path[128], digest[SHA256_HEX_BYTES];
-    int status;
+    int status = 0;
     sha256_hex("x", 1, digest);
     snprintf(digest_path, sizeof digest_path, "/v1/artifacts/%s", digest);
-    mem_free(http_call(r.http, "PUT", digest_path, NULL, "x", &status));
+    for (int tries = 0; status != 201 && tries < 1000; tries++) { /* until it has seen them go */
+        mem_free(http_call(r.http, "PUT", digest_path, NULL, "x", &status));
+    }
     assert_int_equal(status, 201);
+}
+
+/* count_closed - how many of fds[n] the server has closed. */
+static unsigned count_closed(const int *fds, unsigned n)
+{
+    unsigned closed = 0;
+    for (unsigned i = 0; i < n; i++) {
+        struct pollfd p = {.fd = fds[i], .events = POLLIN};
+        closed += poll(&p, 1, 0) > 0;
+    }
+    return closed;
 }
 
 static void connections_beyond_the_cap_are_closed_and_the_others_live(void **state)
@@ -189,12 +200,11 @@ static void connections_beyond_the_cap_are_closed_and_the_others_live(void **sta
         fds[i] = http_connect(r.http);
         usleep(1000); /* so that the kernel's own queue does not overflow */
     }
-    usleep(200000);
-    for (unsigned i = 0; i < HTTP_CONNS_MAX + 8; i++) {
-        struct pollfd p = {.fd = fds[i], .events = POLLIN};
-        closed += poll(&p, 1, 0) > 0;
+    for (int tries = 0; closed < 8 && tries < 1000; tries++) {
+        closed = count_closed(fds, HTTP_CONNS_MAX + 8);
+        poll(NULL, 0, 10);
     }
-    assert_int_equal(closed, 8);
+    assert_int_equal(count_closed(fds, HTTP_CONNS_MAX + 8), 8);
     for (unsigned i = 0; i < HTTP_CONNS_MAX + 8; i++) {
         close(fds[i]);
     }
