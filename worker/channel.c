@@ -249,7 +249,9 @@ enum take channel_account(struct channel *c, const struct item *it)
     struct ledger *l = &c->ledger;
     if (it->kind != ITEM_BATCH) {
         compare(c, it->first);
-        if (it->kind == ITEM_END) {
+        if (it->kind == ITEM_MARKER_SWITCH) {
+            atomic_store_explicit(&l->switch_epoch, it->epoch, memory_order_relaxed);
+        } else if (it->kind == ITEM_END) {
             atomic_store_explicit(&l->ended, true, memory_order_relaxed);
         } else if (it->kind == ITEM_CLOSE) {
             atomic_store(&l->closed, true);

@@ -35,6 +35,7 @@ struct ledger {
     _Atomic uint64_t reordered;  /* tuples that came after later ones (and were dropped) */
     _Atomic uint64_t compared;   /* comparisons made */
     _Atomic uint64_t mismatched; /* of these, counts that differed */
+    _Atomic uint64_t switch_epoch; /* of the last switch marker that was compared; 0: none */
     _Atomic bool ended;          /* the end was received */
     _Atomic bool end_sent;       /* it is in the ring: nothing of the data is spilled */
     _Atomic bool close_sent;
