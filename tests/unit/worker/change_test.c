@@ -256,6 +256,9 @@ static void check_result(const struct change_result *r, uint64_t compared)
     assert_int_equal(r->lost, 0);
     assert_int_equal(r->duplicated, 0);
     assert_int_equal(r->reordered, 0);
+    for (size_t k = 0; k < r->pause_count; k++) {
+        assert_true(r->pauses_us[k] <= r->switch_us); /* both are from GO to a cut, at most */
+    }
     mem_free(r->pauses_us);
 }
 
@@ -384,6 +387,41 @@ static void channels_that_stay_inside_the_set_are_compared_by_the_marker(void **
     }
 }
 
+/* Two sources into one collector.  A checkpoint's marker comes to it from one before the other, and
+ * what waits meanwhile does not wait for the change that follows. */
+static void the_wait_for_a_checkpoint_is_not_the_pause_of_the_next_change(void **state)
+{
+    (void)state;
+    static struct plan p; /* tidy: large, test only */
+    struct local *l = local_new("w", 2);
+    plan_init(&p, "t");
+    unsigned src =
+        plan_pe(&p, "sequence", "{\"keys\":1,\"start\":0,\"bytes\":0}", 2, "", NUMBERED, "w");
+    unsigned out = plan_pe(&p, "tail", "{}", 1, NUMBERED, "", "w");
+    plan_stream(&p, src, out, PLAN_BALANCED, 0, false);
+    struct part *d = local_deploy(l, plan_for(&p, "w"));
+    local_go(l, d);
+    for (uint64_t op = 2; op < 40; op++) {
+        struct change_result r;
+        local_inject(l, d, op * 2);
+        local_wait_epoch(l, d, op * 2);
+        begin_edit(op);
+        edit.p.msg.PREPARE.epoch = op * 2 + 1;
+        struct rec_CHANNEL_SPEC keep[2];
+        memcpy(keep, p.channels, sizeof keep);
+        edit.p.msg.PREPARE.keep_channels = keep;
+        edit.p.msg.PREPARE.keep_channels_count = 2;
+        member(OUT, PLAN_STAYING, true, 0);
+        local_change(l, d, &edit.p.msg);
+        local_change_go(l, d, &r);
+        check_result(&r, 0);
+    }
+    local_drain(l, d);
+    local_wait(l, d, DEPLOYMENT_ENDED);
+    local_drop(l, d);
+    local_free(l);
+}
+
 static void an_aborted_change_is_not_noticed(void **state)
 {
     (void)state;
@@ -427,6 +465,7 @@ int main(void)
         cmocka_unit_test(fused_chains_are_split_and_joined),
         cmocka_unit_test(code_is_replaced_in_place_and_keeps_its_state),
         cmocka_unit_test(channels_that_stay_inside_the_set_are_compared_by_the_marker),
+        cmocka_unit_test(the_wait_for_a_checkpoint_is_not_the_pause_of_the_next_change),
         cmocka_unit_test(an_aborted_change_is_not_noticed),
         cmocka_unit_test(a_drop_in_the_middle_of_a_change_leaves_nothing_behind),
     };
