@@ -5,7 +5,7 @@
 # A line that carries a `tidy:` remark, saying why, may break the rule on file-scope variables; a
 # function with `tidy: table` in it may be longer than 70 lines.
 set -u
-export LC_ALL=C TIDY_CFLAGS=${TIDY_CFLAGS:-}
+export LC_ALL=C TIDY_CFLAGS=${TIDY_CFLAGS:-} kept=build/tidy
 cd "$(dirname "$0")/.." || exit 2
 out=$(mktemp) && trap 'rm -f "$out"' EXIT
 say() { echo "$*" >>"$out"; }
@@ -19,43 +19,36 @@ mapfile -t sources < <(pick '\.[ch]$')
 mapfile -t scripts < <(pick '\.sh$|^\.ci/run$')
 
 # ---- which folder may include which
-allowed() {
-    case $1 in
-    core) echo core ;;
-    topology) echo topology core ;;
-    pe) echo pe core oxbow ;;
-    net) echo net core ;;
-    worker) echo worker pe net core ;;
-    master) echo master topology net core pe/registry.h ;;
-    cli) echo cli topology net core pe/registry.h pe/infer/model.h ;;
-    *) echo any ;;
-    esac
+awk '
+BEGIN {
+    may["core"] = "core"
+    may["topology"] = "topology core"
+    may["pe"] = "pe core oxbow"
+    may["net"] = "net core"
+    may["worker"] = "worker pe net core"
+    may["master"] = "master topology net core pe/registry.h"
+    may["cli"] = "cli topology net core pe/registry.h pe/infer/model.h"
 }
-while IFS=: read -r file line text; do
-    to=$(sed -E 's/^[^"]*"([^"]+)".*/\1/' <<<"$text")
-    ok=no
-    for a in $(allowed "${file%%/*}"); do
-        if [ "$a" = any ] || [ "$a" = "${to%%/*}" ] || [ "$a" = "$to" ]; then ok=yes; fi
-    done
-    [ $ok = yes ] || say "$file:$line: may not include $to"
-done < <(grep -nE '^ *# *include *"' "${sources[@]}" /dev/null)
+/^ *# *include *"/ {
+    split($0, part, "\""); to = part[2]
+    split(FILENAME, from, "/"); split(to, into, "/")
+    if (from[1] in may && index(" " may[from[1]] " ", " " into[1] " ") == 0 &&
+        index(" " may[from[1]] " ", " " to " ") == 0)
+        print FILENAME ":" FNR ": may not include " to
+}' "${sources[@]}" >>"$out"
 
 # ---- file heads, sizes, widths
-for f in "${sources[@]}"; do
-    name=$f short=$f
-    case $f in
-    pe/pe.h) name=oxbow/pe.h ;;           # the name its users know
-    examples/*) short=$(basename "$f") ;; # an example is a folder that users copy
-    esac
-    case $(head -n1 "$f") in
-    "/* $name - "* | "/* $short - "*) ;;
-    *) say "$f:1: first line is not \`/* $name - ...\`" ;;
-    esac
-done
-for f in "${sources[@]}" "${scripts[@]}"; do
-    lines=$(wc -l <"$f")
-    [ "$lines" -le 1000 ] || say "$f:$lines: more than 1000 lines"
-done
+awk '
+FNR == 1 {
+    name = FILENAME == "pe/pe.h" ? "oxbow/pe.h" : FILENAME # the name its users know
+    short = name
+    if (FILENAME ~ /^examples\//) sub(/.*\//, "", short) # an example is a folder that users copy
+    if (index($0, "/* " name " - ") != 1 && index($0, "/* " short " - ") != 1)
+        print FILENAME ":1: first line is not `/* " name " - ...`"
+    nextfile
+}' "${sources[@]}" >>"$out"
+awk 'FNR == 1001 { print FILENAME ":1001: more than 1000 lines" }' "${sources[@]}" "${scripts[@]}" \
+    >>"$out"
 awk 'function say(what) { print FILENAME ":" FNR ": " what }
      length($0) > 100 { say("longer than 100 columns") }
      FILENAME == "tests/tidy.sh" { next }
@@ -130,6 +123,23 @@ for f in $(pick '\.md$'); do
 done
 
 # ---- other tools, where they are installed
+# lint FILE - what clang-tidy finds in it.  A minute of work for some files, so it is kept by the
+# content of all that decides it: tool, checks, flags, and the file with all that it includes.
+lint() {
+    local key found
+    key=$({ clang-tidy --version; cat .clang-tidy; echo "$1 $TIDY_CFLAGS"
+        # shellcheck disable=SC2086
+        "${CC:-cc}" -E -C $TIDY_CFLAGS "$1" || date +%N; } 2>/dev/null | sha256sum | cut -c1-40)
+    found=$kept/$key
+    if [ ! -f "$found" ]; then
+        # shellcheck disable=SC2086
+        clang-tidy --quiet "$1" -- $TIDY_CFLAGS 2>/dev/null |
+            grep -E '^[^ ]+:[0-9]+:[0-9]+: (warning|error): ' >"$found.$$"
+        mv "$found.$$" "$found"
+    fi
+    touch -c "$found"
+    cat "$found"
+}
 if command -v shellcheck >/dev/null; then
     shellcheck -S warning -f gcc -e SC1091,SC2034,SC2120,SC2148,SC2154 "${scripts[@]}" >>"$out"
 else
@@ -138,9 +148,11 @@ fi
 if [ "${CLANG_TIDY:-}" = no ]; then
     :
 elif command -v clang-tidy >/dev/null; then
+    export -f lint
+    mkdir -p "$kept"
+    find "$kept" -type f -mtime +14 -delete
     pick '^(core|topology|pe|net|worker|master|cli|bench)/.*\.c$' |
-        xargs -P "$(nproc)" -n 4 bash -c 'clang-tidy --quiet "$@" -- $TIDY_CFLAGS 2>/dev/null' - |
-        grep -E '^[^ ]+:[0-9]+:[0-9]+: (warning|error): ' | sort -u | sed "s|^$PWD/||" >>"$out"
+        xargs -P "$(nproc)" -n 1 bash -c 'lint "$1"' - | sort -u | sed "s|^$PWD/||" >>"$out"
 else
     echo "tidy: clang-tidy is not installed; its step is left out"
 fi
