@@ -11,6 +11,8 @@
 #include "worker/checkpoint.h"
 #include "worker/checkpoint_restore.h"
 #include "worker/cut.h"
+#include "worker/resend.h"
+#include "worker/retain.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -321,6 +323,13 @@ static const struct oxb_schema *schema_at(struct part *d, struct instance *i, bo
     return output ? oxb_out_schema(pe, (unsigned)port) : oxb_in_schema(pe, (unsigned)port);
 }
 
+/* begins_at - the checkpoint that new channels begin at; what a change adds begins between two. */
+static uint64_t begins_at(const struct part *d)
+{
+    bool changes = plan_of(d)->base_version != 0 && plan_of(d)->stay_instances_count == 0;
+    return changes ? RETAIN_NOTHING : plan_of(d)->from_epoch;
+}
+
 static enum err build_channel(struct part *d, const struct rec_CHANNEL_SPEC *spec)
 {
     struct instance *from = part_instance(d, spec->from);
@@ -343,6 +352,10 @@ static enum err build_channel(struct part *d, const struct rec_CHANNEL_SPEC *spe
     d->channels[d->channel_count++] = c;
     c->from = from;
     c->to = to;
+    if (spec->retain && spec->replaces == 0 && from != NULL && kind != CHANNEL_FUSED &&
+        d->retain_bytes > 0) {
+        atomic_store(&c->log, retained_new(begins_at(d), 0)); /* retain_divide follows */
+    }
     if (kind == CHANNEL_OUT || kind == CHANNEL_IN) {
         const struct rec_WORKER_ADDR *w =
             find_worker(d, kind == CHANNEL_OUT ? spec->to_worker : spec->from_worker);
@@ -502,6 +515,7 @@ enum err build_channels(struct part *d)
             return e;
         }
     }
+    retain_divide(d);
     return ERR_OK;
 }
 

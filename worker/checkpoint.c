@@ -119,6 +119,11 @@ static void freeze_states(struct keeper *k, struct save_job *job, struct oxb_pe 
     }
 }
 
+static uint64_t counted(_Atomic uint64_t *v)
+{
+    return atomic_load_explicit(v, memory_order_relaxed);
+}
+
 void keeper_take(struct keeper *k, struct instance *i, uint64_t epoch)
 {
     struct save_job *job = mem_alloc(sizeof *job);
@@ -128,7 +133,9 @@ void keeper_take(struct keeper *k, struct instance *i, uint64_t epoch)
     job->result = (struct saved){.topology = mem_dup(k->topology),
                                  .gen = atomic_load(&k->gen),
                                  .epoch = epoch,
-                                 .instance = i->id};
+                                 .instance = i->id,
+                                 .tuples_in = counted(&pe_counters(pe)->tuples_in),
+                                 .tuples_out = counted(&pe_counters(pe)->tuples_out)};
     job->uid = mem_dup(oxb_uid(pe));
     job->location = mem_dup(k->location);
     job->index = i->index;
