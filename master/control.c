@@ -16,8 +16,7 @@ static void on_closed(void *arg, struct conn *c, const char *why);
 
 const struct conn_ops control_ops = {.on_message = on_message, .on_closed = on_closed};
 
-void control_send(struct master *m, uint64_t worker_id, uint64_t incarnation,
-                  const struct msg *msg)
+void control_send(struct master *m, uint64_t worker_id, uint64_t incarnation, const struct msg *msg)
 {
     struct member *w = members_by_id(&m->members, worker_id);
     if (w != NULL && w->state == MEMBER_UP && w->incarnation == incarnation) {

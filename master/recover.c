@@ -46,9 +46,40 @@ uint64_t recover_replaces(const struct deployment *d, uint32_t number)
                                                                    : 0;
 }
 
+static void keep(struct master *m, const struct deployment *d, json_t *receipt TAKES)
+{
+    struct fail f = {0};
+    char *text = json_dumps(receipt, JSON_COMPACT | JSON_REAL_PRECISION(10));
+    if (m->store->ops->recovered(m->store, d->name, d->token.gen, text, &f) != ERR_OK) {
+        log_event(LOG_ERROR, "store.recovered", "topology=%s what=\"%s\"", d->name, f.what);
+    }
+    log_event(LOG_INFO, "topology.recovered", "topology=%s receipt=%s", d->name, text);
+    tell_receipt(m, d, receipt);
+    mem_free(text);
+    json_decref(receipt);
+}
+
+/* R23: there is nothing to go on from.  It fails, and what was lost is not known. */
+static void keep_loss(struct master *m, const struct deployment *d, const char *why)
+{
+    if (d->graph == NULL) {
+        return;
+    }
+    char *text = mem_printf("there are no checkpoints to go on from: %s", why);
+    keep(m, d,
+         json_pack("{s:s, s:I, s:I, s:s, s:I, s:I, s:I, s:f, s:n, s:n, s:n, s:I, s:I, s:n, s:s}",
+                   "topology", d->name, "from", (json_int_t)d->version, "to",
+                   (json_int_t)d->version, "result", "degraded", "gen", (json_int_t)d->token.gen,
+                   "checkpoint", (json_int_t)0, "instances_touched", (json_int_t)d->instance_count,
+                   "total_ms", 0.0, "lost", "duplicated", "reordered", "resent", (json_int_t)0,
+                   "replayed", (json_int_t)0, "discarded", "unknown", text));
+    mem_free(text);
+}
+
 bool recover_lost(struct master *m, struct deployment *d, const char *why, uint64_t since_us)
 {
     if (d->graph == NULL || d->topology->checkpoint_every_us == 0) {
+        keep_loss(m, d, why);
         return false;
     }
     if (d->keeping == NULL) {
@@ -259,8 +290,8 @@ static bool *find_staying(struct master *m, struct deployment *d,
     return stays;
 }
 
-/* keep_ids - both graphs are of one topology and in one order; what stays keeps its ids, and so does
- * a channel whose both ends do.  @replaces: of those that lead from who stays to who does not.
+/* keep_ids - both graphs are of one topology and in one order; what stays keeps its ids, and so
+ * does a channel whose both ends do.  @replaces: of those that lead from who stays to who does not.
  * Return: false when what was to stay would come out different: somewhere else, or called directly
  * where it was not. */
 static bool keep_ids(const struct pgraph *was, struct pgraph *g, const bool *stays,
@@ -348,8 +379,7 @@ static struct pgraph *plan_graph(struct master *m, struct deployment *d, uint64_
 /* Processes that held a part and will hold none: they drop it. */
 static void drop_elsewhere(struct master *m, const struct deployment *d, const struct pgraph *g)
 {
-    const struct msg stop = {.kind = M_STOP,
-                             .STOP = {m->term, d->name, d->token.gen, true, true}};
+    const struct msg stop = {.kind = M_STOP, .STOP = {m->term, d->name, d->token.gen, true, true}};
     for (uint32_t i = 0; i < d->graph->worker_count; i++) {
         bool used = false;
         for (uint32_t n = 0; n < g->instance_count; n++) {
@@ -495,7 +525,8 @@ void recover_not_ready(struct master *m, struct deployment *d, enum err code,
     }
 }
 
-/* unreplayable - a source that goes back and cannot read again what it had read (R23); NULL: none. */
+/* unreplayable - a source that goes back and cannot read again what it had read (R23); NULL: none.
+ */
 static const struct pe *unreplayable(const struct deployment *d)
 {
     const struct pgraph *g = d->graph;
@@ -514,7 +545,6 @@ static void keep_receipt(struct master *m, const struct deployment *d, uint64_t 
 {
     const struct keeping *k = d->keeping;
     const struct pe *gone = unreplayable(d);
-    struct fail f = {0};
     json_t *receipt =
         json_pack("{s:s, s:I, s:I, s:s, s:I, s:I, s:I, s:f, s:n, s:n, s:n, s:I}", "topology",
                   d->name, "from", (json_int_t)d->version, "to", (json_int_t)d->version, "result",
@@ -529,18 +559,12 @@ static void keep_receipt(struct master *m, const struct deployment *d, uint64_t 
     json_object_set_new(receipt, "discarded",
                         k->toll.known ? json_integer((json_int_t)k->toll.discarded) : json_null());
     char *why = gone != NULL ? mem_printf("'%s' cannot be read again: what it had read and no "
-                                          "checkpoint covers is lost", gone->name)
+                                          "checkpoint covers is lost",
+                                          gone->name)
                              : mem_dup("the counters of the lost worker died with it");
     json_object_set_new(receipt, "unknown", json_string(why));
     mem_free(why);
-    char *text = json_dumps(receipt, JSON_COMPACT | JSON_REAL_PRECISION(10));
-    if (m->store->ops->recovered(m->store, d->name, d->token.gen, text, &f) != ERR_OK) {
-        log_event(LOG_ERROR, "store.recovered", "topology=%s what=\"%s\"", d->name, f.what);
-    }
-    log_event(LOG_INFO, "topology.recovered", "topology=%s receipt=%s", d->name, text);
-    tell_receipt(m, d, receipt);
-    mem_free(text);
-    json_decref(receipt);
+    keep(m, d, receipt);
 }
 
 /* What was restored counts from nothing, as of the checkpoint that it was restored from. */

@@ -82,8 +82,8 @@ static enum err port_specs(struct part *d, const struct rec_PORT_SPEC *in, size_
 }
 
 /* @i: the instance the code is for.  Return: *pe is set as soon as there is something to free. */
-static enum err build_code(struct part *d, const struct rec_INSTANCE_SPEC *spec,
-                           struct instance *i, struct oxb_pe **out)
+static enum err build_code(struct part *d, const struct rec_INSTANCE_SPEC *spec, struct instance *i,
+                           struct oxb_pe **out)
 {
     const struct oxb_pe_type *type = NULL;
     struct plugin *plugin = NULL;
@@ -217,8 +217,7 @@ enum err build_instances(struct part *d)
     d->adopted = mem_array(plan->adopt_instances_count, sizeof *d->adopted);
     for (size_t k = 0; k < plan->add_instances_count; k++) {
         const struct rec_INSTANCE_SPEC *spec = &plan->add_instances[k];
-        struct instance *i =
-            instance_new(spec->id, spec->pe, (unsigned)spec->index, d->env->pool);
+        struct instance *i = instance_new(spec->id, spec->pe, (unsigned)spec->index, d->env->pool);
         struct oxb_pe *pe = NULL;
         enum err e = build_code(d, spec, i, &pe);
         i->pe = pe;
@@ -339,12 +338,11 @@ static enum err build_channel(struct part *d, const struct rec_CHANNEL_SPEC *spe
         return plan_malformed(d, "a channel without a stream or without an end here");
     }
     bool here = from != NULL && to != NULL;
-    enum channel_kind kind = here        ? (spec->fused ? CHANNEL_FUSED : CHANNEL_LOCAL)
+    enum channel_kind kind = here         ? (spec->fused ? CHANNEL_FUSED : CHANNEL_LOCAL)
                              : to == NULL ? CHANNEL_OUT
                                           : CHANNEL_IN;
-    const struct oxb_schema *schema =
-        from != NULL ? schema_at(d, from, true, stream->from_port)
-                     : schema_at(d, to, false, stream->to_port);
+    const struct oxb_schema *schema = from != NULL ? schema_at(d, from, true, stream->from_port)
+                                                   : schema_at(d, to, false, stream->to_port);
     if (schema == NULL) {
         return plan_malformed(d, "a stream at a port that does not exist");
     }
@@ -480,8 +478,8 @@ static bool fed_by_call(const struct part *d, const struct instance *i)
     return false;
 }
 
-static void collect_chain(const struct part *d, struct instance *i,
-                          struct instance **members, uint32_t *count)
+static void collect_chain(const struct part *d, struct instance *i, struct instance **members,
+                          uint32_t *count)
 {
     i->order = *count;
     members[(*count)++] = i;
@@ -492,15 +490,14 @@ static void collect_chain(const struct part *d, struct instance *i,
     }
 }
 
-
 static void build_chain(struct part *d, uint32_t head)
 {
     struct instance **members = mem_array(d->instance_count, sizeof(struct instance *));
     uint32_t count = 0;
     collect_chain(d, d->instances[head], members, &count);
     bool own = plan_of(d)->add_instances[head].own_thread;
-    struct chain *c = chain_new(members, count, own ? NULL : executors_place(d->env->executors),
-                                own);
+    struct chain *c =
+        chain_new(members, count, own ? NULL : executors_place(d->env->executors), own);
     part_listen(d, c);
     d->chains[d->chain_count++] = c;
 }

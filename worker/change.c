@@ -498,8 +498,8 @@ const struct fail *change_fail(const struct part *base)
         return c != NULL ? moves_fail(c->moves) : NULL;
     }
     (void)fail_set(&c->fail, ERR_AGAIN, "the whole topology is recovered instead",
-                   "what %s[%u] retains does not reach back far enough",
-                   name_text(&lost->pe_name), lost->index);
+                   "what %s[%u] retains does not reach back far enough", name_text(&lost->pe_name),
+                   lost->index);
     return &c->fail;
 }
 
