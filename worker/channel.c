@@ -251,6 +251,10 @@ uint64_t channel_succeed(struct channel *to, struct channel *from, uint64_t epoc
     atomic_store(&to->log, log);
     uint64_t tuples = retain_rewind(log, epoch);
     log->pinned = false;
+    to->ended = from->ended;
+    if (from->ended) { /* R12: whoever is restored has to hear it again, even if it is older */
+        retain_wait(log, &(struct item){.kind = ITEM_END});
+    }
     if (retain_next(log) != NULL) {
         to->lags = true;
         instance_spills(to->from, +1);
@@ -336,6 +340,7 @@ void channel_send(struct channel *c, struct batch *batch)
 void channel_mark(struct channel *c, enum item_kind kind, uint64_t epoch)
 {
     channel_flush(c);
+    c->ended = c->ended || kind == ITEM_END;
     struct item it = {.kind = kind, .epoch = epoch};
     if (c->kind == CHANNEL_FUSED) {
         number(c, &it);

@@ -71,6 +71,7 @@ struct channel {
     _Atomic(struct retained *) log; /* worker/retain.h; NULL: nothing is retained */
     bool spill_kept;                /* all that is spilled is in the log */
     bool lags;                      /* C4 */
+    bool ended; /* its sender has ended: nothing but markers follows */
     _Atomic unsigned away;          /* bits of enum channel_away; set by the loop */
     _Atomic bool producer_waits;    /* tell the sender when half the ring is free */
     /* both */

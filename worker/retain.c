@@ -274,7 +274,7 @@ uint64_t retain_rewind(struct retained *r, uint64_t epoch)
     size_t kept = 0, count = r->sent + r->waiting;
     for (size_t n = 0; n < count; n++) {
         struct kept *k = at(r, n);
-        if (k->it.kind == ITEM_MARKER_CHECKPOINT) { /* void: that checkpoint was given up */
+        if (k->it.kind != ITEM_BATCH) { /* markers are void: those checkpoints were given up */
             r->live_bytes -= k->bytes;
             add_bytes(r, 0 - k->bytes);
             item_free(&k->it);

@@ -69,7 +69,8 @@ void retain_shed(struct retained *r);
 void retain_trim(struct retained *r, uint64_t epoch);
 /* retain_reaches - would retain_rewind find its place? */
 bool retain_reaches(const struct retained *r, uint64_t epoch);
-/* retain_rewind - everything since the marker of `epoch` waits again; markers are void, and gone.
+/* retain_rewind - every batch since the marker of `epoch` waits again; all else is gone: markers are
+ * void, and the end is for the caller to say.
  * Return: how many tuples that are.  Requires: retain_reaches. */
 uint64_t retain_rewind(struct retained *r, uint64_t epoch);
 /* retain_sweep - free some of what is needed no more.  Return: there is more. */

@@ -2,7 +2,8 @@
 # tests/e2e/recover_part.sh - only what depends on the loss goes back; who feeds it sends again what
 # it has retained.
 #
-# src -> dear -> tally -> main over three workers, and a second sink behind `dear`.  The worker of
+# src -> dear -> tally -> main over three workers, a second sink behind `dear`, and a source that has
+# ended.  The worker of
 # `tally` and `main` is killed: `dear` sends its log again and goes on, the source does not rewind,
 # the second sink notices nothing.  Then the worker of `dear`: the source sends its log again.  Then
 # with too small a budget: the sources go back.  Then a second death inside a recovery, and the
@@ -23,7 +24,10 @@ pes:
   tally: {use: ./tally1.so, with: {add: 1}, place: {labels: {n: "3"}}}
   main: {use: file-sink, with: {path: $OUT/main, format: jsonl}, place: {labels: {n: "3"}}}
   side: {use: file-sink, with: {path: $OUT/side, format: jsonl}, place: {labels: {n: "2"}}}
+  few: {use: sequence, with: {count: 3000, keys: $KEYS}, place: {labels: {n: "1"}}}
+  few-out: {use: file-sink, with: {path: $OUT/few, format: tsv}, place: {labels: {n: "3"}}}
 streams:
+  - {from: few, to: few-out}
   - {from: src, to: dear}
   - {from: dear, to: tally, by: key}
   - {from: dear, to: side}
@@ -84,9 +88,10 @@ topology 64MiB
 oxbow deploy "$WORK/t.yaml" >"$WORK/deploy.out" 2>"$WORK/deploy.err" ||
     give_up "deploys" "$(tail -n1 "$WORK/deploy.err")"
 check "it flows" flows
-lose_and_check "the last worker" w3 src dear side -- tally main
-lose_and_check "the same once more" w3 src dear side -- tally main
-lose_and_check "the middle one" w2 src -- dear side tally main
+check "a source ends" wait_for 30 tuples_above part few-out in 2999
+lose_and_check "the last worker" w3 src dear side few -- tally main few-out
+lose_and_check "the same once more" w3 src dear side few -- tally main few-out
+lose_and_check "the middle one" w2 src few few-out -- dear side tally main
 
 # Budget for less than what passes between two checkpoints.
 topology 4KiB
@@ -97,7 +102,7 @@ lose w3
 again w3
 round=$((round + 1))
 check "over budget: it is recovered" wait_for 30 recovered $round
-check_same "over budget: the sources go back" "$(receipt instances_touched)" 5
+check_same "over budget: the sources go back" "$(receipt instances_touched)" 6
 check_same "over budget: no log is sent again" "$(receipt resent)" 0
 check "over budget: it flows" flows
 topology 64MiB
@@ -138,4 +143,6 @@ echo "main a=1 b=2; side a=1" >"$WORK/versions"
 "$BIN/tests/e2e/tuples" --keys $KEYS --versions "$WORK/versions" "main=$OUT/main" \
     "side=$OUT/side" >"$WORK/verdict"
 check_same "every tuple is in both sinks once, in order: $(tail -n1 "$WORK/verdict")" $? 0
+check_same "what a source sent before it ended is there once" "$(sort -u "$OUT/few" | wc -l)" 3000
+check_same "and nothing else" "$(wc -l <"$OUT/few")" 3000
 finish

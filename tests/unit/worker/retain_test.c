@@ -308,6 +308,24 @@ static void an_end_comes_again_too(void **state)
     rig_fini(&r);
 }
 
+static void an_end_older_than_the_checkpoint_comes_again_too(void **state)
+{
+    (void)state;
+    struct rig r;
+    rig_init(&r, 3, PLENTY);
+    send(&r, 1);
+    channel_mark(r.c, ITEM_END, 0);
+    mark(&r, 5);
+    retain_trim(log_of(&r), 5);
+    channel_away(r.c, AWAY_GONE, 0);
+    assert_int_equal(channel_succeed(r.next, r.c, 5), 0);
+    take_mark(r.next, ITEM_END, 0);
+    channel_away(r.next, AWAY_GONE, 0); /* and to whoever comes after that one */
+    assert_int_equal(channel_succeed(r.third, r.next, 5), 0);
+    take_mark(r.third, ITEM_END, 0);
+    rig_fini(&r);
+}
+
 static void a_second_loss_while_it_catches_up_begins_again(void **state)
 {
     (void)state;
@@ -415,6 +433,7 @@ int main(void)
         cmocka_unit_test(without_a_log_that_is_on_it_spills_as_ever),
         cmocka_unit_test(a_new_channel_sends_again_from_the_marker_on_then_what_follows),
         cmocka_unit_test(an_end_comes_again_too),
+        cmocka_unit_test(an_end_older_than_the_checkpoint_comes_again_too),
         cmocka_unit_test(a_second_loss_while_it_catches_up_begins_again),
         cmocka_unit_test(at_random_nothing_is_missing_and_nothing_comes_twice),
     };
