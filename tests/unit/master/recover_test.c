@@ -595,6 +595,69 @@ static void a_log_that_was_dropped_since_makes_all_go_back(void **state)
     expect_whole(&s, lost.gen + 1);
 }
 
+/* ---- R23: what cannot be made good is said ---- */
+
+static void expect_degraded(const char *unknown)
+{
+    int status;
+    json_t *list = http_json(r.http, "GET", "/v1/topologies/t/receipts", NULL, NULL, &status);
+    json_t *one = json_array_get(list, 0);
+    assert_string_equal(json_string_value(json_object_get(one, "result")), "degraded");
+    assert_true(json_is_null(json_object_get(one, "lost")));
+    assert_non_null(strstr(json_string_value(json_object_get(one, "unknown")), unknown));
+    json_decref(list);
+}
+
+static void without_checkpoints_a_loss_degrades_and_the_topology_fails(void **state)
+{
+    (void)state;
+    static const char bare[] = "oxbow: 1\n"
+                               "topology: t\n"
+                               "pes:\n"
+                               "  src: {use: sequence, with: {keys: 4}}\n"
+                               "  end: {use: null-sink}\n"
+                               "streams:\n"
+                               "  - {from: src, to: end}\n";
+    int status;
+    mem_free(http_call(r.http, "POST", "/v1/topologies", "application/yaml", bare, &status));
+    assert_int_equal(status, 202);
+    const struct msg_PREPARE *prepare = &fake_expect(&a, M_PREPARE)->PREPARE;
+    assert_int_equal(prepare->retain_bytes, 0);
+    struct plan p = {.term = prepare->term, .gen = prepare->gen, .op = prepare->op};
+    go_through(&a, &p, W1);
+    expect_state("running");
+    fake_leave(&a);
+    expect_state("failed");
+    expect_degraded("no checkpoints");
+}
+
+static void a_source_that_cannot_be_read_again_degrades_the_recovery(void **state)
+{
+    (void)state;
+    static const char live[] = "oxbow: 1\n"
+                               "topology: t\n"
+                               "fusion: off\n"
+                               "pes:\n"
+                               "  src: {use: tcp-source, with: {listen: \"127.0.0.1:9\"}}\n"
+                               "  end: {use: null-sink}\n"
+                               "streams:\n"
+                               "  - {from: src, to: end}\n"
+                               "checkpoint: {every: 1h}\n";
+    int status;
+    mem_free(http_call(r.http, "POST", "/v1/topologies", "application/yaml", live, &status));
+    assert_int_equal(status, 202);
+    struct plan p = expect_prepare(&a);
+    go_through(&a, &p, W1);
+    expect_state("running");
+    fake_leave(&a);
+    fake_join(&a, r.control, "w1", W1 + 7);
+    fake_report_end(&a, 0);
+    struct plan q = expect_prepare(&a);
+    go_through(&a, &q, W1 + 7);
+    expect_state("running");
+    expect_degraded("'src' cannot be read again");
+}
+
 static void a_branch_that_cannot_stay_is_restored_with_the_rest(void **state)
 {
     (void)state;
@@ -695,6 +758,8 @@ int main(void)
         WITH_MASTER(a_recovery_leaves_a_receipt_that_a_restart_keeps),
         WITH_MASTER(before_the_first_checkpoint_it_begins_anew),
         WITH_MASTER(a_branch_that_shares_no_stream_with_the_loss_stays),
+        WITH_MASTER(without_checkpoints_a_loss_degrades_and_the_topology_fails),
+        WITH_MASTER(a_source_that_cannot_be_read_again_degrades_the_recovery),
         WITH_MASTER(a_branch_that_cannot_stay_is_restored_with_the_rest),
         WITH_MASTER(who_retains_what_it_has_sent_stays_and_sends_it_again),
         WITH_MASTER(who_does_not_reach_back_far_enough_goes_back_too),

@@ -76,6 +76,7 @@ static void every_change_shows_in_the_digests_it_concerns(void **state)
         {"{from: c, to: f}", "{from: c, to: f, name: out}", ""},
         {"by: key}\n  - {from: c", "by: seq}\n  - {from: c", ""},
         {"every: 10s", "every: 11s", ""},
+        {"every: 10s", "every: 10s, retain: 1MiB", ""},
         {"checkpoint: {every: 10s}\n", "", ""},
         {"topology: t", "topology: u", ""},
         {"checkpoint:", "fusion: off\ncheckpoint:", ""},

@@ -3,6 +3,7 @@
  * Goal:   every part of the format reaches the model, schemas resolve, and no text of 1 MiB can
  * hold up its reader. Method: small topologies against a catalogue by hand; generated hostile texts
  * under a clock with generous bounds, which only a quadratic reader misses. */
+#include "core/limits.h"
 #include "tests/unit/topology/model_fixture.h"
 
 #include "core/clock.h"
@@ -35,7 +36,7 @@ static const char access_yaml[] =
     "  - {from: parse, to: per-path, by: path}\n"
     "  - {from: parse.errors, to: rejects, name: bad}\n"
     "  - {from: per-path, to: hits, to_all: true}\n"
-    "checkpoint: {every: 10s, keep: 5, location: \"file:///var/ck\"}\n"
+    "checkpoint: {every: 10s, keep: 5, location: \"file:///var/ck\", retain: 1MiB}\n"
     "upgrade: {consistency: per-pe, timeout: 2m}\n"
     "fusion: off\n";
 
@@ -48,6 +49,7 @@ static void every_part_of_the_format_reaches_the_model(void **state)
     assert_int_equal(t->checkpoint_every_us, 10000000);
     assert_int_equal(t->checkpoint_keep, 5);
     assert_string_equal(t->checkpoint_location, "file:///var/ck");
+    assert_int_equal(t->checkpoint_retain_bytes, 1 << 20);
     assert_int_equal(t->consistency, CONSISTENCY_PER_PE);
     assert_false(t->fusion);
     assert_int_equal(t->upgrade_timeout_us, 120000000);
@@ -68,6 +70,7 @@ static void absent_parts_have_their_defaults(void **state)
 {
     struct topology *t = must_parse(*state, "oxbow: 1\ntopology: t\npes:\n  a: {use: sequence}\n");
     assert_int_equal(t->checkpoint_every_us, 0);
+    assert_int_equal(t->checkpoint_retain_bytes, RETAIN_BYTES_DEFAULT);
     assert_int_equal(t->consistency, CONSISTENCY_EXACT);
     assert_true(t->fusion);
     assert_int_equal(t->upgrade_timeout_us, 60000000);
