@@ -32,6 +32,7 @@ struct local {
     bool held;
     bool dropped;
     struct change_result result;
+    bool refused; /* the last DISCARD */
     bool changed_over;
 };
 
@@ -55,6 +56,7 @@ static void on_prepared(void *arg, struct part *d)
 static void on_change(void *arg, struct part *d)
 {
     struct local *l = arg;
+    part_look_ready(d);
     l->changed_over = change_update(d, &l->result) || l->changed_over;
     part_update(d);
     changed(arg);
@@ -185,7 +187,7 @@ struct pool *local_pool(struct local *l)
 
 /* ---------------------------------------------------------------- calls on the loop */
 
-enum verb { DEPLOY, GO, DRAIN, INJECT, DROP, CHANGE, CHANGE_GO, CHANGE_ABORT };
+enum verb { DEPLOY, GO, DRAIN, INJECT, DROP, CHANGE, CHANGE_GO, CHANGE_ABORT, DISCARD };
 struct call {
     struct local *local;
     enum verb verb;
@@ -227,6 +229,9 @@ static void call_on_loop(void *arg)
     case CHANGE:
         c->staged = part_stage(c->part, c->prepare);
         part_prepare(c->staged);
+        break;
+    case DISCARD:
+        l->refused = !change_discard(c->part, &c->prepare->PREPARE);
         break;
     case CHANGE_GO:
         l->changed_over = false;
@@ -379,6 +384,20 @@ static bool is_staged(const void *arg) /* it is pending first, then the change's
     const struct part *base = arg;
     return base->pending == NULL && base->change != NULL &&
            change_staged(base)->state != DEPLOYMENT_PREPARING;
+}
+
+static bool is_clear(const void *arg)
+{
+    return change_is_clear(arg);
+}
+
+bool local_discard(struct local *l, struct part *d, const struct msg *prepare)
+{
+    (void)call(l, (struct call){.verb = DISCARD, .part = d, .prepare = prepare});
+    if (!l->refused) {
+        wait_until(l, is_clear, d);
+    }
+    return !l->refused;
 }
 
 void local_change_begin(struct local *l, struct part *d, const struct msg *prepare)
