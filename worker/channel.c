@@ -156,6 +156,11 @@ static inline bool is_away(struct channel *c)
     return atomic_load_explicit(&c->away, memory_order_relaxed) != 0;
 }
 
+static inline bool is_gone(struct channel *c) /* whoever took from it may be freed by now */
+{
+    return (atomic_load_explicit(&c->away, memory_order_relaxed) & AWAY_GONE) != 0;
+}
+
 /* make_room - drop what was sent, unless a recovery may need it.  Return: it is within budget. */
 static bool make_room(struct channel *c, struct retained *log)
 {
@@ -280,6 +285,9 @@ bool channel_drain(struct channel *c)
     if (c->lags || (log != NULL && c->spill_count > 0 && is_away(c) && begin_lag(c, log))) {
         return drain_lag(c);
     }
+    if (c->spill_count > 0 && log != NULL && is_gone(c)) {
+        return false;
+    }
     bool moved = false, ended = false, closed = false;
     for (int tries = 0; c->spill_count > 0 && tries < 2; tries++) {
         uint32_t room = atomic_load(&c->room);
@@ -322,6 +330,10 @@ static void send_item(struct channel *c, struct item *it)
     number(c, it);
     c->spill_kept = retain_sent(log, it) && (c->spill_count == 0 || c->spill_kept);
     (void)make_room(c, log);
+    if (is_gone(c)) { /* and the log was dropped before: all that comes waits */
+        spill(c, it);
+        return;
+    }
     put(c, it);
 }
 

@@ -258,6 +258,25 @@ static void without_a_log_that_is_on_it_spills_as_ever(void **state)
     rig_fini(&r);
 }
 
+static void who_is_gone_is_neither_given_anything_nor_told(void **state)
+{
+    (void)state;
+    struct rig r;
+    rig_init(&r, RETAIN_NOTHING, PLENTY);
+    send(&r, 1);
+    end_wait_woken(&r.to);
+    for (struct item it; ends_take(r.c, &it);) {
+        batch_free(it.batch);
+    }
+    channel_away(r.c, AWAY_GONE, 0);
+    send(&r, 2);
+    assert_false(channel_drain(r.c)); /* the task waits: there is no log to wait in */
+    assert_int_equal(ring_used(&r.c->ring), 0);
+    assert_int_equal(r.c->spill_count, 2);
+    assert_int_equal(end_wakes(&r.to), 0);
+    rig_fini(&r);
+}
+
 /* ---------------------------------------------------------------- another consumer */
 
 static void a_new_channel_sends_again_from_the_marker_on_then_what_follows(void **state)
@@ -431,6 +450,7 @@ int main(void)
         cmocka_unit_test(what_had_spilled_lags_when_the_consumer_goes),
         cmocka_unit_test(a_full_budget_stops_the_task_and_nothing_is_dropped),
         cmocka_unit_test(without_a_log_that_is_on_it_spills_as_ever),
+        cmocka_unit_test(who_is_gone_is_neither_given_anything_nor_told),
         cmocka_unit_test(a_new_channel_sends_again_from_the_marker_on_then_what_follows),
         cmocka_unit_test(an_end_comes_again_too),
         cmocka_unit_test(an_end_older_than_the_checkpoint_comes_again_too),
