@@ -482,13 +482,14 @@ static void perform(struct master *m, struct deployment *d, struct change_action
 static void decide(struct master *m, struct deployment *d, struct change_actions *out)
 {
     struct fail f = {0};
-    enum err e = ERR_OK;
-    if (!recover_is_under_way(d)) { /* that was decided when its generation was written */
+    const char *where = "store";
+    struct deployment *base = deployments_find(&m->deployments, d->name);
+    enum err e = base != NULL && base != d ? upgrade_check_ended(d, base, &f, &where) : ERR_OK;
+    if (e == ERR_OK && !recover_is_under_way(d)) { /* that was decided with its generation */
         e = m->store->ops->decide(m->store, d->name, d->version, d->token.op, &f);
     }
-    struct deployment *base = deployments_find(&m->deployments, d->name);
     if (e != ERR_OK) {
-        keep_why(d, &f, "store");
+        keep_why(d, &f, where);
     } else if (base != NULL && base != d) {
         keeping_decided(m, base);
     }

@@ -501,7 +501,8 @@ static bool has_older(const struct agent *a, const struct part *d)
 }
 
 /* waits - READY also says that every peer can be reached, for what is not found now would hang
- * after GO; and that little waits between the members of the change, or that it gets no less. */
+ * after GO; that the master has been told who of the members has ended (R3), which the report
+ * before it does; and that little waits between them, or that it gets no less. */
 static bool waits(const struct agent *a, struct part *d, uint64_t waited_us)
 {
     const char *peer = part_unlinked(d);
@@ -511,8 +512,9 @@ static bool waits(const struct agent *a, struct part *d, uint64_t waited_us)
                        "worker %s cannot be reached from worker %s", peer, a->name);
         return false;
     }
-    return peer != NULL || (d->base != NULL && waited_us < (uint64_t)SQUEEZE_MS * 1000 &&
-                            !change_squeezed(d->base));
+    bool narrow = d->base == NULL || waited_us >= (uint64_t)SQUEEZE_MS * 1000 ||
+                  change_squeezed(d->base);
+    return peer != NULL || !narrow || (d->base != NULL && !change_ends_are_known(d->base));
 }
 
 static void on_prepared(void *arg, struct part *d)
@@ -531,6 +533,9 @@ static void on_prepared(void *arg, struct part *d)
     log_event(d->failed ? LOG_WARN : LOG_INFO, "part.prepared",
               "topology=%s op=%" PRIu64 " ok=%d what=\"%s\"", d->name, d->op, !d->failed,
               d->fail.what);
+    if (d->base != NULL && !d->failed) {
+        send_report(a, d->base);
+    }
     send_ready(a, &d->plan.PREPARE, d, d->failed ? &d->fail : NULL);
 }
 

@@ -337,41 +337,8 @@ static enum err make_cut(struct change *c, const struct rec_MEMBER_SPEC *spec)
     }
     c->members[c->member_count++] = i;
     atomic_store(&i->cut, k);
+    instance_hold_end(i);
     return e;
-}
-
-static bool was_input(const struct instance *i, const struct channel *c)
-{
-    for (uint32_t n = 0; n < i->input_count; n++) {
-        if (i->inputs[n].channel == c) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* R3: who has ended has said so, and may take no tuples again; an end from somebody who has ended
- * here as well it may. */
-static enum err refuse_ended(struct change *c)
-{
-    for (uint32_t k = 0; k < c->member_count; k++) {
-        struct instance *i = c->members[k];
-        const struct cut *cut = atomic_load(&i->cut);
-        for (uint32_t n = 0; !cut->retire && n < cut->input_count; n++) {
-            const struct channel *in = cut->inputs[n].channel;
-            bool quiet = in->from != NULL && atomic_load(&in->from->ending);
-            if (!atomic_load(&i->ending) || was_input(i, in) || quiet) {
-                continue;
-            }
-            snprintf(c->staged->fail_where, sizeof c->staged->fail_where, "%s",
-                     name_text(&i->pe_name));
-            return fail_set(&c->staged->fail, ERR_DENIED,
-                            "leave its inputs as they are, or deploy the topology anew",
-                            "%s[%u] has ended, and would get a new input", name_text(&i->pe_name),
-                            i->index);
-        }
-    }
-    return ERR_OK;
 }
 
 static void wire_new_ones(struct change *c, enum err *e)
@@ -430,9 +397,6 @@ enum err change_prepare(struct part *staged)
         }
     }
     if (e == ERR_OK) {
-        e = refuse_ended(c);
-    }
-    if (e == ERR_OK) {
         moves_free(base->moved); /* the change before this one is done everywhere (R15) */
         base->moved = NULL;
         e = moves_new(staged, &c->moves);
@@ -452,6 +416,20 @@ bool change_squeezed(const struct part *base)
     const struct change *c = base->change;
     for (uint32_t n = 0; n < c->inside_count; n++) {
         if (!channel_is_squeezed(c->inside[n])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool change_ends_are_known(const struct part *base)
+{
+    const struct change *c = base->change;
+    for (uint32_t k = 0; k < c->member_count; k++) {
+        const struct instance *i = c->members[k];
+        unsigned state = atomic_load(&i->state);
+        if (atomic_load(&i->ending) == ENDS && state != INSTANCE_ENDED &&
+            state != INSTANCE_FAILED) {
             return false;
         }
     }
@@ -918,6 +896,7 @@ void change_abort(struct part *base)
     g->cuts = mem_array(c->member_count, sizeof(struct cut *));
     for (uint32_t k = 0; k < c->member_count; k++) {
         g->cuts[g->cut_count++] = atomic_exchange(&c->members[k]->cut, NULL);
+        instance_may_end(c->members[k]);
         task_notify(instance_task(c->members[k])); /* it may have put off its end */
     }
     c->member_count = 0;

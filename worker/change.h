@@ -20,6 +20,9 @@
 MUST_CHECK enum err change_prepare(struct part *staged);
 /* change_squeezed - is no more waiting between members than may be?  If not: on_change follows. */
 bool change_squeezed(const struct part *base);
+/* change_ends_are_known - R3: does the state of each member here say whether it has ended?  It does,
+ * and stays so until its cut, but for the moment in which one ends.  If not: on_change follows. */
+bool change_ends_are_known(const struct part *base);
 /* change_expect - a new part, built: what state comes to it from where it runs already. */
 MUST_CHECK enum err change_expect(struct part *d);
 void change_go(struct part *base);

@@ -279,6 +279,7 @@ void cut_now(struct instance *i)
     i->chain->changed = true;
     struct chain *chain = i->chain;
     atomic_store(&i->cut_epoch, k->epoch);
+    instance_may_end(i);
     i->look_at_end = !k->retire;
     log_event(LOG_DEBUG, "instance.cut", "pe=%s index=%u epoch=%" PRIu64,
               name_text(&i->pe_name), i->index, k->epoch);
