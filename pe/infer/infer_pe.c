@@ -66,11 +66,12 @@ static int read_policy(struct oxb_pe *pe, struct infer *s)
         s->batch_max > INFER_BATCH_MAX) {
         result = oxb_fail(pe, "batch.max must be 1 to %d", INFER_BATCH_MAX);
     }
-    if (delay != NULL && (!json_is_string(delay) ||
-                          !text_parse_duration_us(json_string_value(delay), &delay_us))) {
+    if (delay != NULL &&
+        (!json_is_string(delay) || !text_parse_duration_us(json_string_value(delay), &delay_us))) {
         result = oxb_fail(pe, "batch.delay must be a duration, such as 2ms");
     }
-    json_object_foreach (j, key, value) {
+    json_object_foreach(j, key, value)
+    {
         if (strcmp(key, "max") != 0 && strcmp(key, "delay") != 0) {
             result = oxb_fail(pe, "batch has `max` and `delay`, not `%.40s`", key);
         }
@@ -97,11 +98,13 @@ static int give(struct oxb_pe *pe, const struct fail *f)
 static enum err open_session(struct oxb_pe *pe, struct infer *s, struct fail *f)
 {
     struct graph *model = NULL;
-    enum err e = sha256_file(oxb_param_str(pe, "model"), s->digest, f);
-    if (e == ERR_OK) {
-        e = model_open(oxb_param_str(pe, "model"), &model, f);
-    }
+    enum err e = model_open(oxb_param_str(pe, "model"), &model, f); /* refuses what is too large */
     if (e != ERR_OK) {
+        return e;
+    }
+    e = sha256_file(oxb_param_str(pe, "model"), s->digest, f);
+    if (e != ERR_OK) {
+        graph_free(model);
         return e;
     }
     json_t *in = map_of(pe, "in");
@@ -243,8 +246,8 @@ static enum err emit_outputs(struct oxb_pe *pe, struct infer *s, struct compiled
     return e;
 }
 
-static enum err run_once(struct oxb_pe *pe, struct infer *s, const struct part *parts,
-                         size_t count, int64_t rows, struct fail *f)
+static enum err run_once(struct oxb_pe *pe, struct infer *s, const struct part *parts, size_t count,
+                         int64_t rows, struct fail *f)
 {
     struct compiled *c = session_pick(s->session, rows);
     uint64_t start_us = clock_now_us();
@@ -292,8 +295,8 @@ static void wait_for_run(struct infer *s, struct batch *b)
         for (uint32_t k = 0; k < rows; k++) {
             sel[k] = b->pub.sel != NULL ? b->pub.sel[from + k] : (uint16_t)(from + k);
         }
-        s->waiting = mem_grow(s->waiting, s->waiting_count, &s->waiting_capacity,
-                              sizeof *s->waiting);
+        s->waiting =
+            mem_grow(s->waiting, s->waiting_count, &s->waiting_capacity, sizeof *s->waiting);
         s->waiting[s->waiting_count++] =
             rows == b->pub.live ? batch_share(b) : batch_select(b, sel, rows);
         s->waiting_rows += rows;
@@ -318,8 +321,7 @@ static int run_waiting(struct oxb_pe *pe, struct infer *s, bool all)
         struct part *parts = mem_array(s->waiting_count, sizeof *parts);
         int64_t rows = 0;
         size_t count = 0;
-        while (count < s->waiting_count &&
-               rows + s->waiting[count]->pub.live <= s->batch_max) {
+        while (count < s->waiting_count && rows + s->waiting[count]->pub.live <= s->batch_max) {
             parts[count] = (struct part){s->waiting[count], (size_t)rows};
             rows += s->waiting[count++]->pub.live;
         }
