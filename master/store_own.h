@@ -13,7 +13,7 @@ struct store_sqlite {
 };
 
 /* ---- store_sqlite.c: statements ---- */
-/* sql_bound - a statement with its values: 't' text (NULL binds NULL), 'i' uint64_t.
+/* sql_bound - a statement with its values: 't' text (NULL binds NULL), 'i' uint64_t, 'b' pointer and size_t.
  * Return: NULL when it cannot be prepared, which sql_run takes. */
 sqlite3_stmt *sql_bound(struct store_sqlite *s, const char *sql, const char *kinds, ...);
 MUST_CHECK enum err sql_run(struct store_sqlite *s, sqlite3_stmt *q TAKES, struct fail *f);
@@ -39,5 +39,18 @@ MUST_CHECK enum err store_recovered(struct store *base, const char *topology, ui
 MUST_CHECK enum err store_recoveries(struct store *base, const char *topology,
                                      void (*fn)(void *arg, const char *receipt), void *arg,
                                      struct fail *f);
+
+
+/* ---- store_wills.c; the first three inside a transaction ---- */
+MUST_CHECK enum err store_add_wills(struct store_sqlite *s, const struct store_will *wills,
+                                    size_t count, struct fail *f);
+/* store_void_wills - those of changes after `epoch`. */
+MUST_CHECK enum err store_void_wills(struct store_sqlite *s, const char *topology, uint64_t epoch,
+                                     struct fail *f);
+MUST_CHECK enum err store_wills(struct store *base,
+                                void (*fn)(void *arg, const struct store_will *w), void *arg,
+                                struct fail *f);
+MUST_CHECK enum err store_will_done(struct store *base, const struct store_will *w,
+                                    struct fail *f);
 
 #endif

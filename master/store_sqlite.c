@@ -4,7 +4,7 @@
  * Runs on:    the master loop.
  * Invariants: those of master/store.h; every function is one transaction.
  * Failpoints: store.reserve, store.plan, store.decide, store.state, store.receipt, store.drained,
- *             store.manifest, store.recover, store.recovered: `.before` (may fail) and `.after`. */
+ *             store.manifest, store.recover, store.recovered, store.will_done: `.before` (may fail) and `.after`. */
 #include "master/store_own.h"
 
 #include "core/failpoint.h"
@@ -58,6 +58,10 @@ static const char schema_sql[] =
     "CREATE TABLE IF NOT EXISTS recoveries("
     " topology TEXT NOT NULL, gen INTEGER NOT NULL, receipt TEXT NOT NULL,"
     " PRIMARY KEY(topology, gen)) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS wills("
+    " topology TEXT NOT NULL, epoch INTEGER NOT NULL, uid TEXT NOT NULL, number INTEGER NOT NULL,"
+    " type TEXT NOT NULL, host TEXT NOT NULL, body BLOB NOT NULL,"
+    " PRIMARY KEY(topology, epoch, uid, number)) WITHOUT ROWID;"
     "INSERT OR IGNORE INTO meta VALUES('schema', 1), ('term', 0), ('next_id', 1);";
 
 static const struct store_ops sqlite_ops;
@@ -145,6 +149,9 @@ static void bind_all(sqlite3_stmt *q, const char *kinds, va_list ap)
     for (int i = 0; kinds[i] != '\0'; i++) {
         if (kinds[i] == 't') {
             sqlite3_bind_text(q, i + 1, va_arg(ap, const char *), -1, SQLITE_TRANSIENT);
+        } else if (kinds[i] == 'b') {
+            const void *data = va_arg(ap, const void *);
+            sqlite3_bind_blob64(q, i + 1, data, va_arg(ap, size_t), SQLITE_TRANSIENT);
         } else {
             sqlite3_bind_int64(q, i + 1, (sqlite3_int64)va_arg(ap, uint64_t));
         }
@@ -371,6 +378,9 @@ static enum err op_plan(struct store *base, const struct store_version *v, struc
     if (e == ERR_OK && v->base == 0) {
         e = sql_run(s, sql_bound(s, "DELETE FROM carried WHERE topology=?", "t", v->topology), f);
     }
+    if (e == ERR_OK && v->base == 0) {
+        e = store_void_wills(s, v->topology, 0, f);
+    }
     if (e == ERR_OK && v->base != 0) {
         e = sql_run(s,
                     sql_bound(s, "INSERT INTO changes VALUES(?,?,?,?,?,'')", "tiitt", v->topology,
@@ -387,7 +397,7 @@ static enum err op_plan(struct store *base, const struct store_version *v, struc
 }
 
 static enum err op_decide(struct store *base, const char *topology, uint64_t version, uint64_t op,
-                          struct fail *f)
+                          const struct store_will *wills, size_t will_count, struct fail *f)
 {
     struct store_sqlite *s = (struct store_sqlite *)base;
     enum err e = sql_exec(s, "BEGIN IMMEDIATE", f);
@@ -411,6 +421,9 @@ static enum err op_decide(struct store *base, const char *topology, uint64_t ver
                               " WHERE topology=? AND version<? AND state='running'",
                               "ti", topology, version),
                     f);
+    }
+    if (e == ERR_OK) {
+        e = store_add_wills(s, wills, will_count, f);
     }
     return sql_commit(s, e, f);
 }
@@ -440,6 +453,9 @@ static enum err op_recover(struct store *base, const struct store_version *v, st
     }
     if (e == ERR_OK) {
         e = insert_graph(s, v, f);
+    }
+    if (e == ERR_OK) {
+        e = store_void_wills(s, v->topology, v->from_epoch, f);
     }
     return sql_commit(s, e, f);
 }
@@ -611,6 +627,7 @@ static enum err op_newest(struct store *base, void (*fn)(void *arg, const struct
 
 #define op_manifest store_manifest /* of store_kept.c */
 #define op_recovered store_recovered
+#define op_will_done store_will_done
 
 static enum err fail_before(const char *name, struct fail *f)
 {
@@ -634,8 +651,10 @@ WITH_FAILPOINTS(reserve, (struct store * s, uint64_t count, uint64_t *first, str
 WITH_FAILPOINTS(plan, (struct store * s, const struct store_version *v, struct fail *f), (s, v, f))
 WITH_FAILPOINTS(decide,
                 (struct store * s, const char *topology, uint64_t version, uint64_t op,
-                 struct fail *f),
-                (s, topology, version, op, f))
+                 const struct store_will *wills, size_t will_count, struct fail *f),
+                (s, topology, version, op, wills, will_count, f))
+WITH_FAILPOINTS(will_done, (struct store * s, const struct store_will *w, struct fail *f),
+                (s, w, f))
 WITH_FAILPOINTS(state,
                 (struct store * s, const char *topology, uint64_t version, const char *state,
                  const char *error, const char *final, struct fail *f),
@@ -682,5 +701,7 @@ static const struct store_ops sqlite_ops = {
     .recover = tested_recover,
     .recovered = tested_recovered,
     .recoveries = store_recoveries,
+    .wills = store_wills,
+    .will_done = tested_will_done,
     .close = op_close,
 };
