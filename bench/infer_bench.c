@@ -53,7 +53,7 @@ struct runner {
 
 static double shortest_us(const struct runner *r, uint64_t for_ns)
 {
-    uint64_t start = clock_now_ns(), best = UINT64_MAX, now = start;
+    uint64_t start = clock_now_ns(), best = UINT64_MAX, now;
     do {
         uint64_t before = clock_now_ns();
         r->run(r->arg);

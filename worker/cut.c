@@ -71,12 +71,39 @@ uint32_t cut_spills(const struct instance *i)
     return spills;
 }
 
+static bool is_input(const struct instance *i, const struct channel *c)
+{
+    for (uint32_t n = 0; n < i->input_count; n++) {
+        if (i->inputs[n].channel == c) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Inputs that are new wait for the cut from their first tuple on (R9). */
+static void measure_new(const struct instance *i, struct cut *k, uint64_t end_us)
+{
+    for (uint32_t n = 0; n < k->input_count; n++) {
+        struct input *in = &k->inputs[n];
+        uint64_t since = atomic_load_explicit(&in->channel->first_us, memory_order_relaxed);
+        if (since == 0 || is_input(i, in->channel)) {
+            continue;
+        }
+        if (k->takes != NULL) {
+            in->blocked_since_us = since;
+        } else {
+            k->pauses_us[k->pause_count++] = since < end_us ? (uint32_t)(end_us - since) : 0;
+        }
+    }
+}
+
 /* How long each input had something and was not served because of this change.  Where it waits on
- * for
- * state, the time goes on: see chain_gated in instance.c. */
+ * for state, the time goes on: see chain_gated in instance.c. */
 static void measure(struct instance *i, struct cut *k, uint64_t start_us, uint64_t end_us)
 {
-    k->pauses_us = mem_array(i->input_count, sizeof *k->pauses_us);
+    k->pauses_us = mem_array(i->input_count + k->input_count, sizeof *k->pauses_us);
+    measure_new(i, k, end_us);
     for (uint32_t n = 0; n < i->input_count; n++) {
         struct input *in = &i->inputs[n];
         bool waiting = in->channel->kind != CHANNEL_FUSED && ring_peek(&in->channel->ring) != NULL;

@@ -599,8 +599,10 @@ static bool take_one(struct chain *c, uint32_t k)
     if (slot == NULL) {
         return false;
     }
-    if (align_blocks(&head->align, k) || head->inputs[k].closed) {
-        if (head->inputs[k].blocked_since_us == 0) {
+    bool closed = head->inputs[k].closed;
+    if (align_blocks(&head->align, k) || closed) {
+        bool change = closed || align_switches(&head->align, k);
+        if (change && head->inputs[k].blocked_since_us == 0) {
             head->inputs[k].blocked_since_us = clock_now_us();
         }
         return false;
