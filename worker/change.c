@@ -318,6 +318,7 @@ static enum err make_cut(struct change *c, const struct rec_MEMBER_SPEC *spec)
     *k = (struct cut){.epoch = staged->epoch,
                       .head = spec->head,
                       .retire = spec->role == PLAN_OLD,
+                      .will = spec->will && i->keeper != NULL,
                       .inputs = w.inputs,
                       .input_count = w.input_count,
                       .ports = w.ports,
@@ -556,7 +557,8 @@ static bool all_cut(const struct change *c)
         struct instance *i = c->members[k];
         const struct cut *cut = atomic_load(&i->cut);
         if (atomic_load(&i->settled_epoch) != c->staged->epoch ||
-            (cut->retire && atomic_load(&i->state) != INSTANCE_RETIRED)) {
+            (cut->retire && atomic_load(&i->state) != INSTANCE_RETIRED) ||
+            (cut->will && !cut->will_stored)) {
             return false;
         }
     }
@@ -568,6 +570,18 @@ static bool all_cut(const struct change *c)
         }
     }
     return moves_done(c->moves);
+}
+
+bool change_on_will(struct part *base, uint64_t instance, uint64_t epoch, bool stored)
+{
+    const struct change *c = base->change;
+    for (uint32_t k = 0; c != NULL && c->staged->epoch == epoch && k < c->member_count; k++) {
+        if (c->members[k]->id == instance) {
+            atomic_load(&c->members[k]->cut)->will_stored = stored;
+            return true;
+        }
+    }
+    return false;
 }
 
 static void collect_result(const struct change *c, struct change_result *out)

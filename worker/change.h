@@ -39,6 +39,9 @@ const struct fail *change_fail(const struct part *base); /* why it cannot be; NU
 void change_on_state(struct part *base, const struct msg_LINK_STATE *m);
 void change_on_ack(struct part *base, const struct msg_LINK_STATE_ACK *m);
 void change_on_peer(struct part *base);
+/* change_on_will - what that instance, removed by the change of `epoch`, has left is stored, or not
+ * yet.  Return: false when no change waits for it. */
+bool change_on_will(struct part *base, uint64_t instance, uint64_t epoch, bool stored);
 /* change_sweep - free what has been retired long enough.  Return: is anything left? */
 bool change_sweep(struct part *base);
 /* change_discard - a recovery: all but the instances listed are halted and freed; those go on.

@@ -239,7 +239,9 @@ void cut_now(struct instance *i)
     struct cut *k = atomic_load(&i->cut);
     uint64_t start_us = clock_now_us();
     instance_flush(i);
-    if (pe_flush_sink(i->pe) != OXB_OK) {
+    keeper_forget(i->keeper); /* tables change hands; what it was saving is void (R17) */
+    if (pe_flush_sink(i->pe) != OXB_OK ||
+        (k->will && i->started && !keeper_leave(i->keeper, i, k->epoch))) {
         instance_fail(i, pe_error(i->pe));
         return;
     }
@@ -249,7 +251,6 @@ void cut_now(struct instance *i)
     for (uint32_t n = 0; n < k->close_count; n++) {
         channel_mark(k->closes[n], ITEM_CLOSE, k->epoch);
     }
-    keeper_forget(i->keeper); /* tables change hands; what it was saving is void (R17) */
     bool gives = atomic_load(&i->gives) != NULL;
     if (gives) {
         move_collect(i);
@@ -257,9 +258,9 @@ void cut_now(struct instance *i)
     if (k->pe != NULL) {
         replace_code(i, k);
     } else if (k->retire && i->started) {
-        if (!gives && pe_commit(i->pe, UINT64_MAX) == OXB_ERROR) { /* nobody does it later */
+        if (!gives && !k->will && pe_commit(i->pe, UINT64_MAX) == OXB_ERROR) {
             log_event(LOG_ERROR, "cut.commit", "pe=%s what=\"%s\"", name_text(&i->pe_name),
-                      pe_error(i->pe));
+                      pe_error(i->pe)); /* nobody does it later */
         }
         pe_stop(i->pe);
         i->started = false;
