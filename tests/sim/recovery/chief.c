@@ -59,7 +59,7 @@ static void tell(struct rs *w, uint32_t worker, struct rs_message m) /* to who h
 bool rs_is_used(struct rs *w, uint32_t plan, uint32_t worker)
 {
     const struct rs_plan *x = rs_plan(w, plan);
-    for (uint32_t k = 0; k < w->im->worker_count; k++) {
+    for (uint32_t k = 0; k < w->worker_count; k++) {
         if (x->place[k] == worker) {
             return true;
         }
@@ -164,7 +164,7 @@ static void chief_up(struct rs *w)
             rs_hello(w, p);
         }
     }
-    for (uint32_t k = 0; k < w->im->worker_count; k++) {
+    for (uint32_t k = 0; k < w->worker_count; k++) {
         a->member[k] = MEMBER_GONE_AWAY;
     }
     if (a->d.decided != 0 && !a->d.done) {
@@ -203,7 +203,7 @@ static void begin_checkpoint(struct rs *w)
     memset(s->sent_hash, 0, w->im->channel_count * sizeof *s->sent_hash);
     memset(s->ended, 0, w->im->channel_count * sizeof *s->ended);
     bool all = true;
-    for (uint32_t k = 0; k < w->im->worker_count; k++) {
+    for (uint32_t k = 0; k < w->worker_count; k++) {
         all = all && (!rs_is_used(w, a->d.plan, k) || a->ended[k]);
     }
     a->final_epoch = all && !(a->active && !a->is_recovery) ? s->epoch : 0;
@@ -215,7 +215,7 @@ static void begin_checkpoint(struct rs *w)
 
 static void tell_complete(struct rs *w, uint32_t epoch, uint64_t worker_id)
 {
-    for (uint32_t k = 0; k < w->im->worker_count; k++) {
+    for (uint32_t k = 0; k < w->worker_count; k++) {
         if ((worker_id == 0 || worker_id == k + 1) && rs_is_used(w, w->chief.d.plan, k)) {
             tell(w, k, (struct rs_message){.kind = TELL_COMPLETE, .epoch = epoch});
         }
@@ -257,7 +257,7 @@ static void keep_one(struct rs *w, struct checkpoint_action x)
         break;
     case CHECKPOINT_DO_INJECT:
         rs_tempt(w);
-        for (uint32_t k = 0; k < w->im->worker_count; k++) {
+        for (uint32_t k = 0; k < w->worker_count; k++) {
             if (x.worker_id == 0 || x.worker_id == k + 1) {
                 tell(w, k,
                      (struct rs_message){.kind = TELL_CHECKPOINT, .epoch = (uint32_t)x.epoch});
@@ -334,7 +334,7 @@ void rs_begin_change(struct rs *w, uint32_t plan, bool recovery, enum change_sta
     struct rs_plan *x = rs_plan(w, plan);
     struct change_part parts[RS_WORKERS];
     size_t count = 0;
-    for (uint32_t k = 0; k < w->im->worker_count; k++) {
+    for (uint32_t k = 0; k < w->worker_count; k++) {
         bool used = rs_is_used(w, plan, k) || (!recovery && rs_is_used(w, a->d.plan, k));
         uint64_t who = at == CHANGE_DECIDED ? a->d.decided_incarnation[k] : a->seen[k];
         x->proc[k] = RS_PROCS;
@@ -598,7 +598,7 @@ static bool everything_ended(struct rs *w)
 {
     const struct rs_chief *a = &w->chief;
     bool all = !a->d.recovering && !(a->active && change_is_decided(&a->change));
-    for (uint32_t k = 0; k < w->im->worker_count && all; k++) {
+    for (uint32_t k = 0; k < w->worker_count && all; k++) {
         all = !rs_is_used(w, a->d.plan, k) || (a->ended[k] && a->holder[k] != 0);
     }
     return all;
@@ -613,7 +613,7 @@ static bool final_is_committed(struct rs *w) /* E3 */
     if (a->final_epoch == 0 || a->keeping.complete < a->final_epoch) {
         return false;
     }
-    for (uint32_t k = 0; k < w->im->worker_count; k++) {
+    for (uint32_t k = 0; k < w->worker_count; k++) {
         if (rs_is_used(w, a->d.plan, k) && a->committed[k] < a->final_epoch) {
             return false;
         }
@@ -657,6 +657,7 @@ void rs_chief_takes(struct rs *w, const struct rs_message *m)
         rs_feed(w, CHANGE_IN_READY, m);
         break;
     case TELL_NOT_READY:
+        a->refused = true;
         rs_feed(w, CHANGE_IN_NOT_READY, m);
         break;
     case TELL_DONE:
@@ -691,7 +692,7 @@ void rs_chief_takes(struct rs *w, const struct rs_message *m)
 static bool all_settled_here(struct rs *w)
 {
     const struct rs_chief *a = &w->chief;
-    for (uint32_t k = 0; k < w->im->worker_count; k++) {
+    for (uint32_t k = 0; k < w->worker_count; k++) {
         bool used = rs_is_used(w, a->d.plan, k);
         if (used && (a->member[k] != MEMBER_HERE || a->holder[k] != a->seen[k])) {
             return false;
@@ -708,7 +709,7 @@ void rs_upgrade_start(struct rs *w)
         a->attempts >= 3 || !all_settled_here(w)) {
         return;
     }
-    for (uint32_t k = 0; k < w->im->worker_count; k++) {
+    for (uint32_t k = 0; k < w->worker_count; k++) {
         if (a->member[k] != MEMBER_HERE) {
             return; /* somebody may be needed that V does not use */
         }
@@ -752,9 +753,9 @@ struct rs_plan *rs_plan_new(struct rs *w)
 static bool notice(struct rs *w, bool idle) /* connections that closed, and patience that ends */
 {
     struct rs_chief *a = &w->chief;
-    uint32_t first = rs_draw(w, w->im->worker_count);
-    for (uint32_t i = 0; i < w->im->worker_count; i++) {
-        uint32_t k = (first + i) % w->im->worker_count;
+    uint32_t first = rs_draw(w, w->worker_count);
+    for (uint32_t i = 0; i < w->worker_count; i++) {
+        uint32_t k = (first + i) % w->worker_count;
         uint32_t p = rs_proc_of(w, k, a->seen[k]);
         bool gone = p == NONE || w->procs[p].cut_off;
         if (a->member[k] == MEMBER_HERE && gone) {
@@ -820,7 +821,7 @@ void rs_chief_reset(struct rs *w)
     *a = (struct rs_chief){.up = true, .actions = kept, .live_slot = -1};
     a->d = (struct rs_durable){.term = 1, .gen = 1, .side = SIDE_V, .slot = -1};
     a->d.plan = w->plan_count;
-    for (uint32_t k = 0; k < w->im->worker_count; k++) {
+    for (uint32_t k = 0; k < w->worker_count; k++) {
         uint32_t p = rs_proc_start(w, k);
         a->seen[k] = a->holder[k] = w->procs[p].incarnation;
         a->member[k] = MEMBER_HERE;

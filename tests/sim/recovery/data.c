@@ -261,7 +261,7 @@ static void export_one(struct rs *w, uint32_t p, uint32_t n, uint32_t m)
     const struct imove *move = &w->im->moves[m];
     const struct rs_plan *plan = rs_plan(w, w->chief.d.next_plan);
     struct rs_inst *x = rs_inst(w, p, n);
-    uint8_t worker = plan->place[info(w, move->to)->worker];
+    uint8_t worker = plan->place[w->home[move->to]];
     struct rs_transfer t = {.move = m, .from = p, .to = NONE, .gen = w->procs[p].gen};
     for (uint32_t q = 0; q < RS_PROCS; q++) { /* where it was prepared */
         if (w->procs[q].alive && w->procs[q].worker == worker && rs_inst(w, q, move->to)->there &&

@@ -27,6 +27,7 @@ void rs_lost(struct rs *w)
         }
     }
     a->apart = true;
+    a->refused = false;
     a->tries = 0;
     a->final_epoch = 0;
     a->d.recovering = true;
@@ -38,7 +39,7 @@ static bool is_settled(struct rs *w)
 {
     const struct rs_chief *a = &w->chief;
     bool some = false;
-    for (uint32_t k = 0; k < w->im->worker_count; k++) {
+    for (uint32_t k = 0; k < w->worker_count; k++) {
         if (a->member[k] == MEMBER_GONE_AWAY) {
             return false;
         }
@@ -52,7 +53,7 @@ static bool is_settled(struct rs *w)
 static bool is_bound(struct rs *w, uint32_t place) /* to its host */
 {
     for (uint32_t n = 0; n < w->im->node_count && w->k.bound; n++) {
-        if (w->im->nodes[n].worker == place &&
+        if (w->home[n] == place &&
             (w->commits[n] || rs_kind_of(w, n) == KIND_SOURCE)) {
             return true;
         }
@@ -65,12 +66,12 @@ static bool keep_places(struct rs *w, uint8_t *place)
     const struct rs_chief *a = &w->chief;
     uint8_t up[RS_WORKERS];
     uint32_t count = 0;
-    for (uint32_t k = 0; k < w->im->worker_count; k++) {
+    for (uint32_t k = 0; k < w->worker_count; k++) {
         if (a->member[k] == MEMBER_HERE) {
             up[count++] = (uint8_t)k;
         }
     }
-    for (uint32_t k = 0; k < w->im->worker_count; k++) {
+    for (uint32_t k = 0; k < w->worker_count; k++) {
         if (a->member[place[k]] == MEMBER_HERE) {
             continue;
         }
@@ -98,8 +99,8 @@ static bool lives_on(struct rs *w, uint32_t n, const uint8_t *place, bool again)
 {
     const struct rs_chief *a = &w->chief;
     const struct rs_plan *was = rs_plan(w, a->d.plan);
-    uint32_t k = was->place[w->im->nodes[n].worker];
-    if (place[w->im->nodes[n].worker] != k || a->member[k] != MEMBER_HERE) {
+    uint32_t k = was->place[w->home[n]];
+    if (place[w->home[n]] != k || a->member[k] != MEMBER_HERE) {
         return false;
     }
     bool same = a->holder[k] == a->seen[k] && a->holder[k] != 0;
@@ -109,7 +110,7 @@ static bool lives_on(struct rs *w, uint32_t n, const uint8_t *place, bool again)
 static bool reaches(struct rs *w, uint32_t c, uint32_t epoch) /* as it was last told */
 {
     const struct rs_plan *was = rs_plan(w, w->chief.d.plan);
-    uint32_t k = was->place[w->im->nodes[w->im->channels[c].from].worker];
+    uint32_t k = was->place[w->home[w->im->channels[c].from]];
     uint32_t p = rs_proc_of(w, k, w->chief.seen[k]);
     if (w->im->channels[c].fused || p == NONE) {
         return false;
@@ -264,7 +265,7 @@ bool rs_recover_step(struct rs *w)
     memset(x->stays, 0, w->im->node_count * sizeof *x->stays);
     memset(x->logged, 0, w->im->channel_count * sizeof *x->logged);
     bool covered = x->slot >= 0 ? w->slots[x->slot].side == x->side : x->side == SIDE_V;
-    bool again = !a->apart && a->tries > 0 && w->k.small_again;
+    bool again = !a->apart && a->tries > 0 && w->k.small_again && !a->refused;
     w->stats.recoveries++;
     w->stats.again += a->tries > 0;
     if ((a->apart || again) && (covered || !w->k.naive_whole)) {

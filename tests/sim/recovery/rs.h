@@ -202,7 +202,7 @@ struct rs_plan {              /* of an upgrade or a recovery */
     uint32_t number, gen, floor, epoch;
     int side;                 /* what will run */
     int slot;                 /* restored from; -1: from the beginning */
-    uint8_t place[RS_WORKERS];/* worker of the image -> worker that stands for it */
+    uint8_t place[RS_WORKERS];/* home -> worker that stands for it */
     uint8_t proc[RS_WORKERS]; /* processes it was made for; RS_PROCS: none */
     uint32_t *inst, *chan;    /* ids: [nodes], [channels]; 0: not in it */
     bool *stays;              /* [nodes] */
@@ -238,7 +238,7 @@ struct rs_chief {             /* the master's memory */
     struct checkpoint keeping;
     int live_slot;
     uint32_t final_epoch, tries, attempts;
-    bool apart, planned;      /* planned: the machine was told of a change */
+    bool apart, refused;      /* refused: a worker could not do what the last try asked */
 };
 
 struct rs_knobs {             /* of one schedule, drawn from its seed */
@@ -267,6 +267,9 @@ struct rs {
     struct rs_inst *insts;    /* [procs][nodes] */
     struct rs_out *outs;      /* [procs][channels] */
     struct rs_in *ins;
+    uint32_t worker_count;    /* drawn, as are the places: fused instances stay together */
+    uint32_t *cluster;        /* [nodes]: those with the same one are fused, on either side */
+    uint8_t *home;            /* [nodes]: place, which a plan maps to a worker */
     uint8_t *holders;         /* [nodes]: bits of processes */
     uint8_t receiver[RS_IDS]; /* channel id -> process + 1 */
     struct rs_slot slots[RS_SLOTS];
@@ -373,6 +376,8 @@ void rs_log_trim(struct rs *w, uint32_t p, uint32_t epoch);
 void rs_freeze(struct rs *w, uint32_t p, uint32_t n, uint32_t epoch);
 bool rs_save_step(struct rs *w);
 void rs_restore(struct rs *w, uint32_t p, uint32_t n, const struct rs_plan *plan);
+/* rs_end_new_outputs - when all of the process is restored, of an instance that had ended. */
+void rs_end_new_outputs(struct rs *w, uint32_t p, uint32_t n, const struct rs_plan *plan);
 void rs_commit(struct rs *w, uint32_t p, uint32_t epoch);
 void rs_commit_history(struct rs *w, uint32_t n, const struct rs_history *h, uint32_t count);
 void rs_history_copy(struct rs_history *to, const struct rs_history *from, uint32_t count);

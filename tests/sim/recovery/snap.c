@@ -227,9 +227,9 @@ static void open_channels(struct rs *w, uint32_t p, uint32_t n, const struct rs_
 }
 
 /* Who had ended says so on channels that were not there at the time (R12). */
-static void end_new_outputs(struct rs *w, uint32_t p, uint32_t n, const struct rs_plan *plan,
-                            const struct rs_slot *s)
+void rs_end_new_outputs(struct rs *w, uint32_t p, uint32_t n, const struct rs_plan *plan)
 {
+    const struct rs_slot *s = &w->slots[plan->slot];
     const struct iwiring *x = &w->im->nodes[n].side[plan->side];
     for (uint32_t i = 0; i < x->stream_count; i++) {
         for (uint32_t k = 0; k < x->streams[i].count; k++) {
@@ -284,9 +284,6 @@ void rs_restore(struct rs *w, uint32_t p, uint32_t n, const struct rs_plan *plan
         take_groups(w, x, n, s, plan->side);
     }
     open_channels(w, p, n, plan, s);
-    if (x->finished && !rs_without(w, NO_NEW_END)) {
-        end_new_outputs(w, p, n, plan, s);
-    }
     if (w->commits[n] && s != NULL) {
         rs_commit_history(w, n, &x->done, x->done.count); /* what it covers, again */
     }

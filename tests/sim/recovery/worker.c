@@ -144,7 +144,7 @@ void rs_hello(struct rs *w, uint32_t p)
 static bool is_here(struct rs *w, uint32_t p, uint32_t n, const struct rs_plan *plan)
 {
     return plan->inst[n] != 0 &&
-           plan->place[w->im->nodes[n].worker] == w->procs[p].worker;
+           plan->place[w->home[n]] == w->procs[p].worker;
 }
 
 /* Is all there that is to stay, and does it still have what it is to send again? */
@@ -238,6 +238,11 @@ static void prepare_recovery(struct rs *w, uint32_t p, const struct rs_message *
             rs_restore(w, p, n, plan);
         } else if (is_here(w, p, n, plan)) {
             w->stats.kept++;
+        }
+    }
+    for (uint32_t n = 0; n < w->im->node_count && !rs_without(w, NO_NEW_END); n++) {
+        if (is_here(w, p, n, plan) && !plan->stays[n] && rs_inst(w, p, n)->finished) {
+            rs_end_new_outputs(w, p, n, plan);
         }
     }
     answer(w, p, TELL_READY, m);
@@ -558,6 +563,10 @@ bool rs_worker_event(struct rs *w, bool idle)
     uint32_t p = rs_draw(w, RS_PROCS);
     for (uint32_t k = 0; k < RS_PROCS && !some; k++, p = (p + 1) % RS_PROCS) {
         const struct rs_proc *x = &w->procs[p];
+        if (x->alive && x->held != 0 && x->gone == 0 && !x->cut_off && rs_draw(w, 16) == 0) {
+            rs_hello(w, p); /* R2: it asks */
+            return true;
+        }
         if (!x->alive || !is_ended(w, p) || x->cut_off || (!idle && rs_draw(w, 2) == 0)) {
             continue;
         }

@@ -16,6 +16,8 @@ static void make_tables(struct rs *w)
     w->outs = mem_array(RS_PROCS * channels, sizeof *w->outs);
     w->ins = mem_array(RS_PROCS * channels, sizeof *w->ins);
     w->holders = mem_array(nodes, 1);
+    w->home = mem_array(nodes, 1);
+    w->cluster = mem_array(nodes, sizeof *w->cluster);
     w->frozen = mem_array(nodes, sizeof *w->frozen);
     w->outside = mem_array(nodes, sizeof *w->outside);
     w->commits = mem_array(nodes, sizeof *w->commits);
@@ -44,11 +46,30 @@ static void make_tables(struct rs *w)
     }
 }
 
+static void find_clusters(struct rs *w)
+{
+    const struct image *im = w->im;
+    for (uint32_t n = 0; n < im->node_count; n++) {
+        w->cluster[n] = n;
+    }
+    for (bool more = true; more;) {
+        more = false;
+        for (uint32_t c = 0; c < im->channel_count; c++) {
+            uint32_t *a = &w->cluster[im->channels[c].from], *b = &w->cluster[im->channels[c].to];
+            if (im->channels[c].fused && *a != *b) {
+                *a = *b = *a < *b ? *a : *b;
+                more = true;
+            }
+        }
+    }
+}
+
 struct rs *rs_new(const struct image *im)
 {
     struct rs *w = mem_alloc(sizeof *w);
     w->im = im;
     make_tables(w);
+    find_clusters(w);
     for (uint32_t p = 0; p < RS_PROCS; p++) {
         for (uint32_t n = 0; n < im->node_count; n++) {
             for (int side = 0; side < SIDES; side++) {
@@ -107,6 +128,8 @@ void rs_free(struct rs *w)
     mem_free(w->outs);
     mem_free(w->ins);
     mem_free(w->holders);
+    mem_free(w->home);
+    mem_free(w->cluster);
     mem_free(w->frozen);
     mem_free(w->outside);
     mem_free(w->commits);
@@ -172,6 +195,19 @@ static void draw_knobs(struct rs *w)
     }
 }
 
+/* As planned, or any other way: what a change does is the same wherever its instances are. */
+static void draw_places(struct rs *w)
+{
+    const struct image *im = w->im;
+    bool planned = rs_draw(w, 3) == 0;
+    w->worker_count = planned ? im->worker_count : 1 + rs_draw(w, RS_WORKERS);
+    for (uint32_t n = 0; n < im->node_count; n++) {
+        w->home[n] = planned              ? (uint8_t)im->nodes[n].worker
+                     : w->cluster[n] == n ? (uint8_t)rs_draw(w, w->worker_count)
+                                          : w->home[w->cluster[n]];
+    }
+}
+
 static void first_plan(struct rs *w)
 {
     w->plan_count = 1;
@@ -204,7 +240,7 @@ static void deploy(struct rs *w)
     first_plan(w);
     w->chief.d.plan = 1;
     rs_acknowledge_by(w);
-    for (uint32_t p = 0; p < w->im->worker_count; p++) {
+    for (uint32_t p = 0; p < w->worker_count; p++) {
         struct rs_message m = {.recovery = true, .proc = (uint8_t)p, .gen = 1, .plan = 1, .term = 1};
         m.kind = TELL_PREPARE;
         rs_worker_takes(w, &m);
@@ -226,6 +262,7 @@ static void reset(struct rs *w, uint64_t seed, uint32_t off, FILE *trace)
     w->too_big = w->hurry = w->upgraded = false;
     w->transfer_count = w->message_count = 0;
     draw_knobs(w);
+    draw_places(w);
     memset(w->receiver, 0, sizeof w->receiver);
     memset(w->holders, 0, im->node_count);
     for (uint32_t i = 0; i < RS_PROCS * im->node_count; i++) {
@@ -251,8 +288,6 @@ static void reset(struct rs *w, uint64_t seed, uint32_t off, FILE *trace)
     rs_books_reset(w);
     deploy(w);
     w->trace = trace;
-    struct rs_stats *t = &w->stats;
-    t->restored -= im->node_count < t->restored ? 0 : 0;
 }
 
 /* ---------------------------------------------------------------- faults */
@@ -305,9 +340,9 @@ static bool come_back(struct rs *w) /* a process that was cut off can be reached
 
 static bool start_again(struct rs *w) /* a worker that has no process, or one that is cut off */
 {
-    uint32_t first = rs_draw(w, w->im->worker_count);
-    for (uint32_t i = 0; i < w->im->worker_count; i++) {
-        uint32_t k = (first + i) % w->im->worker_count;
+    uint32_t first = rs_draw(w, w->worker_count);
+    for (uint32_t i = 0; i < w->worker_count; i++) {
+        uint32_t k = (first + i) % w->worker_count;
         bool there = false;
         for (uint32_t p = 0; p < RS_PROCS; p++) {
             const struct rs_proc *x = &w->procs[p];
@@ -371,10 +406,10 @@ static bool event(struct rs *w, bool idle)
     if (now && fault(w)) {
         return true;
     }
-    if (rs_worker_event(w, idle) && !idle) {
+    if ((!idle || rs_draw(w, 2) == 0) && rs_worker_event(w, idle)) {
         return true;
     }
-    if (rs_chief_event(w, idle) || w->message_count > 0) {
+    if (rs_chief_event(w, idle) || (w->message_count > 0 && rs_draw(w, 4) != 0)) {
         return true;
     }
     if (!idle) {
