@@ -334,10 +334,10 @@ void rs_begin_change(struct rs *w, uint32_t plan, bool recovery, enum change_sta
     struct rs_plan *x = rs_plan(w, plan);
     struct change_part parts[RS_WORKERS];
     size_t count = 0;
+    memset(x->proc, RS_PROCS, sizeof x->proc);
     for (uint32_t k = 0; k < w->worker_count; k++) {
         bool used = rs_is_used(w, plan, k) || (!recovery && rs_is_used(w, a->d.plan, k));
         uint64_t who = at == CHANGE_DECIDED ? a->d.decided_incarnation[k] : a->seen[k];
-        x->proc[k] = RS_PROCS;
         if (used) {
             parts[count++] = (struct change_part){.worker_id = k + 1, .incarnation = who};
             uint32_t p = rs_proc_of(w, k, who);

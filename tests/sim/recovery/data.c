@@ -176,6 +176,9 @@ static void process(struct rs *w, uint32_t p, uint32_t n, struct rs_item e)
     switch (rs_kind_of(w, n)) {
     case KIND_KEYED:
     case KIND_FINAL:
+        if ((x->final_keys >> e.key & 1) != 0) {
+            rs_violate(w, WRONG_AFTER_END); /* it has said its last of that key */
+        }
         x->state[e.key]++;
         if (rs_kind_of(w, n) == KIND_KEYED) {
             emit(w, p, n, e);

@@ -53,9 +53,10 @@ enum rs_rule { /* bits: those that are switched off */
     NO_LAST = 1 << 18,        /* E3: over only when a checkpoint after the end is committed */
     NO_HOLD = 1 << 19,        /* P2: none begins between a change's plan and its end */
     NO_REACH = 1 << 20,       /* a target whose log does not reach back is not ready */
-    NO_NEW_END = 1 << 21,     /* R12: who had ended says so again on channels that are new */
+    NO_END_AGAIN = 1 << 21,   /* R12 R21: a target that has ended says so again */
     NO_INCARNATION = 1 << 22, /* a process that starts anew is not the one that was there */
     NO_GO_FENCE = 1 << 23,    /* messages of a change name the generation it was planned in */
+    NO_PROBE = 1 << 25,       /* R3: who has said its last gets no new inputs */
     NO_NEWEST = 1 << 24,      /* I8: no recovery goes below what was committed */
 };
 
@@ -164,7 +165,7 @@ struct rs_slot {              /* a checkpoint */
     int side;
     struct rs_saved *nodes;
     uint32_t *received, *received_hash, *sent, *sent_hash; /* [channels] */
-    bool *ended;
+    bool *ended;              /* [channels]: for the books */
 };
 
 struct rs_transfer {
@@ -376,8 +377,6 @@ void rs_log_trim(struct rs *w, uint32_t p, uint32_t epoch);
 void rs_freeze(struct rs *w, uint32_t p, uint32_t n, uint32_t epoch);
 bool rs_save_step(struct rs *w);
 void rs_restore(struct rs *w, uint32_t p, uint32_t n, const struct rs_plan *plan);
-/* rs_end_new_outputs - when all of the process is restored, of an instance that had ended. */
-void rs_end_new_outputs(struct rs *w, uint32_t p, uint32_t n, const struct rs_plan *plan);
 void rs_commit(struct rs *w, uint32_t p, uint32_t epoch);
 void rs_commit_history(struct rs *w, uint32_t n, const struct rs_history *h, uint32_t count);
 void rs_history_copy(struct rs_history *to, const struct rs_history *from, uint32_t count);

@@ -209,7 +209,6 @@ static void open_channels(struct rs *w, uint32_t p, uint32_t n, const struct rs_
             struct rs_in *in = rs_in(w, p, c);
             in->received = s->received[c];
             in->hash = s->received_hash[c];
-            in->ended = s->ended[c];
         }
     }
     for (uint32_t i = 0; i < x->stream_count; i++) {
@@ -226,21 +225,8 @@ static void open_channels(struct rs *w, uint32_t p, uint32_t n, const struct rs_
     }
 }
 
-/* Who had ended says so on channels that were not there at the time (R12). */
-void rs_end_new_outputs(struct rs *w, uint32_t p, uint32_t n, const struct rs_plan *plan)
-{
-    const struct rs_slot *s = &w->slots[plan->slot];
-    const struct iwiring *x = &w->im->nodes[n].side[plan->side];
-    for (uint32_t i = 0; i < x->stream_count; i++) {
-        for (uint32_t k = 0; k < x->streams[i].count; k++) {
-            uint32_t c = x->streams[i].channels[k];
-            if (!w->im->channels[c].there[s->side]) {
-                rs_pass_end(w, p, &c, 1);
-            }
-        }
-    }
-}
-
+/* Who had ended ends again: the end comes anew over all channels.  What it had said for good at its
+ * end it does not say twice. */
 static void restore_own(struct rs *w, struct rs_inst *x, uint32_t n, const struct rs_slot *s,
                         uint32_t from)
 {
@@ -250,7 +236,6 @@ static void restore_own(struct rs *w, struct rs_inst *x, uint32_t n, const struc
     }
     x->position = own->position;
     x->total = own->total;
-    x->finished = own->finished;
     bool keeps = rs_without(w, NO_DISCARD) && w->commits[n] && x->done.count > own->done.count;
     if (from == n && !keeps) { /* else what it has done stays with whose place it takes */
         rs_history_copy(&x->done, &own->done, own->done.count);

@@ -201,4 +201,11 @@ void rs_resend(struct rs *w, uint32_t p, uint32_t c, uint32_t id, uint32_t epoch
             w->stats.resent++;
         }
     }
+    const struct rs_queue *q = &o->near;
+    bool says = q->count > 0 && q->slots[(q->first + q->count - 1) % RS_QUEUE].kind == ITEM_END;
+    if (rs_inst(w, p, w->im->channels[c].from)->finished && !says &&
+        !rs_without(w, NO_END_AGAIN)) { /* it ended before the marker */
+        put(w, &o->near,
+            &(struct rs_item){.kind = ITEM_END, .number = o->sent, .stamp = o->hash});
+    }
 }

@@ -240,11 +240,6 @@ static void prepare_recovery(struct rs *w, uint32_t p, const struct rs_message *
             w->stats.kept++;
         }
     }
-    for (uint32_t n = 0; n < w->im->node_count && !rs_without(w, NO_NEW_END); n++) {
-        if (is_here(w, p, n, plan) && !plan->stays[n] && rs_inst(w, p, n)->finished) {
-            rs_end_new_outputs(w, p, n, plan);
-        }
-    }
     answer(w, p, TELL_READY, m);
 }
 
@@ -290,7 +285,26 @@ static bool has_ended(struct rs *w, uint32_t gen, uint32_t n) /* also in whose p
     return (x != NULL && x->finished) || (heir != NULL && heir->finished);
 }
 
-/* R3: who has ended can take no new tuples, nor groups that are still counted elsewhere. */
+/* R3: who has ended can take no new tuples, nor groups that are still counted elsewhere.  Who has
+ * said its last must not even if they have ended as well: a recovery of V' from a checkpoint of V
+ * goes back to when they had not. */
+static bool is_final(const struct rs *w, uint32_t n, uint32_t from)
+{
+    const struct inode *i = &w->im->nodes[n];
+    if (w->im->pes[i->pe].kind != KIND_FINAL || rs_without(w, NO_PROBE)) {
+        return false;
+    }
+    for (uint32_t c = 0; c < w->im->channel_count && from != NONE; c++) { /* the same, moved? */
+        const struct ichannel *ch = &w->im->channels[c];
+        const struct inode *f = &w->im->nodes[from], *g = &w->im->nodes[ch->from];
+        if (ch->there[SIDE_V] && (ch->to == n || ch->to == i->heir) && g->pe == f->pe &&
+            g->index == f->index) {
+            return false;
+        }
+    }
+    return from != NONE || i->heir == NONE;
+}
+
 static bool probe(struct rs *w, uint32_t p, const struct rs_plan *plan)
 {
     const struct image *im = w->im;
@@ -298,13 +312,13 @@ static bool probe(struct rs *w, uint32_t p, const struct rs_plan *plan)
     for (uint32_t c = 0; c < im->channel_count; c++) {
         const struct ichannel *ch = &im->channels[c];
         if (ch->new_side && is_here(w, p, ch->to, plan) && has_ended(w, gen, ch->to) &&
-            !has_ended(w, gen, ch->from)) {
+            (!has_ended(w, gen, ch->from) || is_final(w, ch->to, ch->from))) {
             return false;
         }
     }
     for (uint32_t m = 0; m < im->move_count; m++) {
         if (is_here(w, p, im->moves[m].to, plan) && has_ended(w, gen, im->moves[m].to) &&
-            !has_ended(w, gen, im->moves[m].from)) {
+            (!has_ended(w, gen, im->moves[m].from) || is_final(w, im->moves[m].to, NONE))) {
             return false;
         }
     }

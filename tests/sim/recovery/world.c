@@ -6,7 +6,7 @@
 #include <stdarg.h>
 #include <string.h>
 
-enum { STEPS_MAX = 100000, IDLE_MAX = 400, LOTS_MAX = 16, TEMPTED = 10 };
+enum { STEPS_MAX = 300000, IDLE_MAX = 400, LOTS_MAX = 8, TEMPTED = 10 };
 
 static void make_tables(struct rs *w)
 {
@@ -166,7 +166,7 @@ void rs_tempt(struct rs *w)
 static void draw_knobs(struct rs *w)
 {
     static const uint32_t budgets[] = {0, 0, 3, 8, RS_LOG};
-    static const uint8_t paces[] = {1, 4, 16, 16}; /* slow ones let others run far ahead */
+    static const uint8_t paces[] = {1, 3, 8, 8}; /* slow ones let others run far ahead */
     w->k = (struct rs_knobs){.capacity = 1 + rs_draw(w, 3),
                              .budget = budgets[rs_draw(w, 5)],
                              .kills = rs_draw(w, 4),
