@@ -174,6 +174,16 @@ $(B)/tests/sim/sim-live: $(B)/live/tests/sim/live_main.o $(LIVE_OBJECTS)
 $(B)/tests/sim/live_test: $(B)/live/tests/sim/live_test.o $(LIVE_OBJECTS)
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) $(LIVE_WRAP) -rdynamic -o $@ $^ $(LIBS) -lcmocka
+# The same with checkpoints, deaths and recoveries.
+SIM_RECOVERY := $(call src,$(filter-out %/main.c %_test.c,$(wildcard tests/sim/recovery/*.c)))
+$(B)/tests/sim/recovery/sim-recovery: $(B)/tests/sim/recovery/main.o $(SIM_RECOVERY) $(SIM) \
+    $(MASTER) $(CLI) $(TOPOLOGY) $(LIB)
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(LIBS) -lcmocka
+$(B)/tests/sim/recovery/%_test: $(B)/tests/sim/recovery/%_test.o $(SIM_RECOVERY) $(SIM) $(MASTER) \
+    $(CLI) $(TOPOLOGY) $(LIB)
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(LIBS) -lcmocka
 $(B)/tests/sim/%_test: $(B)/tests/sim/%_test.o $(SIM) $(MASTER) $(CLI) $(TOPOLOGY) $(LIB)
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(LIBS) -lcmocka

@@ -333,8 +333,8 @@ struct image *image_make(const struct plan *p, uint64_t final_pes)
         }
     }
     find_order(&k);
-    mem_free(k.node_new);
-    mem_free(k.channel_new);
+    im->node_of_new = k.node_new;
+    im->channel_of_new = k.channel_new;
     return im;
 }
 
@@ -369,5 +369,7 @@ void image_free(struct image *im)
     mem_free(im->pes);
     mem_free(im->moves);
     mem_free(im->source_pe);
+    mem_free(im->node_of_new);
+    mem_free(im->channel_of_new);
     mem_free(im);
 }
