@@ -51,6 +51,7 @@
 #define BAD_INPUT_BYTES_MAX (64u << 10) /* of what a source could not read, in a dead letter */
 #define DEAD_FILE_BYTES_MAX (64u << 20) /* of a file of dead letters; then another is begun, once */
 #define STUCK_AFTER_MS 30000        /* default of on_error.stuck_after: no call takes so long */
+#define STUCK_AFTER_US_MIN 100000   /* below a heartbeat nobody would see it */
 #define CUT_PROBE_MS 10000          /* a member of a change must come to a batch boundary in it */
 
 /* ---- state on the move ---- */

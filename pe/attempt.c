@@ -73,6 +73,29 @@ bool pe_bad_input(const struct oxb_pe *pe, struct oxb_str *out)
     return pe->has_bad_input;
 }
 
+static void put_text(struct oxb_writer *w, unsigned field, uint32_t row, const char *text)
+{
+    oxb_put_str(w, field, row, text, (uint32_t)strlen(text));
+}
+
+bool pe_write_dead_letter(struct oxb_pe *pe, const struct pe_dead_letter *d)
+{
+    unsigned port = pe->output_count - 1;
+    if (!pe->dead_letters || !pe->outputs[port].connected) {
+        return false;
+    }
+    struct oxb_writer *w = oxb_writer(pe, port);
+    uint32_t row = oxb_row(w);
+    put_text(w, 0, row, d->pe);
+    oxb_put_i64(w, 1, row, d->instance);
+    put_text(w, 2, row, d->stream);
+    put_text(w, 3, row, d->error);
+    oxb_put_i64(w, 4, row, d->at_us);
+    oxb_put_str(w, 5, row, d->tuple.p, d->tuple.len);
+    oxb_commit(w);
+    return true;
+}
+
 /* ---- what a PE says ---- */
 
 static void fail_text(struct oxb_pe *pe, const char *fmt, va_list ap)

@@ -46,6 +46,16 @@ struct pe_spec {
     const char *uid;        /* NULL: the name */
     bool checkpoints;       /* the topology takes some */
     uint64_t generation;
+    bool dead_letters;      /* one more output port behind the type's own: pe_write_dead_letter */
+};
+
+/* A tuple that could not be processed, as a tuple of the stream `PE.dead-letter`. */
+#define DEAD_LETTER_SCHEMA                                                                         \
+    "pe: str, instance: i64, stream: str, error: str, at: time, tuple: str"
+struct pe_dead_letter {
+    const char *pe, *stream, *error;
+    int64_t instance, at_us;
+    struct oxb_str tuple; /* as JSON, or what a source had read; may be empty */
 };
 
 struct pe_file { /* to be made durable before a snapshot counts */
@@ -85,6 +95,9 @@ struct pe_attempt {
     bool named, spoilt;
 };
 int pe_attempt(struct oxb_pe *pe, unsigned port, struct batch *in TAKES, struct pe_attempt *out);
+/* pe_write_dead_letter - between two callbacks; it leaves with the next flush.  Return: false when
+ * no stream takes dead letters. */
+bool pe_write_dead_letter(struct oxb_pe *pe, const struct pe_dead_letter *d);
 /* pe_bad_input - what the source had read, if the last callback failed by oxb_fail_input. */
 bool pe_bad_input(const struct oxb_pe *pe, struct oxb_str *out);
 int pe_produce(struct oxb_pe *pe, uint32_t rows_max);

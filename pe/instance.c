@@ -433,7 +433,7 @@ static void ports_init(struct oxb_pe *pe, const struct pe_spec *spec)
         pe->in_schemas[i] = spec->inputs[i].schema;
     }
     pe->output_count = spec->output_count;
-    pe->outputs = mem_array(spec->output_count, sizeof *pe->outputs);
+    pe->outputs = mem_array((size_t)spec->output_count + 1, sizeof *pe->outputs);
     for (unsigned i = 0; i < spec->output_count; i++) {
         pe->outputs[i] = (struct out_port){
             .pe = pe,
@@ -445,6 +445,13 @@ static void ports_init(struct oxb_pe *pe, const struct pe_spec *spec)
             snprintf(pe->error, sizeof pe->error, "the output port `%s` has no schema",
                      spec->outputs[i].name);
         }
+    }
+    const struct oxb_schema *letters = NULL;
+    if (spec->dead_letters && schema_parse(DEAD_LETTER_SCHEMA, &letters, NULL) == ERR_OK) {
+        pe->outputs[pe->output_count] =
+            (struct out_port){.pe = pe, .index = pe->output_count, .schema = letters};
+        pe->output_count++;
+        pe->dead_letters = true;
     }
 }
 

@@ -60,6 +60,7 @@ struct oxb_pe {
     unsigned input_count;
     struct out_port *outputs;
     unsigned output_count;
+    bool dead_letters;           /* the last of them is for these */
     json_t *params;
     struct oxb_state **states;
     unsigned state_count;

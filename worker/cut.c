@@ -5,7 +5,9 @@
 #include "core/log.h"
 #include "core/mem.h"
 #include "worker/checkpoint.h"
+#include "worker/hold.h"
 #include "worker/moves.h"
+#include "worker/probe.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -120,7 +122,7 @@ static void replace_code(struct instance *i, struct cut *k)
     pe_take_counters(k->pe, old);
     i->pe = k->pe;
     i->sink = k->sink;
-    atomic_store(&i->drop_errors, k->drop_errors);
+    atomic_store(&i->policy, k->policy);
     k->pe = old;
     if (i->finished) {
         return;
@@ -211,6 +213,11 @@ void cut_now(struct instance *i)
 {
     struct cut *k = atomic_load(&i->cut);
     uint64_t start_us = clock_now_us();
+    const char *why = hold_is_held(i) ? probe_hold_fits(i, k) : NULL;
+    if (why != NULL) { /* since READY; nobody could know */
+        instance_fail(i, why);
+        return;
+    }
     instance_flush(i);
     if (pe_flush_sink(i->pe) != OXB_OK) {
         instance_fail(i, pe_error(i->pe));
@@ -229,6 +236,7 @@ void cut_now(struct instance *i)
     }
     if (k->pe != NULL) {
         replace_code(i, k);
+        hold_recode(i);
     } else if (k->retire && i->started) {
         if (!gives && pe_commit(i->pe, UINT64_MAX) == OXB_ERROR) { /* nobody does it later */
             log_event(LOG_ERROR, "cut.commit", "pe=%s what=\"%s\"", name_text(&i->pe_name),
