@@ -175,6 +175,7 @@ void conduct_report(struct master *m, struct member *w, const struct msg_REPORT 
     }
     translate_report(d, p, r, &failed);
     tell_faults(m, d);
+    trouble_tell(m, d);
     bool fresh = d->upgrade == NULL || recover_is_under_way(d);
     if (fresh && r->op == d->token.op && p->state >= DEPLOYMENT_RUNNING) {
         conduct_change(m, d, /* as good as its DONE */

@@ -10,6 +10,8 @@
 #include "core/strbuf.h"
 #include "worker/change.h"
 #include "worker/checkpoint_acks.h"
+#include "worker/hold.h"
+#include "worker/probe.h"
 #include "worker/wills.h"
 
 #include <inttypes.h>
@@ -565,6 +567,17 @@ static bool waits(const struct agent *a, struct part *d, uint64_t waited_us)
                        "worker %s cannot be reached from worker %s", peer, a->name);
         return false;
     }
+    if (d->base != NULL && peer == NULL) {
+        switch (probe_members(d->base, waited_us, &d->fail, d->fail_where)) {
+        case PROBE_NO:
+            d->failed = true;
+            return false;
+        case PROBE_WAIT:
+            return true;
+        case PROBE_YES:
+            break;
+        }
+    }
     bool narrow = d->base == NULL || waited_us >= (uint64_t)SQUEEZE_MS * 1000 ||
                   change_squeezed(d->base);
     return peer != NULL || !narrow || (d->base != NULL && !change_ends_are_known(d->base));
@@ -744,6 +757,15 @@ static void on_stop(struct agent *a, const struct msg_STOP *m)
     }
 }
 
+static void on_skip(struct agent *a, const struct msg_SKIP *m)
+{
+    struct part *d = find(a, m->topology);
+    struct instance *i = d != NULL && d->gen == m->gen ? part_instance(d, m->instance) : NULL;
+    if (i != NULL && atomic_load(&i->chain) != NULL) {
+        hold_skip(i, m->held);
+    }
+}
+
 void agent_links_open(struct agent *a)
 {
     for (struct part *p = a->parts; p != NULL; p = p->next) {
@@ -899,6 +921,11 @@ static void on_message(void *arg, struct conn *c, struct msg *m)
     case M_STOP:
         if (!stale(a, m->STOP.term)) {
             on_stop(a, &m->STOP);
+        }
+        break;
+    case M_SKIP:
+        if (!stale(a, m->SKIP.term)) {
+            on_skip(a, &m->SKIP);
         }
         break;
     case M_CHECKPOINT:

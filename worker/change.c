@@ -296,7 +296,7 @@ static void prepare_code(struct change *c, const struct rec_INSTANCE_SPEC *spec,
 {
     k->pe = take_adopted(c->staged, i);
     k->anew = spec->anew;
-    k->drop_errors = spec->then == PLAN_DROP;
+    k->policy = part_policy(spec);
     k->sink = spec->outputs_count == 0;
     if (k->sink && i->end_to_end_us == NULL) {
         i->end_to_end_us = mem_alloc(sizeof *i->end_to_end_us);
@@ -312,7 +312,7 @@ static enum err make_cut(struct change *c, const struct rec_MEMBER_SPEC *spec)
     }
     struct wiring w;
     const struct rec_INSTANCE_SPEC *code = adoption_of(staged, i);
-    uint32_t ports = code != NULL ? (uint32_t)code->outputs_count : i->port_count;
+    uint32_t ports = code != NULL ? part_ports(code) : i->port_count;
     enum err e = build_wiring(staged, c->wired, c->wired_count, i, ports, &w);
     struct cut *k = mem_alloc(sizeof *k);
     *k = (struct cut){.epoch = staged->epoch,
@@ -346,9 +346,10 @@ static void wire_new_ones(struct change *c, enum err *e)
 {
     for (uint32_t k = 0; k < c->staged->instance_count && *e == ERR_OK; k++) {
         struct instance *i = c->staged->instances[k];
-        uint32_t ports = (uint32_t)plan_of(c->staged)->add_instances[k].outputs_count;
+        uint32_t ports = part_ports(&plan_of(c->staged)->add_instances[k]);
         struct wiring w;
         *e = build_wiring(c->staged, c->wired, c->wired_count, i, ports, &w);
+        pe_connect(i->pe, ports - 1, w.ports[ports - 1].stream_count > 0);
         for (uint32_t n = 0; n < w.input_count; n++) {
             w.inputs[n].channel->to_input = n;
         }
@@ -489,6 +490,12 @@ void change_on_peer(struct part *base)
 uint64_t change_op(const struct part *base)
 {
     return base->change != NULL ? base->change->staged->op : 0;
+}
+
+struct instance *const *change_members(const struct part *base, uint32_t *count)
+{
+    *count = base->change != NULL ? base->change->member_count : 0;
+    return base->change != NULL ? base->change->members : NULL;
 }
 
 struct part *change_staged(const struct part *base)
@@ -742,7 +749,8 @@ static bool can_part(const struct part *base, const struct rec_ID *stay, size_t 
     size_t found = 0;
     for (uint32_t k = 0; k < base->instance_count; k++) {
         if (stays(base->instances[k], stay, count)) {
-            found += atomic_load(&base->instances[k]->state) == INSTANCE_RUNNING;
+            unsigned state = atomic_load(&base->instances[k]->state);
+            found += state == INSTANCE_RUNNING || state == INSTANCE_HELD;
         }
     }
     for (uint32_t n = 0; n < base->channel_count; n++) {

@@ -32,6 +32,8 @@ void change_abort(struct part *base); /* not after change_go; the staged part is
 bool change_update(struct part *base, struct change_result *out);
 uint64_t change_op(const struct part *base); /* of the change that is READY or going; 0: none */
 struct part *change_staged(const struct part *base);
+/* change_members - those that have a cut; borrowed until the change is over. */
+struct instance *const *change_members(const struct part *base, uint32_t *count);
 bool change_is_going(const struct part *base);
 bool change_is_ready(const struct part *base); /* all that can be done before the cut is done */
 const struct fail *change_fail(const struct part *base); /* why it cannot be; NULL: it can */

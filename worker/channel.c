@@ -76,6 +76,7 @@ void channel_free(struct channel *c)
     }
     mem_free(c->spill);
     mem_free(c->unacked);
+    mem_free(c->stream);
     free(c);
 }
 

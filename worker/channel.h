@@ -48,6 +48,7 @@ struct channel {
     uint64_t id;
     enum channel_kind kind;
     const struct oxb_schema *schema;
+    char *stream;                /* its name, for people; NULL: none */
     struct instance *from, *to;  /* NULL at a peer */
     uint32_t to_input;           /* index into to's inputs */
     struct link_out *out;        /* CHANNEL_OUT */
@@ -88,6 +89,11 @@ struct channel {
 struct channel *channel_new(uint64_t id, enum channel_kind kind, const struct oxb_schema *schema,
                             struct pool *pool);
 void channel_free(struct channel *c); /* accepts NULL; frees what is still in it */
+
+static inline const char *channel_stream(const struct channel *c)
+{
+    return c->stream != NULL ? c->stream : "";
+}
 
 /* ---- sender ---- */
 /* channel_send - number a batch and hand it over.  @batch: TAKES; live > 0. */

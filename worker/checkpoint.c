@@ -158,7 +158,8 @@ void keeper_take(struct keeper *k, struct instance *i, uint64_t epoch)
     struct oxb_pe *pe = i->pe;
     const struct oxb_pe_type *type = pe_type(pe);
     job->has_file = pe_state_count(pe) > 0 || type->snapshot != NULL ||
-                    (i->finished && (type->finish != NULL || i->source));
+                    (i->finished && (type->finish != NULL || i->source)) || !hold_is_empty(i);
+    job->kept = hold_share(i, &job->kept_count);
     take_chain(k, job);
     if (pe_snapshot_at(pe, epoch, &job->own) != ERR_OK) {
         (void)fail_set(&job->result.fail, ERR_IO, "", "PE %s: %.400s", name_text(&i->pe_name),
@@ -184,6 +185,7 @@ void save_job_free(struct save_job *job)
         mem_free(job->states[n].name);
     }
     pe_snapshot_fini(&job->own);
+    kept_free(job->kept, job->kept_count);
     mem_free(job->states);
     mem_free(job->uid);
     mem_free(job->location);

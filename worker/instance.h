@@ -10,6 +10,7 @@
  *             R4 finish runs once, when every input has ended (or the source has), and the end is
  *                passed on once; an ended instance still passes markers (PROTOCOL R12).
  *             R5 after a failure nothing of the chain runs but its stop.
+ *             R6 what an instance keeps (worker/hold.h) goes before anything its chain takes.
  * See:        worker/task.h, worker/channel.h, worker/route.h, worker/align.h. */
 #ifndef OXB_WORKER_INSTANCE_H
 #define OXB_WORKER_INSTANCE_H
@@ -25,6 +26,7 @@
 
 struct chain;
 struct cut;
+struct hold;
 struct move;
 struct stage;
 
@@ -54,7 +56,10 @@ struct instance {
     unsigned index;
     bool source;
     bool sink;                    /* has no outputs; end_to_end_us is there then */
-    _Atomic bool drop_errors;     /* the loop sets it */
+    char *topology;
+    _Atomic uint64_t policy;      /* worker/fault.h: packed; the loop sets it */
+    uint32_t failures;            /* of calls without a tuple, in a row */
+    _Atomic(struct hold *) hold;  /* worker/hold.h; NULL: nothing was ever kept */
     _Atomic(struct chain *) chain; /* changed by its own thread, when it moves (worker/cut.h) */
     struct oxb_pe *pe;
     struct pool *pool;
@@ -91,6 +96,8 @@ struct instance {
     _Atomic uint64_t uncommitted; /* newest one whose output could not be */
     char error[512];              /* valid once state is INSTANCE_FAILED */
     uint64_t child_ns;            /* time spent in instances called from this one, per call */
+    uint64_t took_ns;             /* the last batch */
+    _Atomic uint64_t call_since_ns; /* worker/watch.h; 0: its code does not run */
     struct instance_stats stats;
     struct hist *end_to_end_us;   /* of a sink; shared, own shard; may be NULL */
 };
@@ -152,6 +159,9 @@ void instance_tell(struct instance *i); /* the loop looks at its part again; any
 /* instance_take - an item arrives at input `input`; the batch in it is taken over. */
 void instance_take(struct instance *i, uint32_t input, struct item *it);
 void instance_fail(struct instance *i, const char *text);
+/* instance_process - own thread: a batch that was taken before. */
+void instance_process(struct instance *i, unsigned port, const char *stream,
+                      struct batch *batch TAKES);
 /* For worker/cut.c, own thread. */
 void instance_flush(struct instance *i);   /* everything emitted so far leaves for its channel */
 void instance_set_state(struct instance *i, enum instance_state state);
