@@ -97,6 +97,27 @@ static double value_errors(const struct deployment *d, const struct instance_vie
     return (double)v->errors;
 }
 
+static double value_failed(const struct deployment *d, const struct instance_view *v)
+{
+    (void)d;
+    return (double)v->failed;
+}
+
+static double value_held(const struct deployment *d, const struct instance_view *v)
+{
+    return !deployment_is_over(d) && v->held != 0 ? 1 : 0;
+}
+
+static double value_kept(const struct deployment *d, const struct instance_view *v)
+{
+    return deployment_is_over(d) ? 0 : (double)v->kept;
+}
+
+static double value_stuck(const struct deployment *d, const struct instance_view *v)
+{
+    return deployment_is_over(d) ? 0 : (double)v->call_us / 1e6;
+}
+
 static double share(const struct deployment *d, const struct instance_view *v, bool busy)
 {
     struct sample a, b;
@@ -128,6 +149,13 @@ static void instance_families(const struct deployments *ds, struct strbuf *out)
         {"oxbow_pe_tuples_out_total", "counter", "Tuples given out.", value_out},
         {"oxbow_pe_errors_total", "counter", "Tuples on which the PE reported an error.",
          value_errors},
+        {"oxbow_pe_failed_total", "counter", "Tuples given up: dropped or dead-lettered.",
+         value_failed},
+        {"oxbow_pe_held", "gauge", "1: it keeps its input, for a tuple it cannot process.",
+         value_held},
+        {"oxbow_pe_kept_tuples", "gauge", "Tuples that wait at a held instance.", value_kept},
+        {"oxbow_pe_stuck_seconds", "gauge", "For so long it has not come back from a call.",
+         value_stuck},
         {"oxbow_pe_busy_ratio", "gauge", "Share of time spent in the PE.", value_busy},
         {"oxbow_pe_blocked_ratio", "gauge", "Share of time waiting for room downstream.",
          value_blocked},

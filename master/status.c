@@ -183,13 +183,15 @@ static json_t *instance_json(const struct deployment *d, const struct instance_v
 {
     const struct pinstance *n = &d->graph->instances[v->number];
     json_t *metrics = v->metrics != NULL ? json_loads(v->metrics, 0, NULL) : NULL;
-    return json_pack("{s:I, s:i, s:s, s:i, s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:I, s:o, s:o}",
+    return json_pack("{s:I, s:i, s:s, s:i, s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:I, s:I, s:o, s:o,"
+                     " s:o}",
                      "id", (json_int_t)v->id, "index", (int)n->index, "worker",
                      d->graph->workers[n->worker].name, "chain", (int)n->chain, "state",
                      instance_state_name(v->state), "tuples_in", (json_int_t)v->tuples_in,
                      "tuples_out", (json_int_t)v->tuples_out, "rate_in", r->in, "rate_out",
                      r->out, "busy", r->busy, "blocked", r->blocked, "errors",
-                     (json_int_t)v->errors, "error", status_text(v->error), "metrics",
+                     (json_int_t)v->errors, "failed", (json_int_t)v->failed, "error",
+                     status_text(v->error), "held", trouble_held(v), "metrics",
                      metrics != NULL ? metrics : json_object());
 }
 

@@ -255,7 +255,8 @@ void translate_instance(const struct deployment *d, uint32_t number, struct rec_
         .own_thread = pe->own_thread,
         .digest = pe->digest,
         .then = pe->then,
-        .retries = pe->retries};
+        .retries = pe->retries,
+        .stuck_after_ms = pe->stuck_after_us / 1000};
     out->inputs_count = fill_ports(pe->inputs, pe->input_count, &out->inputs);
     out->outputs_count = fill_ports(pe->outputs, pe->output_count, &out->outputs);
 }
@@ -423,6 +424,12 @@ static void fold_instance(struct instance_view *v, const struct rec_INSTANCE_STA
     v->busy_us = s->busy_us;
     v->blocked_us = s->blocked_us;
     v->state_bytes = s->state_bytes;
+    v->failed = s->failed;
+    v->held = s->held;
+    v->kept = s->kept;
+    v->call_us = s->call_us;
+    keep_text(&v->held_tuple, s->held_tuple);
+    keep_text(&v->held_stream, s->held_stream);
     keep_text(&v->error, s->error);
     keep_text(&v->metrics, s->metrics);
     keep_hist(&v->latency, s->latency);
@@ -486,7 +493,8 @@ void translate_report(struct deployment *d, struct part *p, const struct msg_REP
     for (size_t i = 0; i < m->instances_count; i++) {
         const struct rec_INSTANCE_STATUS *s = &m->instances[i];
         struct instance_view *v = deployment_instance(d, s->id);
-        if (v == NULL || s->state < INSTANCE_PREPARED || s->state > INSTANCE_FAILED ||
+        if (v == NULL || s->state < INSTANCE_PREPARED || s->state > INSTANCE_STUCK ||
+            s->state == INSTANCE_RETIRED ||
             &d->parts[d->graph->instances[v->number].worker] != p) { /* R2 */
             continue;
         }

@@ -123,22 +123,34 @@ for f in $(pick '\.md$'); do
 done
 
 # ---- other tools, where they are installed
-# lint FILE - what clang-tidy finds in it.  A minute of work for some files, so it is kept by the
-# content of all that decides it: tool, checks, flags, and the file with all that it includes.
+# lint FILE KEY - what clang-tidy finds in it.  A minute of work for some files, so it is kept until
+# the key differs: the digests of the checks, of the file and of all of ours that it includes.
 lint() {
-    local key found
-    key=$({ clang-tidy --version; cat .clang-tidy; echo "$1 $TIDY_CFLAGS"
+    local found=$kept/${1//\//_}
+    if [ "$(head -n1 "$found" 2>/dev/null)" != "$2" ]; then
         # shellcheck disable=SC2086
-        "${CC:-cc}" -E -C $TIDY_CFLAGS "$1" || date +%N; } 2>/dev/null | sha256sum | cut -c1-40)
-    found=$kept/$key
-    if [ ! -f "$found" ]; then
-        # shellcheck disable=SC2086
-        clang-tidy --quiet "$1" -- $TIDY_CFLAGS 2>/dev/null |
-            grep -E '^[^ ]+:[0-9]+:[0-9]+: (warning|error): ' >"$found.$$"
+        { echo "$2"; clang-tidy --quiet "$1" -- $TIDY_CFLAGS 2>/dev/null |
+            grep -E '^[^ ]+:[0-9]+:[0-9]+: (warning|error): '; } >"$found.$$"
         mv "$found.$$" "$found"
     fi
-    touch -c "$found"
-    cat "$found"
+    tail -n +2 "$found"
+}
+# keys - each source with its key for `lint`, a line each.
+keys() {
+    local checks
+    checks=$({ clang-tidy --version; cat .clang-tidy; echo "$TIDY_CFLAGS"; } | sha256sum)
+    awk -v checks="${checks:0:10}" '
+    function all(file,    k, key) {
+        if (file in seen || !(file in digest)) return ""
+        seen[file] = 1
+        key = digest[file]
+        for (k = 1; k <= includes[file]; k++) key = key all(include[file, k])
+        return key
+    }
+    FNR == NR && FILENAME == "-" { digest[$2] = substr($1, 1, 10); next }
+    /^ *# *include *"/ { split($0, part, "\""); include[FILENAME, ++includes[FILENAME]] = part[2] }
+    END { for (f in digest) if (f ~ /\.c$/) { delete seen; print f, checks all(f) } }
+    ' - "${sources[@]}" < <(sha256sum "${sources[@]}")
 }
 if command -v shellcheck >/dev/null; then
     shellcheck -S warning -f gcc -e SC1091,SC2034,SC2120,SC2148,SC2154 "${scripts[@]}" >>"$out"
@@ -150,9 +162,8 @@ if [ "${CLANG_TIDY:-}" = no ]; then
 elif command -v clang-tidy >/dev/null; then
     export -f lint
     mkdir -p "$kept"
-    find "$kept" -type f -mtime +14 -delete
-    pick '^(core|topology|pe|net|worker|master|cli|bench)/.*\.c$' |
-        xargs -P "$(nproc)" -n 1 bash -c 'lint "$1"' - | sort -u | sed "s|^$PWD/||" >>"$out"
+    keys | grep -E '^(core|topology|pe|net|worker|master|cli|bench)/' |
+        xargs -P "$(nproc)" -n 2 bash -c 'lint "$1" "$2"' - | sort -u | sed "s|^$PWD/||" >>"$out"
 else
     echo "tidy: clang-tidy is not installed; its step is left out"
 fi

@@ -10,7 +10,6 @@
 struct dpe {                  /* beside topology.pes[] */
     const struct ynode *with; /* NULL: absent */
     const struct ynode *out;
-    const struct ynode *then; /* on_error.then */
     const struct ynode *isolate;
     const struct ynode *device;
     bool params_bad; /* reported; what depends on parameters stays unknown */

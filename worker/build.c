@@ -11,6 +11,7 @@
 #include "worker/checkpoint.h"
 #include "worker/checkpoint_restore.h"
 #include "worker/cut.h"
+#include "worker/fault.h"
 #include "worker/resend.h"
 #include "worker/retain.h"
 
@@ -117,7 +118,8 @@ static enum err build_code(struct part *d, const struct rec_INSTANCE_SPEC *spec,
                          .output_count = (unsigned)spec->outputs_count,
                          .uid = spec->uid[0] != '\0' ? spec->uid : NULL,
                          .checkpoints = plan_of(d)->checkpoints,
-                         .generation = plan_of(d)->gen};
+                         .generation = plan_of(d)->gen,
+                         .dead_letters = true};
     char *artifact = spec->artifact[0] != '\0' && registry_find(spec->type) == type
                          ? mem_printf("%s/%s.so", d->env->artifact_dir, spec->artifact)
                          : NULL;
@@ -130,11 +132,20 @@ static enum err build_code(struct part *d, const struct rec_INSTANCE_SPEC *spec,
     return pe_prepare(*out, &d->fail);
 }
 
+uint64_t part_policy(const struct rec_INSTANCE_SPEC *spec)
+{
+    uint64_t stuck_ms = spec->stuck_after_ms < UINT32_MAX ? spec->stuck_after_ms : UINT32_MAX;
+    return policy_pack((struct policy){
+        .then = spec->then <= PLAN_DEAD_LETTER ? (enum plan_then)spec->then : PLAN_STOP,
+        .retries = spec->retries < 1000 ? (uint32_t)spec->retries : 1000,
+        .stuck_after_ms = (uint32_t)stuck_ms});
+}
+
 static void describe_instance(struct instance *i, const struct rec_INSTANCE_SPEC *spec)
 {
     i->source = i->pe != NULL && (pe_type(i->pe)->flags & OXB_SOURCE) != 0;
     i->sink = spec->outputs_count == 0;
-    atomic_store(&i->drop_errors, spec->then == PLAN_DROP);
+    atomic_store(&i->policy, part_policy(spec));
     if (i->sink) {
         i->end_to_end_us = mem_alloc(sizeof *i->end_to_end_us);
     }
@@ -221,6 +232,7 @@ enum err build_instances(struct part *d)
         struct oxb_pe *pe = NULL;
         enum err e = build_code(d, spec, i, &pe);
         i->pe = pe;
+        i->topology = mem_dup(d->name);
         d->instances[d->instance_count++] = i;
         if (e != ERR_OK) {
             return fail_at(d, spec->pe, e);
@@ -255,7 +267,10 @@ void part_settle(struct part *d)
         }
         name_set(&i->pe_name, spec->pe);
         if (spec->settings) { /* else its code is replaced: its policy begins with it, at the cut */
-            atomic_store(&i->drop_errors, spec->then == PLAN_DROP);
+            atomic_store(&i->policy, part_policy(spec));
+            if (atomic_load(&i->hold) != NULL) {
+                task_notify(instance_task(i)); /* what it is held for may go on now */
+            }
             pe_settle(i->pe, spec->pe, (unsigned)spec->parallelism);
         }
     }
@@ -348,6 +363,7 @@ static enum err build_channel(struct part *d, const struct rec_CHANNEL_SPEC *spe
     }
     struct channel *c = channel_new(spec->id, kind, schema, d->env->pool);
     d->channels[d->channel_count++] = c;
+    c->stream = mem_dup(stream->name);
     c->from = from;
     c->to = to;
     if (spec->retain && spec->replaces == 0 && from != NULL && kind != CHANNEL_FUSED &&
@@ -457,8 +473,9 @@ static enum err wire_new(struct part *d, const struct wired *list, size_t count,
 {
     struct wiring w;
     struct instance *me = d->instances[k];
-    uint32_t ports = (uint32_t)plan_of(d)->add_instances[k].outputs_count;
+    uint32_t ports = part_ports(&plan_of(d)->add_instances[k]);
     enum err e = build_wiring(d, list, count, me, ports, &w);
+    pe_connect(me->pe, ports - 1, w.ports[ports - 1].stream_count > 0);
     for (uint32_t n = 0; n < w.input_count; n++) {
         w.inputs[n].channel->to_input = n;
     }

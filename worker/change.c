@@ -299,7 +299,7 @@ static void prepare_code(struct change *c, const struct rec_INSTANCE_SPEC *spec,
 {
     k->pe = take_adopted(c->staged, i);
     k->anew = spec->anew;
-    k->drop_errors = spec->then == PLAN_DROP;
+    k->policy = part_policy(spec);
     k->sink = spec->outputs_count == 0;
     if (k->sink && i->end_to_end_us == NULL) {
         i->end_to_end_us = mem_alloc(sizeof *i->end_to_end_us);
@@ -315,12 +315,13 @@ static enum err make_cut(struct change *c, const struct rec_MEMBER_SPEC *spec)
     }
     struct wiring w;
     const struct rec_INSTANCE_SPEC *code = adoption_of(staged, i);
-    uint32_t ports = code != NULL ? (uint32_t)code->outputs_count : i->port_count;
+    uint32_t ports = code != NULL ? part_ports(code) : i->port_count;
     enum err e = build_wiring(staged, c->wired, c->wired_count, i, ports, &w);
     struct cut *k = mem_alloc(sizeof *k);
     *k = (struct cut){.epoch = staged->epoch,
                       .head = spec->head,
                       .retire = spec->role == PLAN_OLD,
+                      .will = spec->will && i->keeper != NULL,
                       .inputs = w.inputs,
                       .input_count = w.input_count,
                       .ports = w.ports,
@@ -340,50 +341,18 @@ static enum err make_cut(struct change *c, const struct rec_MEMBER_SPEC *spec)
     }
     c->members[c->member_count++] = i;
     atomic_store(&i->cut, k);
+    instance_hold_end(i);
     return e;
-}
-
-static bool was_input(const struct instance *i, const struct channel *c)
-{
-    for (uint32_t n = 0; n < i->input_count; n++) {
-        if (i->inputs[n].channel == c) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* R3: who has ended has said so, and may take no tuples again; an end from somebody who has ended
- * here as well it may. */
-static enum err refuse_ended(struct change *c)
-{
-    for (uint32_t k = 0; k < c->member_count; k++) {
-        struct instance *i = c->members[k];
-        const struct cut *cut = atomic_load(&i->cut);
-        for (uint32_t n = 0; !cut->retire && n < cut->input_count; n++) {
-            const struct channel *in = cut->inputs[n].channel;
-            bool quiet = in->from != NULL && atomic_load(&in->from->ending);
-            if (!atomic_load(&i->ending) || was_input(i, in) || quiet) {
-                continue;
-            }
-            snprintf(c->staged->fail_where, sizeof c->staged->fail_where, "%s",
-                     name_text(&i->pe_name));
-            return fail_set(&c->staged->fail, ERR_DENIED,
-                            "leave its inputs as they are, or deploy the topology anew",
-                            "%s[%u] has ended, and would get a new input", name_text(&i->pe_name),
-                            i->index);
-        }
-    }
-    return ERR_OK;
 }
 
 static void wire_new_ones(struct change *c, enum err *e)
 {
     for (uint32_t k = 0; k < c->staged->instance_count && *e == ERR_OK; k++) {
         struct instance *i = c->staged->instances[k];
-        uint32_t ports = (uint32_t)plan_of(c->staged)->add_instances[k].outputs_count;
+        uint32_t ports = part_ports(&plan_of(c->staged)->add_instances[k]);
         struct wiring w;
         *e = build_wiring(c->staged, c->wired, c->wired_count, i, ports, &w);
+        pe_connect(i->pe, ports - 1, w.ports[ports - 1].stream_count > 0);
         for (uint32_t n = 0; n < w.input_count; n++) {
             w.inputs[n].channel->to_input = n;
         }
@@ -436,9 +405,6 @@ enum err change_prepare(struct part *staged)
         }
     }
     if (e == ERR_OK) {
-        e = refuse_ended(c);
-    }
-    if (e == ERR_OK) {
         moves_free(base->moved); /* the change before this one is done everywhere (R15) */
         base->moved = NULL;
         e = moves_new(staged, &c->moves);
@@ -462,6 +428,20 @@ bool change_squeezed(const struct part *base)
     const struct change *c = base->change;
     for (uint32_t n = 0; n < c->inside_count; n++) {
         if (!channel_is_squeezed(c->inside[n])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool change_ends_are_known(const struct part *base)
+{
+    const struct change *c = base->change;
+    for (uint32_t k = 0; k < c->member_count; k++) {
+        const struct instance *i = c->members[k];
+        unsigned state = atomic_load(&i->state);
+        if (atomic_load(&i->ending) == ENDS && state != INSTANCE_ENDED &&
+            state != INSTANCE_FAILED) {
             return false;
         }
     }
@@ -531,6 +511,12 @@ uint64_t change_op(const struct part *base)
     return base->change != NULL ? base->change->staged->op : 0;
 }
 
+struct instance *const *change_members(const struct part *base, uint32_t *count)
+{
+    *count = base->change != NULL ? base->change->member_count : 0;
+    return base->change != NULL ? base->change->members : NULL;
+}
+
 struct part *change_staged(const struct part *base)
 {
     return base->change->staged;
@@ -598,7 +584,8 @@ static bool all_cut(const struct change *c)
         struct instance *i = c->members[k];
         const struct cut *cut = atomic_load(&i->cut);
         if (atomic_load(&i->settled_epoch) != c->staged->epoch ||
-            (cut->retire && atomic_load(&i->state) != INSTANCE_RETIRED)) {
+            (cut->retire && atomic_load(&i->state) != INSTANCE_RETIRED) ||
+            (cut->will && !cut->will_stored)) {
             return false;
         }
     }
@@ -616,6 +603,18 @@ static bool all_cut(const struct change *c)
         }
     }
     return moves_done(c->moves);
+}
+
+bool change_on_will(struct part *base, uint64_t instance, uint64_t epoch, bool stored)
+{
+    const struct change *c = base->change;
+    for (uint32_t k = 0; c != NULL && c->staged->epoch == epoch && k < c->member_count; k++) {
+        if (c->members[k]->id == instance) {
+            atomic_load(&c->members[k]->cut)->will_stored = stored;
+            return true;
+        }
+    }
+    return false;
 }
 
 static void collect_result(const struct change *c, struct change_result *out)
@@ -817,6 +816,7 @@ void change_abort(struct part *base)
     g->cuts = mem_array(c->member_count, sizeof(struct cut *));
     for (uint32_t k = 0; k < c->member_count; k++) {
         g->cuts[g->cut_count++] = atomic_exchange(&c->members[k]->cut, NULL);
+        instance_may_end(c->members[k]);
         task_notify(instance_task(c->members[k])); /* it may have put off its end */
     }
     c->member_count = 0;

@@ -79,6 +79,7 @@ void channel_free(struct channel *c)
     retained_free(channel_log(c));
     mem_free(c->spill);
     mem_free(c->unacked);
+    mem_free(c->stream);
     free(c);
 }
 

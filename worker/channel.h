@@ -58,6 +58,7 @@ struct channel {
     uint64_t id;
     enum channel_kind kind;
     const struct oxb_schema *schema;
+    char *stream;               /* its name, for people; NULL: none */
     struct instance *from, *to; /* NULL at a peer */
     uint32_t to_input;          /* index into to's inputs */
     struct link_out *out;       /* CHANNEL_OUT */
@@ -108,6 +109,11 @@ void channel_free(struct channel *c); /* accepts NULL; frees what is still in it
 static inline struct retained *channel_log(const struct channel *c)
 {
     return atomic_load_explicit(&c->log, memory_order_acquire);
+}
+
+static inline const char *channel_stream(const struct channel *c)
+{
+    return c->stream != NULL ? c->stream : "";
 }
 
 /* ---- sender ---- */

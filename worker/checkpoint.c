@@ -12,8 +12,7 @@
 
 /* ---------------------------------------------------------------- keepers */
 
-struct keeper *keeper_new(struct saver *s, const char *topology, uint64_t gen,
-                          const char *location)
+struct keeper *keeper_new(struct saver *s, const char *topology, uint64_t gen, const char *location)
 {
     struct keeper *k = mem_alloc(sizeof *k);
     k->saver = s;
@@ -124,7 +123,8 @@ static uint64_t counted(_Atomic uint64_t *v)
     return atomic_load_explicit(v, memory_order_relaxed);
 }
 
-void keeper_take(struct keeper *k, struct instance *i, uint64_t epoch)
+/* new_job - all that is the same for every instance. */
+static struct save_job *new_job(struct keeper *k, struct instance *i, uint64_t epoch)
 {
     struct save_job *job = mem_alloc(sizeof *job);
     struct oxb_pe *pe = i->pe;
@@ -142,8 +142,31 @@ void keeper_take(struct keeper *k, struct instance *i, uint64_t epoch)
     job->parallelism = oxb_parallelism(pe);
     job->state_version = type->state_version;
     job->finished = i->finished;
+    return job;
+}
+
+bool keeper_leave(struct keeper *k, struct instance *i, uint64_t epoch)
+{
+    struct save_job *job = new_job(k, i, epoch);
+    job->result.is_will = true;
+    job->result.epochs = mem_array(1, sizeof *job->result.epochs);
+    job->has_file = true;
+    if (pe_snapshot_at(i->pe, epoch, &job->own) != ERR_OK) {
+        save_job_free(job);
+        return false;
+    }
+    saver_put(k->saver, job);
+    return true;
+}
+
+void keeper_take(struct keeper *k, struct instance *i, uint64_t epoch)
+{
+    struct save_job *job = new_job(k, i, epoch);
+    struct oxb_pe *pe = i->pe;
+    const struct oxb_pe_type *type = pe_type(pe);
     job->has_file = pe_state_count(pe) > 0 || type->snapshot != NULL ||
-                    (i->finished && (type->finish != NULL || i->source));
+                    (i->finished && (type->finish != NULL || i->source)) || !hold_is_empty(i);
+    job->kept = hold_share(i, &job->kept_count);
     take_chain(k, job);
     if (pe_snapshot_at(pe, epoch, &job->own) != ERR_OK) {
         (void)fail_set(&job->result.fail, ERR_IO, "", "PE %s: %.400s", name_text(&i->pe_name),
@@ -169,6 +192,7 @@ void save_job_free(struct save_job *job)
         mem_free(job->states[n].name);
     }
     pe_snapshot_fini(&job->own);
+    kept_free(job->kept, job->kept_count);
     mem_free(job->states);
     mem_free(job->uid);
     mem_free(job->location);
@@ -186,9 +210,27 @@ static void results_on_loop(void *arg)
     pthread_mutex_unlock(&s->lock);
     while (job != NULL) {
         struct save_job *next = job->next;
-        s->o.on_saved(s->o.arg, &job->result);
-        save_job_free(job);
+        if (!job->result.is_will) {
+            s->o.on_saved(s->o.arg, &job->result);
+            save_job_free(job);
+        } else if (s->o.on_will(s->o.arg, &job->result)) {
+            job->next = s->again;
+            s->again = job;
+        } else {
+            save_job_free(job);
+        }
         job = next;
+    }
+}
+
+void saver_again(struct saver *s)
+{
+    while (s->again != NULL) {
+        struct save_job *job = s->again;
+        s->again = job->next;
+        job->next = NULL;
+        job->result.fail = (struct fail){0};
+        saver_put(s, job);
     }
 }
 
@@ -197,7 +239,7 @@ static void settle(struct save_job *job)
 {
     struct keeper *k = job->keeper;
     struct saved *r = &job->result;
-    if (r->ok && job->has_file) {
+    if (r->ok && job->has_file && !r->is_will) {
         r->epochs[r->epoch_count++] = r->epoch;
     }
     if (k == NULL) {
@@ -232,8 +274,8 @@ static void *saver_main(void *arg)
         s->last = s->first == NULL ? NULL : s->last;
         pthread_mutex_unlock(&s->lock);
         struct saved *r = &job->result;
-        r->ok = r->fail.code == ERR_OK &&
-                (!job->has_file || save_write(s, job, &r->fail) == ERR_OK);
+        r->ok =
+            r->fail.code == ERR_OK && (!job->has_file || save_write(s, job, &r->fail) == ERR_OK);
         r->took_us = clock_now_us() - job->begun_us;
         FAILPOINT("checkpoint.saved");
         if (!r->ok) {
@@ -288,6 +330,7 @@ void saver_free(struct saver *s)
     pthread_join(s->thread, NULL);
     free_list(s->first);
     free_list(s->done);
+    free_list(s->again);
     pthread_cond_destroy(&s->work);
     pthread_cond_destroy(&s->idle);
     pthread_mutex_destroy(&s->lock);

@@ -11,7 +11,8 @@
  * Invariants: H1 on_saved says ok only after what it names is durable: the snapshot's file and
  *             folder, and every file the PE wants synced (PROTOCOL R18).
  *             H2 the saver touches no table of an instance after keeper_forget or keeper_free.
- *             H3 a delta follows a file that is stored; after any failure the next one is whole. */
+ *             H3 a delta follows a file that is stored; after any failure the next one is whole.
+ *             H4 kept input is whole in every file: only the last one's counts. */
 #ifndef OXB_WORKER_CHECKPOINT_H
 #define OXB_WORKER_CHECKPOINT_H
 
@@ -31,6 +32,7 @@ struct saved { /* one instance, at one marker */
     uint64_t bytes;   /* stored for this one */
     uint64_t pause_us, took_us;
     uint64_t tuples_in, tuples_out; /* of the instance, at the marker */
+    bool is_will;     /* the last of an instance that a change removes: see keeper_leave */
 };
 
 struct saver_options {
@@ -39,6 +41,8 @@ struct saver_options {
     const char *worker;   /* name; borrowed */
     uint64_t incarnation;
     void (*on_saved)(void *arg, const struct saved *s); /* on the loop; borrowed until it returns */
+    /* the same for a will.  Return: it is not stored, and somebody still wants it to be */
+    bool (*on_will)(void *arg, const struct saved *s);
     void *arg;
 };
 struct saver *saver_new(const struct saver_options *o);
@@ -53,6 +57,12 @@ void keeper_free(struct keeper *k); /* accepts NULL */
 /* keeper_take - the instance has the marker of `epoch` on every input and has flushed.  What goes
  * wrong comes to on_saved: the instance goes on. */
 void keeper_take(struct keeper *k, struct instance *i, uint64_t epoch);
+/* keeper_leave - the instance is removed by the change of `epoch`, and has flushed: what it has not
+ * committed is saved as its will, without keyed tables, and tried again until it is stored or
+ * nobody wants it.  Return: false when the PE has failed: pe_error. */
+MUST_CHECK bool keeper_leave(struct keeper *k, struct instance *i, uint64_t epoch);
+/* saver_again - the loop, now and then: wills that could not be stored are tried once more. */
+void saver_again(struct saver *s);
 /* keeper_forget - its tables are about to change hands: the next checkpoint begins anew. */
 void keeper_forget(struct keeper *k); /* accepts NULL */
 
@@ -62,6 +72,9 @@ enum snapshot_block {
                         * finished, states (names) */
     SNAPSHOT_OWN,      /* of type->snapshot */
     SNAPSHOT_GROUP,    /* tag: number of the state << 8 | key group; as state_read_group wrote it */
+    SNAPSHOT_KEPT,     /* tag: input port.  Input that the marker overtook (R19), in order: the name
+                        * of the stream, NUL, the schema's text, NUL, padding to 8, and a batch in
+                        * its wire form */
 };
 
 #endif

@@ -140,6 +140,13 @@ void part_check_dropped(struct part *d);
  * part_code_of - the code an instance will run once the part has gone. */
 struct instance *part_instance(const struct part *d, uint64_t id);
 struct oxb_pe *part_code_of(const struct part *d, const struct instance *i);
+/* part_policy - packed, as in struct instance.  part_ports - outputs, with the one behind them for
+ * dead letters. */
+uint64_t part_policy(const struct rec_INSTANCE_SPEC *spec);
+static inline uint32_t part_ports(const struct rec_INSTANCE_SPEC *spec)
+{
+    return (uint32_t)spec->outputs_count + 1;
+}
 MUST_CHECK enum err plan_malformed(struct part *d, const char *what);
 struct wired { /* a channel of V' with its ends; NULL: at a peer */
     struct channel *channel;

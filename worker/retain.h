@@ -10,10 +10,10 @@
  *
  * Owns:       struct retained: the log of one channel, sender's side.
  * Threads:    the sending instance's; `budget` is set, `reach` and `bytes` read by anyone.
- * Invariants: N1 while ON, what is kept is everything sent since the marker of `base`, in order.
- *             N2 what waits to be sent is never dropped; what was sent is dropped once a later
+ * Invariants: U1 while ON, what is kept is everything sent since the marker of `base`, in order.
+ *             U2 what waits to be sent is never dropped; what was sent is dropped once a later
  *                checkpoint is complete (R22), or for room: never an error, never a reason to wait.
- *             N3 bytes are those of the blocks that are held, not of the rows in them.
+ *             U3 bytes are those of the blocks that are held, not of the rows in them.
  * Why off:    a log that has lost its beginning serves nobody until the next marker, and would
  *             only keep blocks from the pool, whose next user finds them out of cache. */
 #ifndef OXB_WORKER_RETAIN_H
@@ -23,13 +23,13 @@
 
 #include <stddef.h>
 
-struct kept {
+struct retained_item {
     struct item it; /* its batch or frame: a reference of the log's own */
     size_t bytes;
 };
 
 struct retained {
-    struct kept *slots; /* a ring of [capacity], a power of two */
+    struct retained_item *slots; /* a ring of [capacity], a power of two */
     size_t capacity, head;
     size_t dead;    /* the oldest so many: needed no more, not freed yet */
     size_t sent;    /* the next so many were sent */
@@ -69,9 +69,9 @@ void retain_shed(struct retained *r);
 void retain_trim(struct retained *r, uint64_t epoch);
 /* retain_reaches - would retain_rewind find its place? */
 bool retain_reaches(const struct retained *r, uint64_t epoch);
-/* retain_rewind - every batch since the marker of `epoch` waits again; all else is gone: markers are
- * void, and the end is for the caller to say.
- * Return: how many tuples that are.  Requires: retain_reaches. */
+/* retain_rewind - every batch since the marker of `epoch` waits again; all else is gone: markers
+ * are void, and the end is for the caller to say. Return: how many tuples that are.  Requires:
+ * retain_reaches. */
 uint64_t retain_rewind(struct retained *r, uint64_t epoch);
 /* retain_sweep - free some of what is needed no more.  Return: there is more. */
 bool retain_sweep(struct retained *r, size_t count);
