@@ -53,7 +53,7 @@ void local_wait_epoch(struct local *l, struct part *d, uint64_t epoch);
 void local_change(struct local *l, struct part *d, const struct msg *prepare);
 void local_change_go(struct local *l, struct part *d, struct change_result *out);
 void local_change_abort(struct local *l, struct part *d);
-/* local_discard - a recovery: all but what stays is halted, until dead; local_change and _go follow.
+/* local_discard - a recovery: all but what stays is halted, until dead; local_change, _go follow.
  * Return: false when it was refused. */
 bool local_discard(struct local *l, struct part *d, const struct msg *prepare);
 /* local_change in two steps: the state that moves may need another worker to be prepared. */
