@@ -55,8 +55,8 @@ int receipt_find(struct cli *cli, const char *name, uint64_t version, json_t **o
     json_array_foreach(list, i, one)
     {
         bool is_change = !is_recovery(one);
-        if (version == 0 || (json_count_of(one, "to") == version && (is_change || *out == NULL ||
-                                                                     is_recovery(*out)))) {
+        if (version == 0 || (json_count_of(one, "to") == version &&
+                             (is_change || *out == NULL || is_recovery(*out)))) {
             json_decref(*out);
             *out = json_incref(one);
         }
@@ -86,8 +86,13 @@ static void print_recovery(struct cli *cli, const json_t *r)
     }
     fprintf(cli->out, "  %" PRIu64 " instances; %.1f ms from the loss until it ran\n",
             json_count_of(r, "instances_touched"), json_real_of(r, "total_ms"));
-    fprintf(cli->out, "  replayed, lost, duplicated, reordered unknown: %s\n",
-            json_text_of(r, "unknown"));
+    char resent[NUMBER_TEXT_BYTES], replayed[NUMBER_TEXT_BYTES], discarded[NUMBER_TEXT_BYTES];
+    count_text(r, "resent", resent);
+    count_text(r, "replayed", replayed);
+    count_text(r, "discarded", discarded);
+    fprintf(cli->out, "  tuples replayed %s, of these from logs %s; discarded at sinks %s\n",
+            replayed, resent, discarded);
+    fprintf(cli->out, "  lost, duplicated, reordered unknown: %s\n", json_text_of(r, "unknown"));
 }
 
 void receipt_print(struct cli *cli, const json_t *r)
@@ -154,8 +159,8 @@ static int run_receipt(struct cli *cli, const void *options, char **args, unsign
 
 static int run_history(struct cli *cli, const void *options, char **args, unsigned arg_count)
 {
-    static const char *const heads[] = {">VERSION", ">FROM", "STATE", "RESULT", ">LOST", ">PAUSE",
-                                        ">RECOVERIES"};
+    static const char *const heads[] = {">VERSION", ">FROM",  "STATE",      "RESULT",
+                                        ">LOST",    ">PAUSE", ">RECOVERIES"};
     (void)options;
     (void)arg_count;
     json_t *list = NULL, *one;

@@ -140,6 +140,9 @@
 #define SNAPSHOT_CHAIN_MAX 32       /* files of one instance; a restore reads them all */
 #define SNAPSHOT_IO_MS 30000        /* no answer for so long: the upload is given up */
 #define SNAPSHOT_UPLOADS_MAX 64     /* at the master, at a time */
+#define RETAIN_BYTES_DEFAULT (64u << 20) /* of sent batches, per worker and topology: a second at
+                                          * 64 MB/s.  What is over it makes recoveries larger */
+#define RETAIN_BYTES_MAX (1ull << 40)
 
 static_assert(HEARTBEAT_MS * 3 <= PEER_DEAD_MS, "three heartbeats may be missed");
 static_assert(PEER_DEAD_MS <= 4000, "a half-open link is found within 4 s");

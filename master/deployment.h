@@ -62,6 +62,7 @@ struct channel_view {
     uint32_t from_part, to_part;
     /* from the sender's worker */
     uint64_t sent, depth_from;
+    uint64_t reach, retained; /* of its log: checkpoint it reaches back to + 1, 0: none; bytes */
     /* from the receiver's worker */
     uint64_t received, depth_to, gaps, repeats, reordered, compared, mismatched;
     bool ended;

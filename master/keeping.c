@@ -17,6 +17,8 @@ static void clear_live(struct keeping *k)
 {
     store_checkpoint_fini(&k->live);
     k->live_pause_us = 0;
+    mem_free(k->live_tuples.items);
+    k->live_tuples = (struct tuples_list){0};
 }
 
 struct keeping *keeping_new(const struct deployment *d)
@@ -43,6 +45,9 @@ void keeping_free(struct keeping *k)
     }
     mem_free(k->restores);
     mem_free(k->stays);
+    mem_free(k->replaces);
+    mem_free(k->tuples.items);
+    mem_free(k->live_tuples.items);
     mem_free(k);
 }
 
@@ -126,13 +131,13 @@ static void begin(struct master *m, struct deployment *d)
     }
     clear_live(k);
     k->final_epoch = everything_ended(d) ? epoch : 0;
-    k->live = (struct store_checkpoint){.topology = mem_dup(d->name),
-                                        .epoch = epoch,
-                                        .gen = d->token.gen,
-                                        .version = d->version,
-                                        .created_at_us = clock_wall_us(),
-                                        .snapshots = mem_array(d->graph->instance_count,
-                                                               sizeof *k->live.snapshots)};
+    k->live = (struct store_checkpoint){
+        .topology = mem_dup(d->name),
+        .epoch = epoch,
+        .gen = d->token.gen,
+        .version = d->version,
+        .created_at_us = clock_wall_us(),
+        .snapshots = mem_array(d->graph->instance_count, sizeof *k->live.snapshots)};
     feed(m, d, (struct checkpoint_event){.kind = CHECKPOINT_IN_BEGUN, .epoch = epoch});
 }
 
@@ -141,10 +146,13 @@ static void store_manifest(struct master *m, struct deployment *d)
     struct keeping *k = d->keeping;
     struct fail f = {0};
     k->live.took_us = clock_now_us() - k->machine.begun_us;
-    enum err e =
-        m->store->ops->manifest(m->store, &k->live, d->topology->checkpoint_keep, &f);
+    enum err e = m->store->ops->manifest(m->store, &k->live, d->topology->checkpoint_keep, &f);
     if (e == ERR_OK) {
         k->last_bytes = k->live.bytes;
+        mem_free(k->tuples.items);
+        k->tuples = k->live_tuples;
+        k->tuples.epoch = k->live.epoch;
+        k->live_tuples = (struct tuples_list){0};
         k->last_pause_us = k->live_pause_us;
         log_event(LOG_INFO, "checkpoint.complete",
                   "topology=%s epoch=%" PRIu64 " bytes=%" PRIu64 " took_us=%" PRIu64
@@ -178,8 +186,7 @@ static void perform(struct master *m, struct deployment *d, struct checkpoint_ac
         tell_complete(m, d, a.epoch, a.worker_id);
         break;
     case CHECKPOINT_DO_GIVE_UP:
-        log_event(LOG_INFO, "checkpoint.given_up", "topology=%s epoch=%" PRIu64, d->name,
-                  a.epoch);
+        log_event(LOG_INFO, "checkpoint.given_up", "topology=%s epoch=%" PRIu64, d->name, a.epoch);
         d->keeping->final_epoch = 0;
         break;
     }
@@ -295,8 +302,7 @@ void keeping_tick(struct master *m, struct deployment *d, uint64_t now_us)
 void keeping_back(struct master *m, struct deployment *d, uint64_t worker_id)
 {
     if (d->keeping != NULL && !d->keeping->recovering) {
-        feed(m, d,
-             (struct checkpoint_event){.kind = CHECKPOINT_IN_BACK, .worker_id = worker_id});
+        feed(m, d, (struct checkpoint_event){.kind = CHECKPOINT_IN_BACK, .worker_id = worker_id});
     }
 }
 
@@ -334,6 +340,10 @@ static void keep(struct deployment *d, const struct instance_view *v,
         memcpy(s->epochs, r->epochs.data, count * sizeof *s->epochs);
     }
     live->bytes += r->bytes;
+    struct tuples_list *tuples = &d->keeping->live_tuples;
+    tuples->items = mem_resize(tuples->items, tuples->count + 1, sizeof *tuples->items);
+    tuples->items[tuples->count++] =
+        (struct tuples_at){.instance = v->id, .in = r->tuples_in, .out = r->tuples_out};
     d->keeping->live_pause_us =
         r->pause_us > d->keeping->live_pause_us ? r->pause_us : d->keeping->live_pause_us;
 }

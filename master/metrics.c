@@ -260,6 +260,8 @@ static void channel_families(const struct deployments *ds, struct strbuf *out)
         {"oxbow_channel_mismatches_total", "counter",
          "Comparisons of sender and receiver that differed."},
         {"oxbow_stream_tuples_total", "counter", "Tuples sent on a stream."},
+        {"oxbow_channel_retained_bytes", "gauge",
+         "Held by the logs of a stream's channels, to be sent again in a recovery."},
     };
     for (size_t f = 0; f < sizeof families / sizeof families[0]; f++) {
         family(out, families[f].name, families[f].type, families[f].help);
@@ -272,12 +274,13 @@ static void channel_families(const struct deployments *ds, struct strbuf *out)
             for (uint32_t k = 0; k < d->graph->channel_count; k++) {
                 const struct channel_view *v = &d->channels[k];
                 uint64_t values[] = {v->depth_from + v->depth_to, v->gaps, v->repeats,
-                                     v->reordered, v->mismatched, v->sent};
+                                     v->reordered, v->mismatched, v->sent, v->retained};
                 sums[d->graph->channels[v->number].stream] += values[f];
             }
             for (uint32_t k = 0; k < d->topology->stream_count; k++) {
                 const struct carry_stream c = carry_of_stream(d, k);
-                uint64_t gone[] = {0, c.gaps, c.repeats, c.reordered, c.mismatched, c.sent};
+                uint64_t gone[] = {0,           c.gaps,      c.repeats, c.reordered,
+                                   c.mismatched, c.sent,      0};
                 sums[k] += gone[f];
                 strbuf_text_add(out, families[f].name);
                 label(out, "topology", d->name, true);

@@ -249,7 +249,7 @@ static const char *partitioning_name(enum partitioning p)
 }
 
 struct stream_sum {
-    uint64_t sent, depth, gaps, repeats, reordered, compared, mismatched;
+    uint64_t sent, depth, gaps, repeats, reordered, compared, mismatched, retained;
     double rate;
     unsigned channels, fused;
 };
@@ -262,6 +262,7 @@ static void add_channels(const struct deployment *d, struct stream_sum *sums)
         struct stream_sum *s = &sums[c->stream];
         s->sent += v->sent;
         s->depth += v->depth_from + v->depth_to;
+        s->retained += v->retained;
         s->gaps += v->gaps;
         s->repeats += v->repeats;
         s->reordered += v->reordered;
@@ -292,7 +293,7 @@ static json_t *streams_json(const struct deployment *d)
         s->compared += gone.compared;
         s->mismatched += gone.mismatched;
         json_array_append_new(
-            all, json_pack("{s:s, s:s, s:s, s:s, s:b, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:i}",
+            all, json_pack("{s:s, s:s, s:s, s:s, s:b, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i}",
                            "name", t->streams[i].name, "from", t->pes[t->streams[i].from_pe].name,
                            "to", t->pes[t->streams[i].to_pe].name, "partitioning",
                            partitioning_name(t->streams[i].partitioning), "fused",
@@ -301,7 +302,8 @@ static json_t *streams_json(const struct deployment *d)
                            "gaps", (json_int_t)s->gaps, "repeats", (json_int_t)s->repeats,
                            "reordered", (json_int_t)s->reordered, "compared",
                            (json_int_t)s->compared, "mismatched", (json_int_t)s->mismatched,
-                           "channels", (int)s->channels));
+                           "retained", (json_int_t)s->retained, "channels",
+                           (int)s->channels));
     }
     mem_free(sums);
     return all;

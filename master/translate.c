@@ -142,6 +142,8 @@ enum err translate_prepare(const struct deployment *d, const struct members *ms,
     p->checkpoints = d->topology->checkpoint_every_us > 0;
     const char *location = d->topology->checkpoint_location; /* file:///PATH */
     p->location = location != NULL ? location + sizeof "file://" - 1 : "";
+    p->from_epoch = recover_is_under_way(d) ? d->keeping->from_epoch : 0;
+    p->retain_bytes = p->checkpoints ? d->topology->checkpoint_retain_bytes : 0;
     p->version = d->version;
     p->base_dir = d->base_dir;
     fill_workers(d, ms, p);
@@ -270,6 +272,16 @@ static void fill_instances(const struct deployment *d, uint32_t part, struct msg
     }
 }
 
+/* may_part - can its ends recover apart?  They live on two workers, or what it leads to may be held
+ * by an error while the rest of its worker goes on. */
+static bool may_part(const struct deployment *d, const struct pchannel *c)
+{
+    const struct pgraph *g = d->graph;
+    const struct pinstance *from = &g->instances[c->from], *to = &g->instances[c->to];
+    return !c->fused && d->topology->checkpoint_every_us > 0 &&
+           (from->worker != to->worker || d->topology->pes[to->pe].then == THEN_HOLD);
+}
+
 void translate_channel(const struct deployment *d, uint32_t number, struct rec_CHANNEL_SPEC *out)
 {
     const struct pgraph *g = d->graph;
@@ -283,18 +295,26 @@ void translate_channel(const struct deployment *d, uint32_t number, struct rec_C
                                      .to_index = to->index,
                                      .from_worker = g->workers[from->worker].name,
                                      .to_worker = g->workers[to->worker].name,
-                                     .fused = c->fused};
+                                     .fused = c->fused,
+                                     .retain = may_part(d, c)};
 }
 
 static void fill_channels(const struct deployment *d, uint32_t part, struct msg_PREPARE *p)
 {
     const struct pgraph *g = d->graph;
     p->add_channels = mem_array(g->channel_count, sizeof *p->add_channels);
+    p->remove_channels = mem_array(g->channel_count, sizeof *p->remove_channels);
     for (uint32_t i = 0; i < g->channel_count; i++) {
         const struct pchannel *c = &g->channels[i];
         bool here = g->instances[c->from].worker == part || g->instances[c->to].worker == part;
-        if (here && !recover_leaves(d, c->from)) {
-            translate_channel(d, i, &p->add_channels[p->add_channels_count++]);
+        if (!here || recover_leaves(d, c->to)) {
+            continue;
+        }
+        struct rec_CHANNEL_SPEC *spec = &p->add_channels[p->add_channels_count++];
+        translate_channel(d, i, spec);
+        spec->replaces = recover_replaces(d, i);
+        if (spec->replaces != 0 && g->instances[c->from].worker == part) {
+            p->remove_channels[p->remove_channels_count++].id = spec->replaces;
         }
     }
 }
@@ -449,6 +469,8 @@ static void fold_channel(struct deployment *d, const struct part *p, struct chan
     if (is_sender) {
         v->sent = s->sent;
         v->depth_from = is_receiver ? 0 : s->depth;
+        v->reach = s->reach;
+        v->retained = s->retained;
         samples_add(&v->samples, (struct sample){.at_us = at_us, .out = s->sent});
     }
     if (is_receiver) {

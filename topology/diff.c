@@ -499,10 +499,11 @@ static char *whole_text(const struct topology *t)
     char every[32], timeout[32];
     text_duration((int64_t)t->checkpoint_every_us, every, sizeof every);
     text_duration((int64_t)t->upgrade_timeout_us, timeout, sizeof timeout);
-    return mem_printf("checkpoint every %s, keep %u, at %s; upgrade %s within %s",
+    return mem_printf("checkpoint every %s, keep %u, at %s, retain %" PRIu64
+                      "; upgrade %s within %s",
                       t->checkpoint_every_us > 0 ? every : "(never)", t->checkpoint_keep,
                       t->checkpoint_location != NULL ? t->checkpoint_location : "the master",
-                      consistency_name(t->consistency), timeout);
+                      t->checkpoint_retain_bytes, consistency_name(t->consistency), timeout);
 }
 
 static void diff_whole(struct diff *d)

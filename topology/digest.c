@@ -5,6 +5,7 @@
  * equal means that nothing is to be done. */
 #include "topology/draft.h"
 
+#include "core/limits.h"
 #include "core/mem.h"
 #include "core/sha256.h"
 
@@ -107,6 +108,10 @@ void digest_topology(struct topology *t)
     json_object_set_new(json, "checkpoint_location",
                         t->checkpoint_location != NULL ? json_string(t->checkpoint_location)
                                                        : json_null());
+    if (t->checkpoint_retain_bytes != RETAIN_BYTES_DEFAULT) { /* as older texts have it: absent */
+        json_object_set_new(json, "checkpoint_retain_bytes",
+                            json_integer((json_int_t)t->checkpoint_retain_bytes));
+    }
     json_object_set_new(json, "upgrade_consistency",
                         json_string(consistency_name(t->consistency)));
     json_object_set_new(json, "upgrade_timeout_us",

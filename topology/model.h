@@ -116,6 +116,7 @@ struct topology {
     uint64_t checkpoint_every_us; /* 0: none */
     uint32_t checkpoint_keep;
     char *checkpoint_location;    /* NULL: master */
+    uint64_t checkpoint_retain_bytes; /* of each worker, for logs of what was sent */
     enum consistency consistency; /* upgrade.consistency */
     uint64_t upgrade_timeout_us;
     bool fusion;             /* `fusion: auto|off`, default auto */

@@ -80,10 +80,12 @@ static const char *forgotten(const struct pe *a, const struct pe *b)
 {
     size_t i, k;
     const json_t *x, *y;
-    json_array_foreach (states_of(a), i, x) {
+    json_array_foreach(states_of(a), i, x)
+    {
         const char *name = json_string_value(json_object_get(x, "name"));
         bool found = false;
-        json_array_foreach (states_of(b), k, y) {
+        json_array_foreach(states_of(b), k, y)
+        {
             const char *other = json_string_value(json_object_get(y, "name"));
             found = found || (name != NULL && other != NULL && strcmp(name, other) == 0);
         }
@@ -337,21 +339,26 @@ static void note_order(struct plan *p)
     }
 }
 
-/* note_recovery - R23: what a death in the middle would cost. */
-static void note_recovery(struct plan *p)
+char *plan_worker_death(const struct topology *t)
 {
-    const struct topology *t = p->diff->to;
     if (t->checkpoint_every_us == 0) {
-        plan_note(p, mem_dup("there are no checkpoints: if a worker dies meanwhile, what it held is"
-                             " lost"));
-        return;
+        return mem_dup("there are no checkpoints: if a worker dies, what it held is lost");
     }
     for (uint32_t i = 0; i < t->pe_count; i++) {
         if (t->pes[i].desc->source && !t->pes[i].desc->replayable) {
-            plan_note(p, mem_printf("'%s' cannot be read again: if a worker dies meanwhile, some of"
-                                    " its tuples may be lost",
-                                    t->pes[i].name));
+            return mem_printf("'%s' cannot be read again: if a worker dies, some of its tuples may"
+                              " be lost",
+                              t->pes[i].name);
         }
+    }
+    return NULL;
+}
+
+static void note_recovery(struct plan *p) /* R23 */
+{
+    char *cost = plan_worker_death(p->diff->to);
+    if (cost != NULL) {
+        plan_note(p, cost);
     }
 }
 

@@ -467,7 +467,7 @@ static void on_recover_beside(struct agent *a, struct part *d, const struct msg 
 {
     const struct msg_PREPARE *plan = &m->PREPARE;
     if (plan->base_version != d->version ||
-        !change_discard(d, plan->stay_instances, plan->stay_instances_count)) {
+        !change_discard(d, plan)) {
         struct fail why = {0};
         (void)fail_set(&why, ERR_AGAIN, "the whole topology is recovered instead",
                        "topology \"%s\" is changing or ending", plan->topology);
@@ -626,6 +626,7 @@ static void send_done(struct agent *a, const struct part *d)
         .state_bytes = r->state_bytes,
         .exported = r->exported,
         .imported = r->imported,
+        .resent = r->resent,
         .pauses_us = {(const uint8_t *)r->pauses_us, r->pause_count * sizeof *r->pauses_us}};
     conn_send(a->conn, &done);
 }
@@ -650,6 +651,7 @@ static void follow_change(struct agent *a, struct part *d)
 static void on_change(void *arg, struct part *d)
 {
     struct agent *a = arg;
+    part_look_ready(d);
     struct part *staged = d->change != NULL ? change_staged(d) : NULL;
     if (staged != NULL && staged->waits_since_us != 0 && !d->dropping) {
         on_prepared(a, staged);

@@ -12,6 +12,8 @@
 #include "worker/checkpoint_restore.h"
 #include "worker/cut.h"
 #include "worker/fault.h"
+#include "worker/resend.h"
+#include "worker/retain.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -81,8 +83,8 @@ static enum err port_specs(struct part *d, const struct rec_PORT_SPEC *in, size_
 }
 
 /* @i: the instance the code is for.  Return: *pe is set as soon as there is something to free. */
-static enum err build_code(struct part *d, const struct rec_INSTANCE_SPEC *spec,
-                           struct instance *i, struct oxb_pe **out)
+static enum err build_code(struct part *d, const struct rec_INSTANCE_SPEC *spec, struct instance *i,
+                           struct oxb_pe **out)
 {
     const struct oxb_pe_type *type = NULL;
     struct plugin *plugin = NULL;
@@ -226,8 +228,7 @@ enum err build_instances(struct part *d)
     d->adopted = mem_array(plan->adopt_instances_count, sizeof *d->adopted);
     for (size_t k = 0; k < plan->add_instances_count; k++) {
         const struct rec_INSTANCE_SPEC *spec = &plan->add_instances[k];
-        struct instance *i =
-            instance_new(spec->id, spec->pe, (unsigned)spec->index, d->env->pool);
+        struct instance *i = instance_new(spec->id, spec->pe, (unsigned)spec->index, d->env->pool);
         struct oxb_pe *pe = NULL;
         enum err e = build_code(d, spec, i, &pe);
         i->pe = pe;
@@ -336,6 +337,13 @@ static const struct oxb_schema *schema_at(struct part *d, struct instance *i, bo
     return output ? oxb_out_schema(pe, (unsigned)port) : oxb_in_schema(pe, (unsigned)port);
 }
 
+/* begins_at - the checkpoint that new channels begin at; what a change adds begins between two. */
+static uint64_t begins_at(const struct part *d)
+{
+    bool changes = plan_of(d)->base_version != 0 && plan_of(d)->stay_instances_count == 0;
+    return changes ? RETAIN_NOTHING : plan_of(d)->from_epoch;
+}
+
 static enum err build_channel(struct part *d, const struct rec_CHANNEL_SPEC *spec)
 {
     struct instance *from = part_instance(d, spec->from);
@@ -345,12 +353,11 @@ static enum err build_channel(struct part *d, const struct rec_CHANNEL_SPEC *spe
         return plan_malformed(d, "a channel without a stream or without an end here");
     }
     bool here = from != NULL && to != NULL;
-    enum channel_kind kind = here        ? (spec->fused ? CHANNEL_FUSED : CHANNEL_LOCAL)
+    enum channel_kind kind = here         ? (spec->fused ? CHANNEL_FUSED : CHANNEL_LOCAL)
                              : to == NULL ? CHANNEL_OUT
                                           : CHANNEL_IN;
-    const struct oxb_schema *schema =
-        from != NULL ? schema_at(d, from, true, stream->from_port)
-                     : schema_at(d, to, false, stream->to_port);
+    const struct oxb_schema *schema = from != NULL ? schema_at(d, from, true, stream->from_port)
+                                                   : schema_at(d, to, false, stream->to_port);
     if (schema == NULL) {
         return plan_malformed(d, "a stream at a port that does not exist");
     }
@@ -359,6 +366,10 @@ static enum err build_channel(struct part *d, const struct rec_CHANNEL_SPEC *spe
     c->stream = mem_dup(stream->name);
     c->from = from;
     c->to = to;
+    if (spec->retain && spec->replaces == 0 && from != NULL && kind != CHANNEL_FUSED &&
+        d->retain_bytes > 0) {
+        atomic_store(&c->log, retained_new(begins_at(d), 0)); /* retain_divide follows */
+    }
     if (kind == CHANNEL_OUT || kind == CHANNEL_IN) {
         const struct rec_WORKER_ADDR *w =
             find_worker(d, kind == CHANNEL_OUT ? spec->to_worker : spec->from_worker);
@@ -484,8 +495,8 @@ static bool fed_by_call(const struct part *d, const struct instance *i)
     return false;
 }
 
-static void collect_chain(const struct part *d, struct instance *i,
-                          struct instance **members, uint32_t *count)
+static void collect_chain(const struct part *d, struct instance *i, struct instance **members,
+                          uint32_t *count)
 {
     i->order = *count;
     members[(*count)++] = i;
@@ -496,15 +507,14 @@ static void collect_chain(const struct part *d, struct instance *i,
     }
 }
 
-
 static void build_chain(struct part *d, uint32_t head)
 {
     struct instance **members = mem_array(d->instance_count, sizeof(struct instance *));
     uint32_t count = 0;
     collect_chain(d, d->instances[head], members, &count);
     bool own = plan_of(d)->add_instances[head].own_thread;
-    struct chain *c = chain_new(members, count, own ? NULL : executors_place(d->env->executors),
-                                own);
+    struct chain *c =
+        chain_new(members, count, own ? NULL : executors_place(d->env->executors), own);
     part_listen(d, c);
     d->chains[d->chain_count++] = c;
 }
@@ -519,6 +529,7 @@ enum err build_channels(struct part *d)
             return e;
         }
     }
+    retain_divide(d);
     return ERR_OK;
 }
 

@@ -46,10 +46,10 @@ void change_on_peer(struct part *base);
 bool change_on_will(struct part *base, uint64_t instance, uint64_t epoch, bool stored);
 /* change_sweep - free what has been retired long enough.  Return: is anything left? */
 bool change_sweep(struct part *base);
-/* change_discard - a recovery: all but the instances listed are halted and freed; those go on.
+/* change_discard - a recovery: all but the instances that stay are halted and freed; those go on.
  * Return: false when they cannot be told apart: nothing has changed.  change_is_clear: nothing of
  * what was discarded runs any more; on_change follows each chain's death. */
-MUST_CHECK bool change_discard(struct part *base, const struct rec_ID *stay, size_t count);
+MUST_CHECK bool change_discard(struct part *base, const struct msg_PREPARE *plan);
 bool change_is_clear(const struct part *base);
 /* change_drop - the part is about to be halted: what is staged or retired goes with it. */
 void change_drop(struct part *base);

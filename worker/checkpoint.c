@@ -118,6 +118,11 @@ static void freeze_states(struct keeper *k, struct save_job *job, struct oxb_pe 
     }
 }
 
+static uint64_t counted(_Atomic uint64_t *v)
+{
+    return atomic_load_explicit(v, memory_order_relaxed);
+}
+
 /* new_job - all that is the same for every instance. */
 static struct save_job *new_job(struct keeper *k, struct instance *i, uint64_t epoch)
 {
@@ -128,7 +133,9 @@ static struct save_job *new_job(struct keeper *k, struct instance *i, uint64_t e
     job->result = (struct saved){.topology = mem_dup(k->topology),
                                  .gen = atomic_load(&k->gen),
                                  .epoch = epoch,
-                                 .instance = i->id};
+                                 .instance = i->id,
+                                 .tuples_in = counted(&pe_counters(pe)->tuples_in),
+                                 .tuples_out = counted(&pe_counters(pe)->tuples_out)};
     job->uid = mem_dup(oxb_uid(pe));
     job->location = mem_dup(k->location);
     job->index = i->index;

@@ -32,6 +32,7 @@ struct saved { /* one instance, at one marker */
     uint64_t bytes;   /* stored for this one */
     uint64_t pause_us, took_us;
     bool is_will;     /* the last of an instance that a change removes: see keeper_leave */
+    uint64_t tuples_in, tuples_out; /* of the instance, at the marker */
 };
 
 struct saver_options {

@@ -9,6 +9,7 @@
 #include "worker/fault.h"
 #include "worker/hold.h"
 #include "worker/moves.h"
+#include "worker/resend.h"
 #include "worker/stage.h"
 #include "worker/watch.h"
 
@@ -478,6 +479,11 @@ static bool drain_spills(struct chain *c)
     return empty;
 }
 
+static bool is_blocked(const struct chain *c) /* as far as drain_spills has found */
+{
+    return atomic_load_explicit(&c->members[0]->stats.blocked_since_ns, memory_order_relaxed) != 0;
+}
+
 static bool has_open(const struct chain *c)
 {
     for (uint32_t k = 0; k < c->member_count; k++) {
@@ -865,6 +871,9 @@ static enum task_after chain_run(struct task *t)
      * round an instance may arrive in between, and a new chain would take itself for empty. */
     bool waiting = atomic_load(&c->missing) > 0;
     take_arrivals(c);
+    if (!waiting) {
+        resend_turn(c);
+    }
     bool spilled = c->spilled > 0 && !drain_spills(c); /* also of old outputs: others wait for it */
     leave_retired(c);
     if (waiting) {
@@ -894,6 +903,7 @@ static enum task_after chain_run(struct task *t)
     if (!c->failed) {
         commit_members(c);
     }
+    bool sweeps = retain_turn(c);
     if (c->failed || spilled) {
         if (spilled) {
             task_hold(t);
@@ -906,12 +916,14 @@ static enum task_after chain_run(struct task *t)
     enum task_after after = head->source ? run_source(c) : run_inputs(c);
     /* What the turn's last flush or end spilled asks for a wake-up here, or nobody would. */
     if (after == AFTER_IDLE && c->spilled > 0) {
-        if (drain_spills(c)) {
-            return AFTER_AGAIN;
+        bool blocked = is_blocked(c);
+        if (!drain_spills(c)) {
+            task_hold(t);
+        } else if (blocked || c->spilled == 0) {
+            return AFTER_AGAIN; /* else what lags goes on when its consumer has room */
         }
-        task_hold(t);
     }
-    return after;
+    return after == AFTER_IDLE && sweeps ? AFTER_AGAIN : after;
 }
 
 /* ---------------------------------------------------------------- other events */

@@ -28,6 +28,7 @@ struct chain;
 struct cut;
 struct hold;
 struct move;
+struct resend;
 struct stage;
 
 struct input {
@@ -87,6 +88,7 @@ struct instance {
     bool look_at_end;             /* it has cut: see end_late */
     bool finish_waits;            /* its end came while a change was prepared: after the cut (R4) */
     uint32_t order;               /* producers before consumers, within one topology */
+    _Atomic(struct resend *) resend; /* a recovery asks for its logs: worker/resend.h; NULL: none */
     /* life */
     _Atomic unsigned state;       /* enum instance_state */
     bool started, finished;
@@ -109,7 +111,9 @@ struct chain {
     struct executor *private_executor; /* or NULL */
     struct instance *head;        /* fixed: a chain lives as long as its head is in it */
     uint32_t next_input;          /* of the head: where the round goes on */
-    uint32_t spilled;             /* channels of members that spill */
+    uint32_t spilled;             /* channels of members that spill or lag */
+    uint64_t trimmed;             /* logs are, up to this checkpoint: retain_turn */
+    bool sweeps;                  /* and something of them is still to be freed */
     uint32_t empty_turns;         /* of a source, in a row */
     uint64_t open_since_us;       /* something unflushed is open since; 0: nothing */
     bool begun, failed;

@@ -8,6 +8,7 @@
 #include "core/strbuf.h"
 #include "worker/change.h"
 #include "worker/moves.h"
+#include "worker/retain.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -35,6 +36,7 @@ struct part *part_new(const struct part_env *env, const struct msg *prepare)
     d->gen = plan->gen;
     d->op = plan->op;
     d->epoch = plan->epoch;
+    d->retain_bytes = plan->retain_bytes;
     return d;
 }
 
@@ -114,7 +116,7 @@ static void prepared_on_loop(void *arg)
         d->failed = change_expect(d) != ERR_OK;
     }
     if (!d->failed && d->base != NULL && !change_is_ready(d->base)) {
-        return; /* state is being copied: part_moves_changed */
+        return; /* state is being copied, logs are asked for: part_look_ready */
     }
     d->state = d->failed ? DEPLOYMENT_FAILED : DEPLOYMENT_READY;
     d->env->on_prepared(d->env->arg, d);
@@ -128,9 +130,17 @@ void part_moves_changed(struct part *base)
     if (base->change == NULL) {
         return;
     }
-    struct part *staged = change_staged(base);
-    if (staged->state != DEPLOYMENT_PREPARING) {
+    if (change_staged(base)->state != DEPLOYMENT_PREPARING) {
         base->env->on_change(base->env->arg, base);
+        return;
+    }
+    part_look_ready(base);
+}
+
+void part_look_ready(struct part *base)
+{
+    struct part *staged = base->change != NULL ? change_staged(base) : NULL;
+    if (staged == NULL || staged->state != DEPLOYMENT_PREPARING) {
         return;
     }
     const struct fail *why = change_fail(base);

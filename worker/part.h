@@ -45,6 +45,7 @@ struct part_env { /* what a deployment needs of its worker; borrowed */
 struct change_result {
     uint64_t op, compared, uncompared, lost, duplicated, reordered, switch_us;
     uint64_t state_bytes, exported, imported; /* sent to peers; keyed entries given and taken in */
+    uint64_t resent; /* tuples that come again from logs */
     uint32_t *pauses_us;
     size_t pause_count;
 };
@@ -55,6 +56,7 @@ struct part {
     /* of the plan */
     char name[NAME_BYTES_MAX + 1];
     uint64_t version, gen, op, epoch;
+    uint64_t retain_bytes;    /* for all logs of its channels: worker/retain.h */
     struct msg plan;          /* PREPARE, owned */
     /* life */
     enum deployment_state state;
@@ -128,8 +130,10 @@ void part_unstage(struct part *base);
 void part_settle(struct part *d);
 /* part_unlinked - a peer that channels lead to and whose link is not up; NULL: none. */
 const char *part_unlinked(const struct part *d);
-/* part_moves_changed - the moves of its change have gone on: READY, failed, or done? */
+/* part_moves_changed - the moves of its change have gone on: READY, failed, or done?
+ * part_look_ready - READY or failed, after other news of what it waits for. */
 void part_moves_changed(struct part *base);
+void part_look_ready(struct part *base);
 /* part_check_dropped - calls on_dropped once nothing of a dropping part runs any more. */
 void part_check_dropped(struct part *d);
 /* part_instance - by id, here or in the part this one changes; NULL.

@@ -6,6 +6,7 @@
 #include "core/clock.h"
 #include "core/mem.h"
 #include "worker/hold.h"
+#include "worker/retain.h"
 #include "worker/watch.h"
 
 #include <jansson.h>
@@ -92,6 +93,7 @@ static void report_instance(struct instance *i, struct rec_INSTANCE_STATUS *out,
 static void report_channel(struct channel *c, struct rec_CHANNEL_STATUS *out)
 {
     struct ledger *l = &c->ledger;
+    struct retained *log = channel_log(c);
     *out = (struct rec_CHANNEL_STATUS){.id = c->id,
                                        .sent = c->from != NULL ? get(&l->sent) : 0,
                                        .received = c->to != NULL ? get(&l->received) : 0,
@@ -101,7 +103,9 @@ static void report_channel(struct channel *c, struct rec_CHANNEL_STATUS *out)
                                        .reordered = get(&l->reordered),
                                        .compared = get(&l->compared),
                                        .mismatched = get(&l->mismatched),
-                                       .ended = atomic_load(&l->ended)};
+                                       .ended = atomic_load(&l->ended),
+                                       .reach = log != NULL ? get(&log->reach) : 0,
+                                       .retained = log != NULL ? get(&log->bytes) : 0};
 }
 
 struct report_arena *part_report(struct part *d, struct msg *m)
