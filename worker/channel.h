@@ -105,15 +105,15 @@ struct channel *channel_new(uint64_t id, enum channel_kind kind, const struct ox
                             struct pool *pool);
 void channel_free(struct channel *c); /* accepts NULL; frees what is still in it */
 
+static inline const char *channel_stream(const struct channel *c)
+{
+    return c->stream != NULL ? c->stream : "";
+}
+
 /* channel_log - what it retains, or NULL. */
 static inline struct retained *channel_log(const struct channel *c)
 {
     return atomic_load_explicit(&c->log, memory_order_acquire);
-}
-
-static inline const char *channel_stream(const struct channel *c)
-{
-    return c->stream != NULL ? c->stream : "";
 }
 
 /* ---- sender ---- */

@@ -31,8 +31,8 @@ struct saved { /* one instance, at one marker */
     size_t epoch_count;
     uint64_t bytes;   /* stored for this one */
     uint64_t pause_us, took_us;
-    uint64_t tuples_in, tuples_out; /* of the instance, at the marker */
     bool is_will;     /* the last of an instance that a change removes: see keeper_leave */
+    uint64_t tuples_in, tuples_out; /* of the instance, at the marker */
 };
 
 struct saver_options {

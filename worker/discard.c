@@ -38,8 +38,7 @@ static bool can_part(const struct part *base, const struct msg_PREPARE *plan)
     for (uint32_t k = 0; k < base->instance_count; k++) {
         unsigned state = atomic_load(&base->instances[k]->state);
         if (stays(base->instances[k], plan)) {
-            found += state == INSTANCE_RUNNING || state == INSTANCE_ENDED ||
-                     state == INSTANCE_HELD;
+            found += state == INSTANCE_RUNNING || state == INSTANCE_HELD || state == INSTANCE_ENDED;
         }
     }
     for (uint32_t n = 0; n < base->channel_count; n++) {

@@ -8,7 +8,7 @@
 
 enum { CAPACITY_MIN = 64, FREED_PER_ITEM = 4 };
 
-static struct retained_item *at(const struct retained *r, size_t n) /* the n-th of those not dead */
+static struct logged *at(const struct retained *r, size_t n) /* the n-th of those not dead */
 {
     return &r->slots[(r->head + r->dead + n) & (r->capacity - 1)];
 }
@@ -46,7 +46,7 @@ static void item_free(struct item *it)
 bool retain_sweep(struct retained *r, size_t count)
 {
     for (; count > 0 && r->dead > 0; count--) {
-        struct retained_item *k = &r->slots[r->head & (r->capacity - 1)];
+        struct logged *k = &r->slots[r->head & (r->capacity - 1)];
         item_free(&k->it);
         add_bytes(r, 0 - k->bytes);
         r->head++;
@@ -72,7 +72,7 @@ static void grow(struct retained *r)
 {
     size_t count = r->dead + r->sent + r->waiting;
     size_t capacity = r->capacity > 0 ? r->capacity * 2 : CAPACITY_MIN;
-    struct retained_item *slots = mem_array(capacity, sizeof *slots);
+    struct logged *slots = mem_array(capacity, sizeof *slots);
     for (size_t n = 0; n < count; n++) {
         slots[n] = r->slots[(r->head + n) & (r->capacity - 1)];
     }
@@ -85,7 +85,7 @@ static void grow(struct retained *r)
 static size_t held_bytes(const struct item *it) /* U3 */
 {
     const struct batch *b = it->frame != NULL ? it->frame->batch : it->batch;
-    size_t bytes = sizeof(struct retained_item);
+    size_t bytes = sizeof(struct logged);
     if (it->frame != NULL) {
         bytes += sizeof *it->frame + (size_t)it->frame->piece_count * sizeof(struct iovec);
     }
@@ -103,7 +103,7 @@ static void append(struct retained *r, const struct item *it)
     if (r->dead + r->sent + r->waiting == r->capacity) {
         grow(r);
     }
-    struct retained_item *k = at(r, r->sent + r->waiting);
+    struct logged *k = at(r, r->sent + r->waiting);
     k->it = *it;
     k->bytes = held_bytes(it);
     r->live_bytes += k->bytes;
@@ -208,7 +208,7 @@ const struct item *retain_next(const struct retained *r)
 
 void retain_went(struct retained *r, const struct item *it)
 {
-    struct retained_item *k = at(r, r->sent);
+    struct logged *k = at(r, r->sent);
     bool marker = k->it.kind == ITEM_MARKER_CHECKPOINT;
     uint64_t epoch = k->it.epoch;
     bool useful = r->on && is_kept(k->it.kind);
@@ -273,7 +273,7 @@ uint64_t retain_rewind(struct retained *r, uint64_t epoch)
     uint64_t tuples = 0;
     size_t kept = 0, count = r->sent + r->waiting;
     for (size_t n = 0; n < count; n++) {
-        struct retained_item *k = at(r, n);
+        struct logged *k = at(r, n);
         if (k->it.kind != ITEM_BATCH) { /* markers are void: those checkpoints were given up */
             r->live_bytes -= k->bytes;
             add_bytes(r, 0 - k->bytes);

@@ -23,13 +23,13 @@
 
 #include <stddef.h>
 
-struct retained_item {
+struct logged {
     struct item it; /* its batch or frame: a reference of the log's own */
     size_t bytes;
 };
 
 struct retained {
-    struct retained_item *slots; /* a ring of [capacity], a power of two */
+    struct logged *slots; /* a ring of [capacity], a power of two */
     size_t capacity, head;
     size_t dead;    /* the oldest so many: needed no more, not freed yet */
     size_t sent;    /* the next so many were sent */
