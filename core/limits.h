@@ -50,6 +50,7 @@
 #define HELD_TUPLE_BYTES (64u << 10) /* of the tuple as JSON in status and dead letters */
 #define BAD_INPUT_BYTES_MAX (64u << 10) /* of what a source could not read, in a dead letter */
 #define DEAD_FILE_BYTES_MAX (64u << 20) /* of a file of dead letters; then another is begun, once */
+#define SOURCE_FAILURES_MAX 1000    /* in a row that a policy drops, before the source has failed */
 #define STUCK_AFTER_MS 30000        /* default of on_error.stuck_after: no call takes so long */
 #define STUCK_AFTER_US_MIN 100000   /* below a heartbeat nobody would see it */
 #define CUT_PROBE_MS 10000          /* a member of a change must come to a batch boundary in it */

@@ -217,7 +217,6 @@ static void give_up(struct instance *i)
     release(i, "its tuple was skipped");
     if (!h->has_tuple) {
         i->final_done = i->final_done || atomic_load(&i->ending);
-        fault_give_up(i, "", NULL, true, error);
         return;
     }
     struct kept k = take_first(h);
