@@ -30,6 +30,8 @@ struct keeping {
     char last_error[256];         /* why the newest one that failed did */
     /* recovery */
     uint64_t recoveries;
+    uint64_t fruitless_epoch;     /* the checkpoint of the latest one */
+    unsigned fruitless;           /* in a row from it, without a newer one complete since */
     uint64_t lost_us;             /* when the first loss was; 0: none to recover from */
     uint64_t retry_us;            /* next try */
     unsigned tries;               /* in a row */
@@ -49,6 +51,8 @@ void keeping_free(struct keeping *k);
 
 /* ---- keeping.c: checkpoints.  Each accepts a deployment that takes none. */
 void keeping_went(struct master *m, struct deployment *d);    /* it runs: who acknowledges? */
+/* keeping_recall - after a restart: the newest complete one, which sinks may not have heard of. */
+void keeping_recall(struct master *m, struct deployment *d);
 void keeping_planned(struct deployment *d);
 void keeping_aborted(struct master *m, struct deployment *d);
 void keeping_decided(struct master *m, struct deployment *d);

@@ -40,12 +40,6 @@ enum state_kind { STATE_PIECES = 1, STATE_OTHER, STATE_FINAL, STATE_WHERE }; /* 
 
 enum plan_then { PLAN_STOP, PLAN_DROP, PLAN_HOLD, PLAN_DEAD_LETTER }; /* INSTANCE_SPEC.then */
 
-enum plan_suspect { /* INSTANCE_SPEC.suspect */
-    SUSPECT_NO,
-    SUSPECT_WATCH, /* each tuple is noted before it is processed, in case it crashes the worker */
-    SUSPECT_HOLD,  /* and held when it is the one */
-};
-
 static inline const char *instance_state_name(unsigned s)
 {
     static const char *const names[] = {"unknown", "prepared", "running", "ended",

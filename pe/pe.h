@@ -131,7 +131,7 @@ enum oxb_result {
 /* oxb_fail - record why; shown to the user with the PE's name.  Return: OXB_ERROR. */
 int oxb_fail(struct oxb_pe *pe, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* What `on_error` does with a `process` that fails (all but `stop` with retries 0):
+/* From ABI 1.2 on.  What `on_error` does with a `process` that fails (all but `stop` with retries 0):
  *  - what the failing call emitted has not left yet;
  *  - oxb_fail_at(pe, row, ...): the live rows before `row` are done, their output leaves and their
  *    changes of state count; with `row` and what follows nothing has been done.  Exact for every PE.
@@ -292,7 +292,10 @@ struct oxb_pe_type {
     /* From ABI 1.1 on.
      * commit: the checkpoint `epoch` is complete: what snapshots up to it cover may show outside.
      *         Must be idempotent: it may come twice, and after a crash in the middle `start` finds
-     *         a half of it.  UINT64_MAX: the PE is being removed; everything is to show now. */
+     *         a half of it.  UINT64_MAX: the PE is being removed from a topology without
+     *         checkpoints; everything is to show now.  With checkpoints, `snapshot` is called at its
+     *         end, and when that counts a new instance does `restore` (without keyed tables),
+     *         `start`, `commit`, `stop`, perhaps elsewhere, perhaps more than once. */
     int (*commit)(struct oxb_pe *pe, uint64_t epoch);
 };
 

@@ -94,4 +94,15 @@ check "every tuple is there once, but for those given up" judge given 20000 \
 check_same "which are the dead letters" "$(lines_in "$WORK/given.letters")" 5
 check_same "their number is told" "$(curl -sS "$URL/metrics" |
     sed -nE 's/^oxbow_pe_failed_total.*topology="given".*pe="first".*} ([0-9]+)$/\1/p')" 5
+sed -i 's/use: .\/poison.so,/use: .\/poison.so, threads: own,/' "$WORK/given.yaml"
+sed -e 's/^topology: given/topology: hangs/' -e "s#$WORK/given\.#$WORK/hangs.#" \
+    -e 's/mode: error, at: 100, every: 4000/mode: hang, at: 100/' \
+    -e 's/on_error: {[^}]*}/on_error: {stuck_after: 500ms}/' "$WORK/given.yaml" >"$WORK/hangs.yaml"
+verb "a third one hangs" 0 deploy "$WORK/hangs.yaml"
+check "which is found" wait_for 40 instance_is hangs stuck
+check "and said" bash -c "'$BIN/oxbow' --master '$URL' status hangs | grep -q '^stuck: first'"
+check "the metric too" bash -c "curl -sS '$URL/metrics' |
+    grep -E '^oxbow_pe_stuck_seconds.*topology=\"hangs\".*pe=\"first\"' | grep -qv '} 0$'"
+verb "a change that covers it is refused" 3 scale hangs first=2
+check "and names it" grep -q 'first\[0\] is stuck' "$WORK/verb.err"
 finish

@@ -1,6 +1,6 @@
 /* tests/unit/worker/fault_test.c - tuples on which a PE fails: exactly they, and nothing else.
  *
- * Goal:   U1-U3 of worker/fault.h, W1 and W2 of worker/hold.h, A1 and A2 of pe/attempt.c.
+ * Goal:   U1-U3 of worker/fault.h, E1 and E2 of worker/hold.h, A1 and A2 of pe/attempt.c.
  * Method: numbers 0, 1, 2 ... through a PE that fails on every hundredth, written in each of the
  *         ways a PE can be written; what comes out, and what the dead letters say, is compared with
  *         what must.  Nothing is timed. */
