@@ -29,7 +29,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { EXCEPTIONS_MAX = 64, SINKS_MAX = 4, SLOTS_MAX = 16, FILES_MAX = 1000, VERSIONS_MAX = 100000 };
+enum { EXCEPTIONS_MAX = 64 };
+enum { SINKS_MAX = 4, SLOTS_MAX = 16, FILES_MAX = 1000, VERSIONS_MAX = 100000 };
 #define LINE_BYTES_MAX (1u << 16)
 enum fault { LOST, DOUBLED, REORDERED, MIXED, MISCOUNTED, MALFORMED, FAULTS };
 static const char *const fault_names[] = {"lost",  "doubled",    "reordered",
