@@ -8,7 +8,7 @@ enum instance_state {      /* of one instance, as its worker reports it */
     INSTANCE_ENDED,        /* all inputs (or the source) ended, finish ran, end passed on */
     INSTANCE_FAILED,       /* its error text says why */
     INSTANCE_RETIRED,      /* an upgrade took its place */
-    INSTANCE_HELD,         /* it has met a tuple it cannot process: input is kept, the rest goes on */
+    INSTANCE_HELD,         /* it keeps a tuple it cannot process, and its input; the rest goes on */
     INSTANCE_STUCK,        /* only in reports: it has not come back from a call for long */
 };
 
