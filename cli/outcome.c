@@ -229,7 +229,10 @@ int outcome_explain(struct cli *cli, const json_t *receipt)
                             json_text_of(receipt, "result"));
     cli_error(cli, what, json_text_of(error, "message"), json_text_of(error, "hint"));
     mem_free(what);
-    return strcmp(json_text_of(error, "code"), "TIMEOUT") == 0 ? EXIT_TIMEOUT : EXIT_FAILED;
+    const char *code = json_text_of(error, "code");
+    return strcmp(code, "TIMEOUT") == 0  ? EXIT_TIMEOUT
+           : strcmp(code, "DENIED") == 0 ? EXIT_REFUSED /* by a worker; nothing has changed */
+                                         : EXIT_FAILED;
 }
 
 int outcome_finish(struct cli *cli, const json_t *answer, uint64_t timeout_us)

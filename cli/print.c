@@ -262,6 +262,7 @@ enum table_style state_style(const char *state)
         {"running", TABLE_GOOD},   {"up", TABLE_GOOD},       {"finished", TABLE_GOOD},
         {"deploying", TABLE_WARN}, {"draining", TABLE_WARN}, {"stopped", TABLE_DIM},
         {"ended", TABLE_DIM},      {"failed", TABLE_BAD},    {"lost", TABLE_BAD},
+        {"held", TABLE_WARN},      {"stuck", TABLE_BAD},
     };
     for (size_t i = 0; i < sizeof styles / sizeof styles[0]; i++) {
         if (strcmp(styles[i].state, state) == 0) {

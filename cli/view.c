@@ -8,6 +8,7 @@
 #include "core/mem.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define COUNT_OF(array) ((unsigned)(sizeof(array) / sizeof((array)[0])))
@@ -163,7 +164,18 @@ static char *workers_text(const json_t *pe) /* "w1,w2", each once */
     return text;
 }
 
-/* pe_state - the worst state of its instances: failed, then any that is not yet ended. */
+static unsigned trouble_of(const char *state)
+{
+    static const char *const worse[] = {"held", "stuck", "failed"};
+    for (unsigned n = 0; n < COUNT_OF(worse); n++) {
+        if (strcmp(state, worse[n]) == 0) {
+            return n + 1;
+        }
+    }
+    return 0;
+}
+
+/* pe_state - the worst state of its instances: failed, stuck, held, then any not yet ended. */
 static const char *pe_state(const json_t *pe)
 {
     const char *state = "-";
@@ -172,14 +184,40 @@ static const char *pe_state(const json_t *pe)
     json_array_foreach(json_object_get(pe, "instances"), i, instance)
     {
         const char *its = json_text_of(instance, "state");
-        if (strcmp(its, "failed") == 0) {
-            return its;
-        }
-        if (strcmp(state, "-") == 0 || strcmp(its, "ended") != 0) {
+        if (trouble_of(its) > trouble_of(state) || strcmp(state, "-") == 0 ||
+            (trouble_of(state) == 0 && strcmp(its, "ended") != 0)) {
             state = its;
         }
     }
     return state;
+}
+
+/* view_trouble - a line for each instance that a person should look after. */
+static void view_trouble(const json_t *topology, FILE *out)
+{
+    size_t i, k;
+    json_t *pe, *instance;
+    json_array_foreach(json_object_get(topology, "pes"), i, pe)
+    {
+        json_array_foreach(json_object_get(pe, "instances"), k, instance)
+        {
+            const char *name = json_text_of(pe, "name"), *topic = json_text_of(topology, "name");
+            const json_t *held = json_object_get(instance, "held");
+            uint64_t index = json_count_of(instance, "index");
+            if (json_is_object(held)) {
+                char *tuple = json_dumps(json_object_get(held, "tuple"),
+                                         JSON_COMPACT | JSON_ENCODE_ANY);
+                fprintf(out, "held: %s[%" PRIu64 "]: %s; tuple %s; %" PRIu64
+                        " wait; repair it by `oxbow upgrade`, or `oxbow skip %s %s`\n", name,
+                        index, json_text_of(held, "error"), tuple, json_count_of(held, "kept"),
+                        topic, name);
+                free(tuple);
+            } else if (strcmp(json_text_of(instance, "state"), "stuck") == 0) {
+                fprintf(out, "stuck: %s[%" PRIu64 "]: %s\n", name, index,
+                        json_text_of(instance, "error"));
+            }
+        }
+    }
 }
 
 static void view_pes(const json_t *topology, FILE *out, bool color)
@@ -269,6 +307,7 @@ void view_topology(const json_t *topology, FILE *out, bool color)
                 json_text_of(error, "where"), json_text_of(error, "hint")[0] != '\0' ? "; " : "",
                 json_text_of(error, "hint"));
     }
+    view_trouble(topology, out);
     fputc('\n', out);
     view_pes(topology, out, color);
     fputc('\n', out);

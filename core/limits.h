@@ -50,6 +50,7 @@
 #define HELD_TUPLE_BYTES (64u << 10) /* of the tuple as JSON in status and dead letters */
 #define BAD_INPUT_BYTES_MAX (64u << 10) /* of what a source could not read, in a dead letter */
 #define DEAD_FILE_BYTES_MAX (64u << 20) /* of a file of dead letters; then another is begun, once */
+#define SOURCE_FAILURES_MAX 1000    /* in a row that a policy drops, before the source has failed */
 #define STUCK_AFTER_MS 30000        /* default of on_error.stuck_after: no call takes so long */
 #define STUCK_AFTER_US_MIN 100000   /* below a heartbeat nobody would see it */
 #define CUT_PROBE_MS 10000          /* a member of a change must come to a batch boundary in it */
@@ -108,6 +109,7 @@
 #define RECONNECT_MS_MAX 2000
 #define CONN_OUT_BYTES_MAX (8u << 20) /* queued output after which a control peer is dropped */
 #define WORKERS_MAX 1000
+#define FRUITLESS_RECOVERIES_MAX 20 /* in a row, none of which gets to another checkpoint */
 #define RECOVERIES_KEPT 200         /* receipts of recoveries per topology */
 #define VERSIONS_KEPT 1000          /* per topology, with receipts; older ones are forgotten */
 #define GO_AGAIN_MS 2000            /* a GO without DONE is sent again after this */

@@ -138,7 +138,7 @@ static void on_ready(struct master *m, struct member *w, const struct msg_READY 
         conn_send(w->conn, &abort);
         return;
     }
-    struct fail why = {.code = ERR_INVALID};
+    struct fail why = {.code = r->code == ERR_DENIED ? ERR_DENIED : ERR_INVALID};
     snprintf(why.what, sizeof why.what, "%s", r->what);
     snprintf(why.hint, sizeof why.hint, "%s", r->hint);
     if (is_answer_to(d, w, r->term, r->op, r->incarnation)) {

@@ -48,6 +48,8 @@ struct keeping {
     char last_error[256];         /* why the newest one that failed did */
     /* recovery */
     uint64_t recoveries;
+    uint64_t fruitless_epoch;     /* the checkpoint of the latest one */
+    unsigned fruitless;           /* in a row from it, without a newer one complete since */
     uint64_t lost_us;             /* when the first loss was; 0: none to recover from */
     uint64_t retry_us;            /* next try */
     unsigned tries;               /* in a row */

@@ -30,6 +30,8 @@
 
 enum { TRIES_MAX = 20, RETRY_US = 500000 };
 
+static void fail_for_good(struct master *m, struct deployment *d, const struct fail *why);
+
 bool recover_is_under_way(const struct deployment *d)
 {
     return d->keeping != NULL && d->keeping->recovering;
@@ -76,6 +78,24 @@ static void keep_loss(struct master *m, const struct deployment *d, const char *
     mem_free(text);
 }
 
+/* Something kills its workers before it gets anywhere, a PE that crashes them as a rule: to begin
+ * again and again helps nobody.  Return: it has failed for good. */
+static bool is_fruitless(struct master *m, struct deployment *d, const char *why)
+{
+    const struct keeping *k = d->keeping;
+    if (k->fruitless < FRUITLESS_RECOVERIES_MAX || k->machine.complete > k->fruitless_epoch) {
+        return false;
+    }
+    struct fail f = {0};
+    fail_set(&f, ERR_CLOSED,
+             "see why the workers die: a PE that crashes them has to be repaired before it is "
+             "deployed again",
+             "it was recovered %u times in a row and never got to another checkpoint; the last "
+             "time: %.200s", k->fruitless, why);
+    fail_for_good(m, d, &f);
+    return true;
+}
+
 bool recover_lost(struct master *m, struct deployment *d, const char *why, uint64_t since_us)
 {
     if (d->graph == NULL || d->topology->checkpoint_every_us == 0) {
@@ -87,6 +107,9 @@ bool recover_lost(struct master *m, struct deployment *d, const char *why, uint6
     }
     struct keeping *k = d->keeping;
     uint64_t now_us = clock_now_us();
+    if (k->lost_us == 0 && is_fruitless(m, d, why)) {
+        return true;
+    }
     log_event(LOG_WARN, "topology.lost", "topology=%s gen=%" PRIu64 " why=\"%s\"", d->name,
               d->token.gen, why);
     struct checkpoint_event reset = {.kind = CHECKPOINT_IN_RESET, .now_us = now_us};
@@ -594,6 +617,8 @@ void recover_over(struct master *m, struct deployment *d, bool done)
     free_restores(k);
     d->fail = (struct fail){0};
     k->recoveries++;
+    k->fruitless = k->from_epoch == k->fruitless_epoch ? k->fruitless + 1 : 1;
+    k->fruitless_epoch = k->from_epoch;
     k->lost_us = 0;
     k->tries = 0;
     k->machine.complete = k->from_epoch;

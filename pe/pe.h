@@ -9,7 +9,7 @@
  * Threads: one instance is never entered by two threads at once, but it may be entered by different
  *          threads one after the other; keep no thread-local state.
  * Ownership: what a callback receives is borrowed until it returns, unless said otherwise.
- * Errors: a callback returns OXB_OK, or calls oxb_fail() and returns what that returned; a `process`
+ * Errors: a callback returns OXB_OK, or calls oxb_fail() and returns what that returned; one
  *         that fails on one tuple of a batch says which: oxb_fail_at().
  * ABI: OXB_ABI_MAJOR changes when a plug-in must be rebuilt; structs only grow at their end. */
 #ifndef OXBOW_PE_H
@@ -131,12 +131,12 @@ enum oxb_result {
 /* oxb_fail - record why; shown to the user with the PE's name.  Return: OXB_ERROR. */
 int oxb_fail(struct oxb_pe *pe, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* What `on_error` does with a `process` that fails (all but `stop` with retries 0):
+/* From ABI 1.2 on.  What `on_error` (but for `stop` with retries 0) does when `process` fails:
  *  - what the failing call emitted has not left yet;
  *  - oxb_fail_at(pe, row, ...): the live rows before `row` are done, their output leaves and their
- *    changes of state count; with `row` and what follows nothing has been done.  Exact for every PE.
- *  - oxb_fail(): nothing has been done; what the call emitted is thrown away, and the rows are given
- *    to `process` one by one, to find out which of them it is.  That is right only for code that
+ *    changes of state count; nothing has been done with what follows.  Exact for every PE.
+ *  - oxb_fail(): nothing has been done; what the call emitted is thrown away, and the rows are
+ *    given to `process` one by one, to find the one.  That is right only for code that
  *    had changed nothing of its own: keyed state that was written is noticed, and the instance
  *    fails for good; anything else in oxb_self() is not.
  * The macros OXB_FILTER, OXB_MAP and OXB_FLATMAP name the row themselves.

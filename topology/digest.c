@@ -52,7 +52,7 @@ static json_t *pe_json(const struct pe *p)
     json_object_set_new(json, "state", json_string(p->state_drop ? "drop" : "keep"));
     json_object_set_new(json, "retries", json_integer(p->retries));
     json_object_set_new(json, "then", json_string(thens[p->then]));
-    if (p->stuck_after_us != (uint64_t)STUCK_AFTER_MS * 1000) { /* as before there was such a thing */
+    if (p->stuck_after_us != (uint64_t)STUCK_AFTER_MS * 1000) { /* else as before there was one */
         json_object_set_new(json, "stuck_after_us", json_integer((json_int_t)p->stuck_after_us));
     }
     json_object_set_new(json, "device", json_string(p->device));

@@ -441,7 +441,7 @@ bool change_ends_are_known(const struct part *base)
         const struct instance *i = c->members[k];
         unsigned state = atomic_load(&i->state);
         if (atomic_load(&i->ending) == ENDS && state != INSTANCE_ENDED &&
-            state != INSTANCE_FAILED) {
+            state != INSTANCE_FAILED && state != INSTANCE_HELD) {
             return false;
         }
     }

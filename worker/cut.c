@@ -240,7 +240,7 @@ void cut_now(struct instance *i)
 {
     struct cut *k = atomic_load(&i->cut);
     uint64_t start_us = clock_now_us();
-    const char *why = hold_is_held(i) ? probe_hold_fits(i, k) : NULL;
+    const char *why = hold_is_empty(i) && !hold_is_held(i) ? NULL : probe_hold_fits(i, k);
     if (why != NULL) { /* since READY; nobody could know */
         instance_fail(i, why);
         return;

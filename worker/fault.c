@@ -177,12 +177,18 @@ bool fault_survives(struct instance *i, int result, bool comes_again)
 {
     if (result != OXB_ERROR) {
         i->failures = 0;
+        i->stubborn = 0;
         return true;
     }
     struct policy p = policy_of(i);
     struct oxb_str raw;
-    if (comes_again && !pe_bad_input(i->pe, &raw) && ++i->failures <= p.retries) {
+    bool same = comes_again && !pe_bad_input(i->pe, &raw); /* it has not gone past anything */
+    if (same && ++i->failures <= p.retries) {
         return true;
+    }
+    if (same && ++i->stubborn > SOURCE_FAILURES_MAX) {
+        instance_fail(i, pe_error(i->pe));
+        return false;
     }
     i->failures = 0;
     if (hold_is_held(i)) { /* a flush at a marker: it does not pass */
@@ -195,6 +201,9 @@ bool fault_survives(struct instance *i, int result, bool comes_again)
         instance_fail(i, error);
         return false;
     case PLAN_HOLD:
+        if (comes_again && !same) { /* the source is past it: a recovery would not find it again */
+            fault_give_up(i, "", NULL, true, error);
+        }
         hold_begin(i, 0, "", NULL, error);
         return false;
     case PLAN_DROP:

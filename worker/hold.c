@@ -153,6 +153,17 @@ bool hold_is_full(const struct chain *c)
     return false;
 }
 
+bool hold_goes_on(const struct chain *c)
+{
+    for (uint32_t k = 0; k < c->member_count; k++) {
+        const struct hold *h = hold_of(c->members[k]);
+        if (h != NULL && !h->held && h->count > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* ---------------------------------------------------------------- holding */
 
 static void describe(struct hold *h, const struct batch *rest, const char *stream,
@@ -216,8 +227,7 @@ static void give_up(struct instance *i)
     snprintf(error, sizeof error, "%s", h->error); /* written by this thread only */
     release(i, "its tuple was skipped");
     if (!h->has_tuple) {
-        i->final_done = i->final_done || atomic_load(&i->ending);
-        fault_give_up(i, "", NULL, true, error);
+        i->final_done = i->final_done || atomic_load(&i->ending) == ENDS;
         return;
     }
     struct kept k = take_first(h);
@@ -266,7 +276,8 @@ bool hold_turn(struct chain *c)
             mem_free(item.stream);
         }
         more = more || (h->count > 0 && !h->held);
-        if (!h->held && h->count == 0 && (any || atomic_load(&i->ending)) && !c->failed) {
+        bool ends = any || atomic_load(&i->ending) == ENDS;
+        if (!h->held && h->count == 0 && ends && !c->failed) {
             instance_check_ended(i);
         }
     }

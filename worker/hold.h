@@ -6,7 +6,7 @@
  *             them -> skip, new code or another policy -> the kept input is processed, in order,
  *             before anything else is taken -> empty.
  *             A restored instance begins with the kept input of the checkpoint.
- * Invariants: W1 while anything is kept the instance takes no batch otherwise: order within an
+ * Invariants: E1 while anything is kept the instance takes no batch otherwise: order within an
  * input. W2 kept bytes stay below HELD_BYTES_MAX and one batch; from there on its chain takes no
  * input, so that the rings fill and the producers wait (H16). W3 a marker that overtakes kept input
  * finds it in the snapshot (R19). See:        worker/fault.h, docs/CHECKPOINTS.md. */
@@ -35,6 +35,7 @@ void hold_keep(struct instance *i, unsigned port, const char *stream, struct bat
 bool hold_is_held(const struct instance *i);
 bool hold_is_empty(const struct instance *i);
 bool hold_is_full(const struct chain *c); /* of any member */
+bool hold_goes_on(const struct chain *c); /* some member is not held and has still kept input */
 /* hold_turn - for every member: skips what is to be skipped, goes on with what is kept.
  * Return: is there more to do, now? */
 bool hold_turn(struct chain *c);

@@ -389,7 +389,7 @@ static void take_batch(struct instance *i, uint32_t input, struct batch *batch)
         return;
     }
     bool in_call = from->from->call_since_ns != 0;
-    watch_end(from->from); /* N1 */
+    watch_end(from->from); /* Q1 */
     instance_process(i, i->inputs[input].port, channel_stream(from), batch);
     if (in_call) {
         watch_begin(from->from, clock_now_ns());
@@ -886,11 +886,13 @@ static enum task_after chain_run(struct task *t)
     if (!c->failed && !gated && !c->begun && !begin(c)) {
         return AFTER_IDLE;
     }
-    if (!gated && hold_turn(c)) {
+    if (!gated && !spilled && hold_turn(c)) {
         return AFTER_AGAIN;
     }
     apply_void(c);
-    cut_heads(c);
+    if (!hold_goes_on(c)) {
+        cut_heads(c); /* what old code goes on with is the old code's (I2) */
+    }
     if (c->changed) {
         c->changed = false;
         return AFTER_AGAIN;

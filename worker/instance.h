@@ -60,6 +60,7 @@ struct instance {
     char *topology;
     _Atomic uint64_t policy;      /* worker/fault.h: packed; the loop sets it */
     uint32_t failures;            /* of calls without a tuple, in a row */
+    uint32_t stubborn;            /* of these, given up: a source that does not get further */
     _Atomic(struct hold *) hold;  /* worker/hold.h; NULL: nothing was ever kept */
     _Atomic(struct chain *) chain; /* changed by its own thread, when it moves (worker/cut.h) */
     struct oxb_pe *pe;

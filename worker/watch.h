@@ -1,7 +1,7 @@
 /* worker/watch.h - how long an instance's code has been in its present call.
  *
  * Threads:    the instance's writes, the loop reads; one word.
- * Invariants: N1 of instances that call each other, the one whose code runs is in a call: its
+ * Invariants: Q1 of instances that call each other, the one whose code runs is in a call: its
  * caller is not, until it is back. Why:        a PE that hangs is found by what it does not do.
  * Nothing can make it stop; it can be named, kept from holding others up, and replaced. */
 #ifndef OXB_WORKER_WATCH_H

@@ -159,6 +159,16 @@ static int64_t take_lines(struct oxb_pe *pe, struct file_source *s, struct oxb_w
     return (int64_t)n;
 }
 
+/* fail_record - a record that is no tuple; the caller goes past it. */
+static int64_t fail_record(struct oxb_pe *pe, const struct file_source *s, const char *text,
+                           size_t bytes, const char *what)
+{
+    bool by_line = s->pos.begin == 0 || s->format == FILE_CSV; /* see file_fail_here */
+    return oxb_fail_input(pe, text, bytes, "%s:%s%" PRIu64 ": %s", s->path,
+                          by_line ? "" : " at byte ", by_line ? s->pos.line + 1 : s->pos.offset,
+                          what);
+}
+
 static int64_t take_jsonl(struct oxb_pe *pe, struct file_source *s, struct oxb_writer *w,
                           uint64_t want)
 {
@@ -169,8 +179,10 @@ static int64_t take_jsonl(struct oxb_pe *pe, struct file_source *s, struct oxb_w
         if (!text_is_blank(line.text, line.bytes)) {
             struct builder *to = (struct builder *)w; /* the writer is its first member */
             if (row_parse_json(to, line.text, line.bytes, &why) != ERR_OK) {
-                lines_untake(&s->in, &line);
-                return file_fail_here(pe, s, why.what);
+                int64_t failed = fail_record(pe, s, line.text, line.bytes, why.what);
+                s->pos.offset += line.taken;
+                s->pos.line++;
+                return failed;
             }
             n++;
         }
@@ -215,7 +227,9 @@ static int take_header(struct oxb_pe *pe, struct file_source *s, uint64_t bytes,
     return OXB_OK;
 }
 
-static int put_record(struct oxb_pe *pe, struct file_source *s, struct oxb_writer *w)
+/* put_record - @text, @bytes: the record that csv_cut has taken apart. */
+static int put_record(struct oxb_pe *pe, struct file_source *s, struct oxb_writer *w,
+                      const char *text, size_t bytes)
 {
     const char *field;
     const char *why;
@@ -223,10 +237,19 @@ static int put_record(struct oxb_pe *pe, struct file_source *s, struct oxb_write
     s->csv.is_plain = !s->in.has_other;
     if (!csv_put(&s->csv, s->schema, w, oxb_row(w), &field, &why)) {
         snprintf(what, sizeof what, "column `%s` %s", field, why);
-        return file_fail_here(pe, s, what);
+        return (int)fail_record(pe, s, text, bytes, what);
     }
     oxb_commit(w);
     return OXB_OK;
+}
+
+/* go_past - the next bytes of the buffer, which are `lines` lines, are done with. */
+static void go_past(struct file_source *s, size_t bytes, uint64_t lines)
+{
+    s->in.begin += bytes;
+    s->in.searched = s->in.begin;
+    s->pos.offset += bytes;
+    s->pos.line += lines;
 }
 
 static int64_t take_csv(struct oxb_pe *pe, struct file_source *s, struct oxb_writer *w,
@@ -242,8 +265,15 @@ static int64_t take_csv(struct oxb_pe *pe, struct file_source *s, struct oxb_wri
         size_t bom = has_bom ? 3 : 0;
         enum csv_cut cut =
             csv_cut(&s->csv, text + bom, lines_left(&s->in) - bom, s->in.is_final, &taken, &why);
-        if (cut == CSV_BAD) {
+        if (cut == CSV_BAD && !s->has_header) {
             return file_fail_here(pe, s, why);
+        }
+        if (cut == CSV_BAD) { /* where the record ends is not known: with its line */
+            const char *end = memchr(text, '\n', lines_left(&s->in));
+            size_t bytes = end != NULL ? (size_t)(end - text) + 1 : lines_left(&s->in);
+            int64_t failed = fail_record(pe, s, text, bytes, why);
+            go_past(s, bytes, end != NULL ? 1 : 0);
+            return failed;
         }
         if (cut == CSV_MORE) {
             break;
@@ -260,15 +290,13 @@ static int64_t take_csv(struct oxb_pe *pe, struct file_source *s, struct oxb_wri
         }
         bool is_empty = s->csv.cell_count == 1 && s->csv.cells[0].bytes == 0 && text[0] != '"';
         if (!is_empty) {
-            if (put_record(pe, s, w) != OXB_OK) {
+            if (put_record(pe, s, w, text + bom, taken - bom) != OXB_OK) {
+                go_past(s, taken, lines);
                 return -1;
             }
             n++;
         }
-        s->in.begin += taken;
-        s->in.searched = s->in.begin;
-        s->pos.offset += taken;
-        s->pos.line += lines;
+        go_past(s, taken, lines);
     }
     return (int64_t)n;
 }

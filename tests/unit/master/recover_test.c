@@ -749,6 +749,43 @@ static void a_master_that_dies_in_a_recovery_begins_it_once_more(void **state)
     expect_state("running");
 }
 
+/* lose - its worker dies and comes again; what was planned for it is carried out. */
+static struct plan lose(uint64_t incarnation)
+{
+    fake_leave(&a);
+    fake_join(&a, r.control, "w1", incarnation);
+    fake_report_end(&a, 0);
+    struct plan p = expect_prepare(&a);
+    go_through(&a, &p, incarnation);
+    expect_state("running");
+    return p;
+}
+
+static void a_topology_that_never_gets_to_another_checkpoint_fails(void **state)
+{
+    (void)state;
+    struct plan p = deploy();
+    (void)complete(&a, &p, W1);
+    uint64_t incarnation = W1 + 1;
+    for (int n = 0; n < 3; n++) {
+        p = lose(++incarnation);
+    }
+    (void)complete(&a, &p, incarnation); /* it has got somewhere: they are counted anew */
+    for (int n = 0; n < FRUITLESS_RECOVERIES_MAX; n++) {
+        (void)lose(++incarnation);
+    }
+    fake_leave(&a);
+    fake_join(&a, r.control, "w1", ++incarnation);
+    fake_report_end(&a, 0);
+    expect_state("failed");
+    int status;
+    json_t *t = http_json(r.http, "GET", "/v1/topologies/t", NULL, NULL, &status);
+    const char *what =
+        json_string_value(json_object_get(json_object_get(t, "error"), "message"));
+    assert_non_null(strstr(what, "never got to another checkpoint"));
+    json_decref(t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -768,6 +805,7 @@ int main(void)
         WITH_MASTER(a_damaged_checkpoint_gives_way_to_an_older_one_then_to_a_clear_stop),
         WITH_MASTER(a_second_loss_in_a_recovery_is_one_more_try),
         WITH_MASTER(a_master_that_dies_in_a_recovery_begins_it_once_more),
+        WITH_MASTER(a_topology_that_never_gets_to_another_checkpoint_fails),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

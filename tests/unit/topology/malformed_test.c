@@ -181,11 +181,11 @@ static const struct malformed table[] = {
     {HEAD
      "pes:\n" "  a: {use: sequence, on_error: {then: held}}\n" "  z: {use: null-sink}\n"
      "streams:\n" "  - {from: a, to: z}\n",
-     4, 39, "cannot be 'held'", "stop, drop, hold, dead-letter"},
+     4, 39, "cannot be 'held'", "did you mean 'hold'?"},
     {HEAD
      "pes:\n" "  a: {use: sequence, on_error: {stuck_after: 1ms}}\n"
      "  z: {use: null-sink}\n" "streams:\n" "  - {from: a, to: z}\n",
-     4, 46, "'stuck_after'", ""},
+     4, 46, "'stuck_after' is too short", "100ms or more"},
     {HEAD
      "pes:\n" "  a: {use: sequence, on_error: {retry: 3}}\n" "  z: {use: null-sink}\n"
      "streams:\n" "  - {from: a, to: z}\n",

@@ -1,6 +1,6 @@
 /* tests/unit/worker/fault_test.c - tuples on which a PE fails: exactly they, and nothing else.
  *
- * Goal:   U1-U3 of worker/fault.h, W1 and W2 of worker/hold.h, A1 and A2 of pe/attempt.c.
+ * Goal:   U1-U3 of worker/fault.h, E1 and E2 of worker/hold.h, A1 and A2 of pe/attempt.c.
  * Method: numbers 0, 1, 2 ... through a PE that fails on every hundredth, written in each of the
  *         ways a PE can be written; what comes out, and what the dead letters say, is compared with
  *         what must.  Nothing is timed. */
@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -30,6 +31,7 @@ static struct {
     _Atomic uint64_t count, wrong_order, wrong_passed;
     int64_t last, passed;
     _Atomic unsigned calls_until_good; /* `transient`: failures of the same tuple */
+    const char *error;                 /* how the error of every dead letter begins */
 } s;                                   /* tidy: test */
 
 static bool is_bad(int64_t seq)
@@ -66,7 +68,7 @@ static void collect_letters(void *arg, const struct oxb_batch *b)
         memcpy(text, tuple.p, tuple.len < 63 ? tuple.len : 63);
         long long seq = -1;
         assert_int_equal(sscanf(text, "{\"seq\":%lld", &seq), 1);
-        assert_memory_equal(error.p, "bad", 3);
+        assert_memory_equal(error.p, s.error, strlen(s.error));
         s.letters[seq]++;
     }
 }
@@ -180,6 +182,13 @@ static int spoils(struct oxb_pe *pe, unsigned port, struct oxb_batch *in)
     return unnamed(pe, port, in);
 }
 
+/* Fails for ever, without getting further. */
+static int broken(struct oxb_pe *pe, uint32_t rows_max)
+{
+    (void)rows_max;
+    return oxb_fail(pe, "bad luck");
+}
+
 static const struct oxb_port outputs[] = {{"out", RESULT, "rows"}, {NULL, NULL, NULL}};
 static const struct oxb_value cells[] = {{"n", OXB_I64}, {NULL, OXB_NONE}};
 static const struct oxb_state_decl states[] = {{"seen", cells}, {NULL, NULL}};
@@ -189,8 +198,19 @@ static const struct oxb_state_decl states[] = {{"seen", cells}, {NULL, NULL}};
         .self_bytes = sizeof(struct self), .process = fn, .state_version = 1                       \
     }
 static const struct oxb_pe_type types[] = {
-    TYPE("named", named, NULL), TYPE("unnamed", unnamed, NULL),     TYPE("flat", flat, NULL),
-    TYPE("map", map, NULL),     TYPE("transient", transient, NULL), TYPE("spoils", spoils, states),
+    TYPE("named", named, NULL),
+    TYPE("unnamed", unnamed, NULL),
+    TYPE("flat", flat, NULL),
+    {.abi = OXB_ABI,
+     .flags = OXB_SOURCE,
+     .name = "broken",
+     .doc = "t",
+     .outputs = outputs,
+     .produce = broken,
+     .state_version = 1},
+    TYPE("map", map, NULL),
+    TYPE("transient", transient, NULL),
+    TYPE("spoils", spoils, states),
 };
 
 static int setup(void **state)
@@ -218,6 +238,7 @@ static void start(struct running *r, const char *type, struct policy p, bool fus
     memset(&s, 0, sizeof s);
     s.last = -1;
     s.calls_until_good = r->until_good;
+    s.error = "bad luck";
     plan_init(&r->plan, "t");
     char params[64];
     snprintf(params, sizeof params, "{\"count\":%d}", TUPLES);
@@ -297,6 +318,86 @@ static void a_spoilt_state_is_not_worked_on(void **state)
     start(&r, "spoils", (struct policy){.then = PLAN_DROP}, false);
     local_wait(r.w, r.part, DEPLOYMENT_FAILED);
     assert_non_null(strstr(r.pe->error, "oxb_fail_at"));
+    end(&r);
+}
+
+/* ---------------------------------------------------------------- sources */
+
+static bool is_over(const void *arg)
+{
+    const struct part *d = arg;
+    return d->state == DEPLOYMENT_ENDED || d->state == DEPLOYMENT_FAILED;
+}
+
+/* file-source -> results; lines 3 and 7 of 10 are bad.  Return: how it ended. */
+static enum deployment_state read_file(const char *format, enum plan_then then)
+{
+    static struct running r; /* tidy: large, test only */
+    char path[] = "/tmp/oxbow-fault-XXXXXX", params[128];
+    int fd = mkstemp(path);
+    bool csv = strcmp(format, "csv") == 0;
+    assert_true(fd >= 0);
+    if (csv) {
+        dprintf(fd, "seq,passed\n");
+    }
+    for (int n = 0, passed = 0; n < 10; n++) {
+        bool bad = n == 3 || n == 7;
+        dprintf(fd, csv ? "%d,%s%d\n" : "{\"seq\":%d,\"passed\":%s%d}\n", n, bad ? "x" : "",
+                passed);
+        passed += bad ? 0 : 1;
+    }
+    close(fd);
+    memset(&s, 0, sizeof s);
+    s.last = -1;
+    s.error = path;
+    snprintf(params, sizeof params, "{\"path\":\"%s\",\"format\":\"%s\"}", path, format);
+    plan_init(&r.plan, "t");
+    unsigned from = plan_pe(&r.plan, "file-source", params, 1, "", RESULT, "w");
+    unsigned to = plan_pe(&r.plan, "results", "{}", 1, RESULT, "", "w");
+    plan_stream(&r.plan, from, to, PLAN_BALANCED, 0, false);
+    if (!csv) { /* of those the dead letters are looked at */
+        unsigned letters = plan_pe(&r.plan, "letters", "{}", 1, LETTER, "", "w");
+        plan_stream(&r.plan, from, letters, PLAN_BALANCED, 0, false);
+        r.plan.streams[1].from_port = 1;
+    }
+    r.plan.instances[0].then = then;
+    r.plan.instances[0].retries = 2; /* a line does not get better */
+    r.w = local_new("w", 2);
+    r.part = local_deploy(r.w, plan_for(&r.plan, "w"));
+    local_go(r.w, r.part);
+    local_wait_for(r.w, is_over, r.part);
+    enum deployment_state ended = r.part->state;
+    end(&r);
+    unlink(path);
+    return ended;
+}
+
+static void a_source_goes_past_a_bad_line_once(void **state)
+{
+    (void)state;
+    assert_int_equal(read_file("jsonl", PLAN_DEAD_LETTER), DEPLOYMENT_ENDED);
+    assert_int_equal(s.count, 8);
+    assert_int_equal(s.wrong_order + s.wrong_passed, 0);
+    assert_int_equal(s.letters[3] + s.letters[7], 2);
+    assert_int_equal(read_file("csv", PLAN_DROP), DEPLOYMENT_ENDED);
+    assert_int_equal(s.count, 8);
+    assert_int_equal(s.wrong_order + s.wrong_passed, 0);
+    assert_int_equal(read_file("csv", PLAN_STOP), DEPLOYMENT_FAILED);
+}
+
+static void a_source_that_never_gets_further_fails(void **state)
+{
+    (void)state;
+    static struct running r; /* tidy: large, test only */
+    plan_init(&r.plan, "t");
+    unsigned from = plan_pe(&r.plan, "broken", "{}", 1, "", RESULT, "w");
+    unsigned to = plan_pe(&r.plan, "results", "{}", 1, RESULT, "", "w");
+    plan_stream(&r.plan, from, to, PLAN_BALANCED, 0, false);
+    r.plan.instances[0].then = PLAN_DROP;
+    r.w = local_new("w", 1);
+    r.part = local_deploy(r.w, plan_for(&r.plan, "w"));
+    local_go(r.w, r.part);
+    local_wait(r.w, r.part, DEPLOYMENT_FAILED);
     end(&r);
 }
 
@@ -389,6 +490,8 @@ int main(void)
         cmocka_unit_test(bad_tuples_alone_are_given_up),
         cmocka_unit_test(what_succeeds_in_the_end_is_not_given_up),
         cmocka_unit_test(a_spoilt_state_is_not_worked_on),
+        cmocka_unit_test(a_source_goes_past_a_bad_line_once),
+        cmocka_unit_test(a_source_that_never_gets_further_fails),
         cmocka_unit_test(held_tuples_are_skipped_one_by_one),
         cmocka_unit_test(another_policy_lets_the_held_go_on),
         cmocka_unit_test(a_held_one_can_be_dropped_with_what_it_keeps),
