@@ -193,11 +193,14 @@ fuzz: ## run each fuzzer for FUZZ_SECONDS (60); needs clang
 	  [ ! -f "$$m" ] || cp -n "$$m" build/fuzz/model_fuzz/$$(basename $$(dirname $$m)); done
 	@for f in $(basename $(notdir $(FUZZ))); do \
 	  mkdir -p build/fuzz/$$f tests/fuzz/corpus/$${f%_fuzz}; echo "== $$f"; \
-	  UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 $(FUZZ_DIR)/tests/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) \
-	    -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix=build/fuzz/$$f- \
+	  UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 $(FUZZ_DIR)/tests/fuzz/$$f \
+	    -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix=build/fuzz/$$f- \
 	    build/fuzz/$$f tests/fuzz/corpus/$${f%_fuzz}; done
 	@echo "fuzz: $(words $(FUZZ)) fuzzers, no crash"
 fuzz-build: $(FUZZ)
+$(B)/tests/fuzz/model_fuzz: $(B)/tests/fuzz/model_fuzz.o $(PE) $(CORE)
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
 $(B)/tests/fuzz/%_fuzz: $(B)/tests/fuzz/%_fuzz.o $(MASTER) $(CLI) $(TOPOLOGY) $(LIB)
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)

@@ -9,6 +9,7 @@
 #include "core/prng.h"
 #include "pe/infer/compare.h"
 #include "pe/infer/compiled.h"
+#include "pe/infer/gently.h"
 #include "pe/infer/specialise.h"
 
 #include <string.h>
@@ -26,6 +27,8 @@ struct session {
     struct shape *rows; /* [input_count] */
     char *cache_dir;
     unsigned index; /* of the instance */
+    bool gently;    /* only until it is open */
+    bool opened;    /* then time counts: a device that is lost is replaced without delay */
     int64_t batch_max;
     const char *candidates[CANDIDATES_MAX]; /* devices to try, in order; static */
     unsigned candidate_count;
@@ -217,7 +220,7 @@ static enum err open_device(struct session *s, struct fail *f)
 {
     const char *kind = s->candidates[s->candidate];
     struct device_options o = {
-        .kind = kind, .cache_dir = s->cache_dir, .tune = true, .index = s->index};
+        .kind = kind, .cache_dir = s->cache_dir, .tune = !s->opened, .index = s->index};
     s->backend = strcmp(kind, "reference") == 0 ? &backend_host : backend_opencl;
     if (s->backend == NULL) {
         return fail_set(f, ERR_NOTFOUND, "", "this program was built without OpenCL");
@@ -266,6 +269,14 @@ static enum err add_buckets(struct session *s, struct fail *f)
     return ERR_OK;
 }
 
+static enum err make_programs(void *arg, struct fail *f)
+{
+    struct session *s = arg;
+    enum err e = add_buckets(s, f);
+    return e == ERR_OK ? warm_up(s, f) : e;
+}
+
+/* The device is opened here: threads that its driver starts have this one's priority. */
 static enum err build(struct session *s, struct fail *f)
 {
     enum err e = open_device(s, f);
@@ -273,10 +284,7 @@ static enum err build(struct session *s, struct fail *f)
         s->backend = NULL;
         return e;
     }
-    e = add_buckets(s, f);
-    if (e == ERR_OK) {
-        e = warm_up(s, f);
-    }
+    e = s->gently && !s->opened ? gently_run(make_programs, s, f) : make_programs(s, f);
     if (e != ERR_OK) {
         close_device(s);
     }
@@ -306,6 +314,7 @@ enum err session_new(struct graph *model TAKES, const struct session_options *o,
     s->batch_max = o->batch_max;
     s->cache_dir = mem_dup(o->cache_dir);
     s->index = o->index;
+    s->gently = o->gently;
     s->rows = mem_array(model->input_count, sizeof *s->rows);
     memcpy(s->rows, o->rows, model->input_count * sizeof *s->rows);
     bool host = strcmp(o->device, "reference") == 0, cpu = strcmp(o->device, "cpu") == 0;
@@ -318,6 +327,7 @@ enum err session_new(struct graph *model TAKES, const struct session_options *o,
         session_free(s);
         return e;
     }
+    s->opened = true;
     *out = s;
     return ERR_OK;
 }

@@ -170,13 +170,38 @@ check "each number has one result, in order" judge "$WORK/load.jsonl"
 check_same "of the first model, then of the second" "1/5/v 1/7/v" \
     "$(tr '\n' ' ' <"$WORK/judge" | sed 's/ $//')"
 
-# ---- the device is lost in the middle of a batch
 if ! "$BIN/oxbow" model check "$WORK/five.onnx" --device cpu >"$WORK/check.out" 2>&1 ||
     grep -q '^reference  *Gemm' "$WORK/check.out"; then
     skip "a lost device" "no OpenCL device for processors here"
     finish
 fi
 kill "${WORKER_PID[w1]}"
+
+# ---- two batches under way: another model at full load, then the device is lost with both
+OXBOW_CL_AS_GPU=pthread OXBOW_FAILPOINTS=infer.step=fail@20 \
+    OXBOW_FAILPOINTS_WHEN=$WORK/lose start_worker gpu
+load five.onnx gpu gpu.jsonl | sed 's/topology: load/topology: gpu/' >"$WORK/gpu.yaml"
+if oxbow deploy "$WORK/gpu.yaml" >"$WORK/deploy.out" 2>"$WORK/deploy.err" &&
+    wait_for 60 metric_above batch_size_count 'device="gpu"' 0; then
+    load seven.onnx gpu gpu.jsonl | sed 's/topology: load/topology: gpu/' >"$WORK/gpu.yaml"
+    change "another model at full load, two batches under way" "$WORK/gpu.yaml"
+    more "$WORK/gpu.jsonl"
+    touch "$WORK/lose"
+    check "the model goes on with the next device" wait_for 60 \
+        metric_above batch_size_count 'device="cpu"' 20
+    oxbow stop gpu >/dev/null 2>&1
+    check "each number has one result, in order" judge "$WORK/gpu.jsonl"
+    check_same "of the first model, then of the second" "1/5/v 1/7/v" \
+        "$(tr '\n' ' ' <"$WORK/judge" | sed 's/ $//')"
+    check "and nothing is missing at the end" \
+        test "$(pe_tuples gpu numbers out)" = "$(lines_in "$WORK/gpu.jsonl")"
+else
+    skip "two batches under way" "no stand-in for a GPU: $(tail -n1 "$WORK/deploy.err")"
+    oxbow stop gpu --now >/dev/null 2>&1
+fi
+kill "${WORKER_PID[gpu]}"
+
+# ---- the device is lost in the middle of a batch
 OXBOW_FAILPOINTS=infer.step=fail@200 start_worker w2
 load five.onnx cpu lost.jsonl | sed 's/topology: load/topology: lost/' >"$WORK/lost.yaml"
 oxbow deploy "$WORK/lost.yaml" >"$WORK/deploy.out" 2>"$WORK/deploy.err" ||

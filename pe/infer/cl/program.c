@@ -143,8 +143,7 @@ static void to_cache(cl_program p, const char *path)
         return;
     }
     unsigned char *data = mem_alloc(bytes);
-    if (clGetProgramInfo(p, CL_PROGRAM_BINARIES, sizeof(data), (void *)&data, NULL) ==
-        CL_SUCCESS) {
+    if (clGetProgramInfo(p, CL_PROGRAM_BINARIES, sizeof(data), (void *)&data, NULL) == CL_SUCCESS) {
         ocl_cache_store(path, data, bytes);
     }
     mem_free(data);
@@ -172,6 +171,7 @@ enum err ocl_program_build(struct ocl_device *d, const struct ocl_program_reques
             }
         }
         if (e == ERR_OK) {
+            atomic_fetch_add_explicit(&d->built, 1, memory_order_relaxed);
             *program = p;
             if (path != NULL) {
                 to_cache(p, path);
