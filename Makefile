@@ -22,7 +22,9 @@ ARCH_FLAGS := $(if $(filter x86_64,$(shell uname -m)),-march=x86-64-v2)
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
         -Wvla -Werror
 HARDEN := -fstack-protector-strong -fstack-clash-protection -fPIC $(if $(SAN),,-D_FORTIFY_SOURCE=2)
-OPT := $(if $(SAN),-O1 -fno-omit-frame-pointer -fsanitize=$(SAN),-O3)
+# Adding nothing to NULL is allowed by the next C and done where a tensor has no data yet.
+OPT := $(if $(SAN),-O1 -fno-omit-frame-pointer -fsanitize=$(SAN) \
+         $(if $(findstring fuzzer,$(SAN)),-fno-sanitize=pointer-overflow),-O3)
 PACKAGES := libevent_core libevent_extra libevent_pthreads msgpack yaml-0.1 jansson sqlite3 \
             libzstd libxxhash libcrypto libcurl libprotobuf-c OpenCL
 PKG_CFLAGS = $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
@@ -240,6 +242,8 @@ $(B)/bench/gentext: $(B)/bench/gentext.o $(CORE)
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(B)/bench/infer_bench: $(call src,bench/infer_models.c bench/onnx_write.c bench/ort.c)
+$(B)/bench/swap_bench: $(call src,bench/infer_models.c bench/onnx_write.c bench/cluster.c \
+                         bench/procs.c bench/upgrade/figures.c)
 $(B)/bench/%_bench: $(B)/bench/%_bench.o $(PE) $(CORE)
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)

@@ -45,6 +45,7 @@ struct device_options {
     const char *kind;      /* "cpu", "gpu" or "any" */
     const char *cache_dir; /* for program binaries and tuning; NULL: none */
     bool tune;             /* spend up to CL_TUNE_MS per operator on trying variants */
+    bool gently;           /* compile at low priority at first: see gently.h */
     unsigned index;        /* of the instance: several devices of a kind are dealt out by it */
 };
 

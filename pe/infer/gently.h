@@ -10,6 +10,9 @@
 #include "core/err.h"
 
 #define GENTLY_NICE 10
+/* After so long a device's compiling goes on in earnest: a change has a deadline, and so has a
+ * deploy (30 s). */
+#define GENTLY_MS 15000
 
 typedef enum err (*gently_fn)(void *arg, struct fail *f);
 

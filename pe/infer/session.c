@@ -9,7 +9,6 @@
 #include "core/prng.h"
 #include "pe/infer/compare.h"
 #include "pe/infer/compiled.h"
-#include "pe/infer/gently.h"
 #include "pe/infer/specialise.h"
 
 #include <string.h>
@@ -219,8 +218,11 @@ static enum err warm_up(struct session *s, struct fail *f)
 static enum err open_device(struct session *s, struct fail *f)
 {
     const char *kind = s->candidates[s->candidate];
-    struct device_options o = {
-        .kind = kind, .cache_dir = s->cache_dir, .tune = !s->opened, .index = s->index};
+    struct device_options o = {.kind = kind,
+                               .cache_dir = s->cache_dir,
+                               .tune = !s->opened,
+                               .gently = s->gently && !s->opened,
+                               .index = s->index};
     s->backend = strcmp(kind, "reference") == 0 ? &backend_host : backend_opencl;
     if (s->backend == NULL) {
         return fail_set(f, ERR_NOTFOUND, "", "this program was built without OpenCL");
@@ -269,14 +271,6 @@ static enum err add_buckets(struct session *s, struct fail *f)
     return ERR_OK;
 }
 
-static enum err make_programs(void *arg, struct fail *f)
-{
-    struct session *s = arg;
-    enum err e = add_buckets(s, f);
-    return e == ERR_OK ? warm_up(s, f) : e;
-}
-
-/* The device is opened here: threads that its driver starts have this one's priority. */
 static enum err build(struct session *s, struct fail *f)
 {
     enum err e = open_device(s, f);
@@ -284,7 +278,10 @@ static enum err build(struct session *s, struct fail *f)
         s->backend = NULL;
         return e;
     }
-    e = s->gently && !s->opened ? gently_run(make_programs, s, f) : make_programs(s, f);
+    e = add_buckets(s, f);
+    if (e == ERR_OK) {
+        e = warm_up(s, f);
+    }
     if (e != ERR_OK) {
         close_device(s);
     }

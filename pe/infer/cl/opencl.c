@@ -6,8 +6,10 @@
  *             batch is one enqueue per launch.  No event is made; the order is the queue's.
  * Why:        a queue per arena, because an in-order queue shared by two arenas would make reading
  *             the first wait for the second. */
+#include "core/clock.h"
 #include "core/mem.h"
 #include "pe/infer/cl/recipe.h"
+#include "pe/infer/gently.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +34,7 @@ static enum err opencl_device_open(const struct device_options *o, struct device
     }
     struct device *d = mem_alloc(sizeof(*d));
     *d = (struct device){.all = all, .ocl = ocl, .tune = o->tune};
+    d->gently_until_us = o->gently ? clock_now_us() + GENTLY_MS * UINT64_C(1000) : 0;
     snprintf(d->name, sizeof(d->name), "%s: %s, %s", ocl_device_kind_name(ocl->kind), ocl->name,
              ocl->driver);
     *out = d;

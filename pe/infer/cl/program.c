@@ -9,6 +9,7 @@
 #include "core/log.h"
 #include "core/mem.h"
 #include "core/sha256.h"
+#include "pe/infer/gently.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -149,6 +150,37 @@ static void to_cache(cl_program p, const char *path)
     mem_free(data);
 }
 
+struct fresh { /* a program that has to be compiled */
+    struct ocl_device *device;
+    const struct ocl_program_request *request;
+    const char *path; /* where its binary is kept; NULL: nowhere */
+    cl_program program;
+};
+
+static enum err compile(void *arg, struct fail *f)
+{
+    struct fresh *n = arg;
+    struct ocl_device *d = n->device;
+    const char *text = n->request->source;
+    cl_int status = CL_SUCCESS;
+    cl_program p = clCreateProgramWithSource(d->context, 1, &text, NULL, &status);
+    enum err e = ocl_device_check(d, status, "clCreateProgramWithSource", f);
+    if (e != ERR_OK) {
+        return e;
+    }
+    e = build(d, p, n->request->options, f);
+    if (e != ERR_OK) {
+        clReleaseProgram(p);
+        return e;
+    }
+    atomic_fetch_add_explicit(&d->built, 1, memory_order_relaxed);
+    n->program = p;
+    if (n->path != NULL) {
+        to_cache(p, n->path); /* which makes drivers finish what they put off */
+    }
+    return ERR_OK;
+}
+
 enum err ocl_program_build(struct ocl_device *d, const struct ocl_program_request *r,
                            cl_program *program, bool *cached, struct fail *f)
 {
@@ -160,22 +192,10 @@ enum err ocl_program_build(struct ocl_device *d, const struct ocl_program_reques
         hit = from_cache(d, path, r->options, program);
     }
     if (!hit) {
-        cl_int status = CL_SUCCESS;
-        const char *text = r->source;
-        cl_program p = clCreateProgramWithSource(d->context, 1, &text, NULL, &status);
-        e = ocl_device_check(d, status, "clCreateProgramWithSource", f);
+        struct fresh n = {.device = d, .request = r, .path = path};
+        e = r->gently ? gently_run(compile, &n, f) : compile(&n, f);
         if (e == ERR_OK) {
-            e = build(d, p, r->options, f);
-            if (e != ERR_OK) {
-                clReleaseProgram(p);
-            }
-        }
-        if (e == ERR_OK) {
-            atomic_fetch_add_explicit(&d->built, 1, memory_order_relaxed);
-            *program = p;
-            if (path != NULL) {
-                to_cache(p, path);
-            }
+            *program = n.program;
         }
     }
     if (e == ERR_OK && cached != NULL) {

@@ -27,7 +27,8 @@ struct device { /* one instance's; backend.h */
     struct ocl_devices *all;
     struct ocl_device *ocl;
     bool tune;
-    const struct tile *tile; /* tune.h: forced by a trial; NULL: the device's */
+    uint64_t gently_until_us; /* compile at low priority up to then */
+    const struct tile *tile;  /* tune.h: forced by a trial; NULL: the device's */
     char name[256];
 };
 

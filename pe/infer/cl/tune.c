@@ -14,6 +14,7 @@
 
 enum { TRIAL_LINES = 64, TRIAL_COLUMNS = 256, TRIAL_DEPTH = 256 }; /* a common layer */
 enum { CANDIDATES_MAX = 8, ROUNDS = 5 };
+#define COMPILE_MS_MAX 3000 /* for all candidates; the rest is tried by the next process */
 #define CLEARLY 0.97 /* of the rule's time: less is chance, and a change costs a second program */
 
 static const struct tile wide[] = {{8, 2, 0, 0}, {12, 2, 0, 0}, {6, 4, 0, 0}, {4, 4, 0, 0}};
@@ -137,39 +138,55 @@ static enum err run_trials(struct trial *trials, size_t count, const struct prob
     return e;
 }
 
-/* Return: the number of the best candidate; 0, the rule, where trying failed. */
-static size_t try_all(const struct device *d, const struct tile *all, size_t count)
+/* As many candidates as can be compiled in the time there is; from disk they come at once. */
+static enum err compile_all(const struct device *d, const struct problem *p, struct trial *trials,
+                            size_t *count, struct fail *f)
 {
+    const struct tile *all = tune_candidates(d->ocl, count);
+    uint64_t end_us = clock_now_us() + COMPILE_MS_MAX * UINT64_C(1000);
+    enum err e = ERR_OK;
+    for (size_t i = 0; i < *count && e == ERR_OK; i++) {
+        if (clock_now_us() > end_us) {
+            *count = i;
+            break;
+        }
+        trials[i].tile = all[i];
+        trials[i].device = *d;
+        trials[i].device.tune = false;
+        trials[i].device.tile = &trials[i].tile;
+        e = backend_opencl->compile(&trials[i].device, &p->spec, &trials[i].step, f);
+    }
+    return e;
+}
+
+/* @best: the number of the best candidate; 0, the rule, where trying failed.  Return: were all
+ * tried, or is that as far as it goes here? */
+static bool try_all(const struct device *d, const struct tile *all, size_t count, size_t *best_of)
+{
+    size_t tried = count;
     struct trial trials[CANDIDATES_MAX] = {{.best_us = 0}};
     struct problem p;
     struct fail f = {0};
     size_t best = 0;
     problem_init(&p);
-    enum err e = ERR_OK;
-    for (size_t i = 0; i < count && e == ERR_OK; i++) {
-        trials[i].tile = all[i];
-        trials[i].device = *d;
-        trials[i].device.tune = false;
-        trials[i].device.tile = &trials[i].tile;
-        e = backend_opencl->compile(&trials[i].device, &p.spec, &trials[i].step, &f);
-    }
+    enum err e = compile_all(d, &p, trials, &tried, &f);
     if (e == ERR_OK) {
         e = backend_opencl->arena_new(&trials[0].device, tensor_bytes(&p.x) + tensor_bytes(&p.y),
                                       &p.arena, &f);
     }
     if (e == ERR_OK) {
-        e = run_trials(trials, count, &p, &f);
+        e = run_trials(trials, tried, &p, &f);
     }
-    for (size_t i = 1; i < count && e == ERR_OK; i++) {
+    for (size_t i = 1; i < tried && e == ERR_OK; i++) {
         best = trials[i].best_us < trials[best].best_us &&
                        trials[i].best_us < trials[0].best_us * CLEARLY
                    ? i
                    : best;
     }
     if (e == ERR_OK) {
-        log_event(LOG_INFO, "infer.tuned", "device=\"%s\" tile=%ux%u us=%.1f rule_us=%.1f",
-                  d->ocl->name, all[best].lines, all[best].vectors, trials[best].best_us,
-                  trials[0].best_us);
+        log_event(LOG_INFO, "infer.tuned",
+                  "device=\"%s\" tried=%zu tile=%ux%u us=%.1f rule_us=%.1f", d->ocl->name, tried,
+                  all[best].lines, all[best].vectors, trials[best].best_us, trials[0].best_us);
     } else {
         log_event(LOG_WARN, "infer.not_tuned", "device=\"%s\" why=\"%s\"", d->ocl->name, f.what);
     }
@@ -177,31 +194,38 @@ static size_t try_all(const struct device *d, const struct tile *all, size_t cou
     for (size_t i = 0; i < count; i++) {
         backend_opencl->step_free(trials[i].step);
     }
-    return best;
+    *best_of = best;
+    return tried == count || e != ERR_OK;
 }
 
 /* ---- remembering */
 
+enum { CHOICE_BYTES = 32 };
+
+static size_t choice_text(size_t choice, char text[CHOICE_BYTES])
+{
+    return (size_t)snprintf(text, CHOICE_BYTES, "tile %zu\n", choice);
+}
+
 static bool recall(const char *path, size_t count, size_t *choice)
 {
-    char *text = NULL;
-    size_t bytes = 0;
-    unsigned number = 0;
-    char end = 0;
-    if (!ocl_cache_load(path, &text, &bytes)) {
+    char *found = NULL, text[CHOICE_BYTES];
+    size_t bytes = 0, i = 0;
+    if (!ocl_cache_load(path, &found, &bytes)) {
         return false;
     }
-    bool ok = sscanf(text, "tile %u%c", &number, &end) == 2 && end == '\n' && number < count;
-    mem_free(text);
-    *choice = number;
-    return ok;
+    while (i < count && (choice_text(i, text) != bytes || memcmp(text, found, bytes) != 0)) {
+        i++;
+    }
+    mem_free(found);
+    *choice = i < count ? i : 0;
+    return i < count;
 }
 
 static void remember(const char *path, size_t choice)
 {
-    char text[32];
-    int bytes = snprintf(text, sizeof text, "tile %zu\n", choice);
-    ocl_cache_store(path, text, (size_t)bytes);
+    char text[CHOICE_BYTES];
+    ocl_cache_store(path, text, choice_text(choice, text));
 }
 
 struct tile tune_tile(struct device *d)
@@ -221,8 +245,9 @@ struct tile tune_tile(struct device *d)
     }
     char *path = tune_path(d->ocl, dir);
     if (!recall(path, count, &choice)) {
-        choice = try_all(d, all, count);
-        remember(path, choice);
+        if (try_all(d, all, count, &choice)) {
+            remember(path, choice);
+        }
     }
     mem_free(path);
     atomic_store(&d->ocl->tile, (unsigned)choice + 1);

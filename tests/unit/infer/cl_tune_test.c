@@ -100,10 +100,21 @@ static bool is_kept(void)
 {
     char *path = tune_path(device->ocl, ocl_devices_cache_dir(device->all)), *text = NULL;
     size_t bytes = 0;
-    bool ok = ocl_cache_load(path, &text, &bytes) && strncmp(text, "tile ", 5) == 0;
+    bool ok = ocl_cache_load(path, &text, &bytes) && bytes == 7 && strncmp(text, "tile ", 5) == 0 &&
+              text[5] < '4' && text[6] == '\n';
     mem_free(text);
     mem_free(path);
     return ok;
+}
+
+/* On a busy machine a process may not come to the end of its trials; the next goes on from there.
+ */
+static void choose_for_good(void)
+{
+    for (int i = 0; i < 10 && !is_kept(); i++) {
+        (void)chosen();
+    }
+    assert_true(is_kept());
 }
 
 static void without_tuning_the_rule_holds(void **state)
@@ -120,8 +131,7 @@ static void without_tuning_the_rule_holds(void **state)
 static void a_choice_outlives_the_process(void **state)
 {
     (void)state;
-    (void)chosen();
-    assert_true(is_kept());
+    choose_for_good();
     for (unsigned i = 0; i < 4; i++) { /* what is found there is taken: nothing is tried */
         char *text = mem_printf("tile %u\n", i);
         store(text);
@@ -138,8 +148,7 @@ static void what_is_not_a_choice_is_tried_anew_and_replaced(void **state)
                                         "tile 1", "tile -1\n", "tile 1\nmore", "something else\n"};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         store(wrong[i]);
-        (void)chosen();
-        assert_true(is_kept());
+        choose_for_good();
     }
 }
 
@@ -148,20 +157,18 @@ static void a_damaged_file_is_tried_anew_and_replaced(void **state)
     (void)state;
     char *path = tune_path(device->ocl, ocl_devices_cache_dir(device->all)), *whole = NULL;
     size_t bytes = 0;
-    (void)chosen();
+    choose_for_good();
     assert_int_equal(file_read(path, 1u << 20, &whole, &bytes, NULL), ERR_OK);
     for (size_t i = 0; i < bytes; i += 5) {
         whole[i] ^= 0x10;
         assert_int_equal(file_write_safe(path, whole, bytes, NULL), ERR_OK);
         whole[i] ^= 0x10;
-        (void)chosen();
-        assert_true(is_kept());
+        choose_for_good();
     }
     const size_t lengths[] = {0, 7, 24, 30};
     for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
         assert_int_equal(file_write_safe(path, whole, lengths[i], NULL), ERR_OK);
-        (void)chosen();
-        assert_true(is_kept());
+        choose_for_good();
     }
     mem_free(whole);
     mem_free(path);
