@@ -26,7 +26,7 @@ struct session {
     struct shape *rows; /* [input_count] */
     char *cache_dir;
     unsigned index; /* of the instance */
-    bool gently;    /* only until it is open */
+    bool apart;     /* only until it is open */
     bool opened;    /* then time counts: a device that is lost is replaced without delay */
     int64_t batch_max;
     const char *candidates[CANDIDATES_MAX]; /* devices to try, in order; static */
@@ -221,7 +221,7 @@ static enum err open_device(struct session *s, struct fail *f)
     struct device_options o = {.kind = kind,
                                .cache_dir = s->cache_dir,
                                .tune = !s->opened,
-                               .gently = s->gently && !s->opened,
+                               .apart = s->apart && !s->opened,
                                .index = s->index};
     s->backend = strcmp(kind, "reference") == 0 ? &backend_host : backend_opencl;
     if (s->backend == NULL) {
@@ -311,7 +311,7 @@ enum err session_new(struct graph *model TAKES, const struct session_options *o,
     s->batch_max = o->batch_max;
     s->cache_dir = mem_dup(o->cache_dir);
     s->index = o->index;
-    s->gently = o->gently;
+    s->apart = o->apart;
     s->rows = mem_array(model->input_count, sizeof *s->rows);
     memcpy(s->rows, o->rows, model->input_count * sizeof *s->rows);
     bool host = strcmp(o->device, "reference") == 0, cpu = strcmp(o->device, "cpu") == 0;

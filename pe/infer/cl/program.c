@@ -9,7 +9,7 @@
 #include "core/log.h"
 #include "core/mem.h"
 #include "core/sha256.h"
-#include "pe/infer/gently.h"
+#include "pe/infer/cl/compiler.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -150,33 +150,25 @@ static void to_cache(cl_program p, const char *path)
     mem_free(data);
 }
 
-struct fresh { /* a program that has to be compiled */
-    struct ocl_device *device;
-    const struct ocl_program_request *request;
-    const char *path; /* where its binary is kept; NULL: nowhere */
-    cl_program program;
-};
-
-static enum err compile(void *arg, struct fail *f)
+static enum err compile(struct ocl_device *d, const struct ocl_program_request *r, const char *path,
+                        cl_program *program, struct fail *f)
 {
-    struct fresh *n = arg;
-    struct ocl_device *d = n->device;
-    const char *text = n->request->source;
+    const char *text = r->source;
     cl_int status = CL_SUCCESS;
     cl_program p = clCreateProgramWithSource(d->context, 1, &text, NULL, &status);
     enum err e = ocl_device_check(d, status, "clCreateProgramWithSource", f);
     if (e != ERR_OK) {
         return e;
     }
-    e = build(d, p, n->request->options, f);
+    e = build(d, p, r->options, f);
     if (e != ERR_OK) {
         clReleaseProgram(p);
         return e;
     }
     atomic_fetch_add_explicit(&d->built, 1, memory_order_relaxed);
-    n->program = p;
-    if (n->path != NULL) {
-        to_cache(p, n->path); /* which makes drivers finish what they put off */
+    *program = p;
+    if (path != NULL) {
+        to_cache(p, path); /* which makes drivers finish what they put off */
     }
     return ERR_OK;
 }
@@ -191,12 +183,11 @@ enum err ocl_program_build(struct ocl_device *d, const struct ocl_program_reques
         path = ocl_cache_path(d, r->cache_dir, "program", r->options, r->source);
         hit = from_cache(d, path, r->options, program);
     }
-    if (!hit) {
-        struct fresh n = {.device = d, .request = r, .path = path};
-        e = r->gently ? gently_run(compile, &n, f) : compile(&n, f);
-        if (e == ERR_OK) {
-            *program = n.program;
-        }
+    if (!hit && r->apart && path != NULL && compiler_run(d, r) &&
+        from_cache(d, path, r->options, program)) {
+        atomic_fetch_add_explicit(&d->built, 1, memory_order_relaxed);
+    } else if (!hit) {
+        e = compile(d, r, path, program, f);
     }
     if (e == ERR_OK && cached != NULL) {
         *cached = hit;

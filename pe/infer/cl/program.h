@@ -15,7 +15,8 @@ struct ocl_program_request {
     const char *source;    /* OpenCL C, ends with NUL */
     const char *options;   /* of the compiler; "" for none */
     const char *cache_dir; /* NULL: not kept */
-    bool gently;           /* compile on a thread of low priority */
+    bool apart;            /* compile in a process of its own where that can be: compiler.h */
+    bool gently;           /* and at low priority there */
 };
 
 /* ocl_program_build - compile, or load what was compiled before.

@@ -142,8 +142,7 @@ enum err recipe_build(struct builder *b, struct launch *l, const char *file, con
     l->text = mem_dup(strbuf_text(&b->text));
     l->entry = kernel;
     strbuf_clear(&b->text);
-    b->err = launch_build(b->device, l, l->text, b->fail);
-    return b->err;
+    return ERR_OK;
 }
 
 enum err launch_build(struct device *d, struct launch *l, const char *text, struct fail *f)
@@ -153,6 +152,7 @@ enum err launch_build(struct device *d, struct launch *l, const char *text, stru
     struct ocl_program_request r = {.source = source,
                                     .options = BUILD_OPTIONS,
                                     .cache_dir = ocl_devices_cache_dir(d->all),
+                                    .apart = d->gently_until_us != 0,
                                     .gently = clock_now_us() < d->gently_until_us};
     enum err e = ocl_shared_program(d->ocl, &r, &l->program, f);
     mem_free(source);

@@ -27,7 +27,7 @@ struct device { /* one instance's; backend.h */
     struct ocl_devices *all;
     struct ocl_device *ocl;
     bool tune;
-    uint64_t gently_until_us; /* compile at low priority up to then */
+    uint64_t gently_until_us; /* compiler.h: compile apart, and gently up to then; 0: here */
     const struct tile *tile;  /* tune.h: forced by a trial; NULL: the device's */
     char name[256];
 };
@@ -71,6 +71,7 @@ struct step {
     struct device *device;
     struct launch launches[LAUNCHES_MAX];
     uint32_t launch_count;
+    bool built; /* its launches have their programs */
     size_t scratch_bytes;
     /* what the kernels' arguments were last set to */
     struct arena *arena;
@@ -107,7 +108,8 @@ void recipe_weights(struct builder *b, struct launch *l, const struct ocl_pack *
 /* recipe_scratch - floats for the kernel alone, `elements` for each of its work-groups. */
 void recipe_scratch(struct builder *b, struct launch *l, uint64_t elements);
 void recipe_size(struct builder *b, struct launch *l, uint64_t v);
-/* recipe_build - compile `kernel` of `file` with the macros said since the last one. */
+/* recipe_build - it runs `kernel` of `file` with the macros said since the last one.  Compiled
+ * before its first run, which most launches never see: a chain does their work. */
 enum err recipe_build(struct builder *b, struct launch *l, const char *file, const char *kernel);
 
 /* launch_build - the program and kernel of a launch whose `entry` is said; @text: all but the

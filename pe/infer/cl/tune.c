@@ -126,10 +126,6 @@ static enum err run_trials(struct trial *trials, size_t count, const struct prob
                            struct fail *f)
 {
     enum err e = ERR_OK;
-    for (size_t i = 0; i < count && e == ERR_OK; i++) {
-        e = run_once(&trials[i], p, f); /* compiles, on some devices */
-        trials[i].best_us = 0;
-    }
     for (size_t round = 0; round < ROUNDS && e == ERR_OK; round++) {
         for (size_t i = 0; i < count && e == ERR_OK; i++) {
             e = measure(&trials[i], p, f);
@@ -155,6 +151,9 @@ static enum err compile_all(const struct device *d, const struct problem *p, str
         trials[i].device.tune = false;
         trials[i].device.tile = &trials[i].tile;
         e = backend_opencl->compile(&trials[i].device, &p->spec, &trials[i].step, f);
+        if (e == ERR_OK) {
+            e = run_once(&trials[i], p, f);
+        }
     }
     return e;
 }
@@ -169,10 +168,11 @@ static bool try_all(const struct device *d, const struct tile *all, size_t count
     struct fail f = {0};
     size_t best = 0;
     problem_init(&p);
-    enum err e = compile_all(d, &p, trials, &tried, &f);
+    struct device owner = *d;
+    size_t bytes = tensor_bytes(&p.x) + tensor_bytes(&p.y);
+    enum err e = backend_opencl->arena_new(&owner, bytes, &p.arena, &f);
     if (e == ERR_OK) {
-        e = backend_opencl->arena_new(&trials[0].device, tensor_bytes(&p.x) + tensor_bytes(&p.y),
-                                      &p.arena, &f);
+        e = compile_all(d, &p, trials, &tried, &f);
     }
     if (e == ERR_OK) {
         e = run_trials(trials, tried, &p, &f);

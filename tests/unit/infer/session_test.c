@@ -4,7 +4,7 @@
  *         them, and in the next one from disk.
  * Method: PoCL's device counts the programs that its compiler made (struct ocl_device, `built`). */
 #include "core/mem.h"
-#include "pe/infer/cl/program.h"
+#include "pe/infer/cl/compiler.h"
 #include "pe/infer/cl/tune.h"
 #include "pe/infer/load.h"
 #include "pe/infer/session.h"
@@ -14,6 +14,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -45,7 +46,7 @@ static int remove_dir(void **state)
 }
 
 /* Two dense layers; `first` goes into the weights only, `hidden` into the shapes. */
-static struct session *open_model(float first, int hidden, bool gently)
+static struct session *open_model(float first, int hidden, bool apart)
 {
     struct onnx_build m = {0};
     struct strbuf bytes = {0};
@@ -68,7 +69,7 @@ static struct session *open_model(float first, int hidden, bool gently)
     mem_free(w);
     const struct shape row = {.rank = 1, .dims = {8}};
     struct session_options o = {
-        .device = "cpu", .batch_max = 32, .cache_dir = dir, .gently = gently, .rows = &row};
+        .device = "cpu", .batch_max = 32, .cache_dir = dir, .apart = apart, .rows = &row};
     struct session *s = NULL;
     if (session_new(g, &o, &s, &f) != ERR_OK) {
         fail_msg("%s", f.what);
@@ -121,11 +122,80 @@ static void other_sizes_need_one_program_at_most(void **state)
     ocl_devices_unref(d);
 }
 
+/* ---- compiling in a process of its own */
+
+static const char SOURCE[] =
+    "__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void twice(__global float *x)\n"
+    "{ x[get_global_id(0)] *= 2.0f; }\n";
+
+/* The worker of this build: BUILD/tests/unit/infer/session_test -> BUILD/oxbow-worker. */
+static bool find_worker(char out[4096])
+{
+    ssize_t n = readlink("/proc/self/exe", out, 4000);
+    out[n > 0 ? n : 0] = '\0';
+    for (int up = 0; up < 4 && n > 0; up++) {
+        char *slash = strrchr(out, '/');
+        if (slash == NULL) {
+            return false;
+        }
+        *slash = '\0';
+    }
+    strncat(out, "/oxbow-worker", 20);
+    return access(out, X_OK) == 0;
+}
+
+static void another_process_compiles_into_the_cache(void **state)
+{
+    (void)state;
+    char worker[4096];
+    if (!find_worker(worker)) {
+        skip();
+    }
+    setenv("OXBOW_COMPILER", worker, 1);
+    struct ocl_devices *d = ocl_devices_ref(dir);
+    struct ocl_device *cpu = ocl_devices_pick(d, OCL_CHOICE_CPU, 0);
+    struct ocl_program_request r = {.source = SOURCE,
+                                    .options = "",
+                                    .cache_dir = ocl_devices_cache_dir(d),
+                                    .apart = true,
+                                    .gently = true};
+    assert_true(compiler_run(cpu, &r));
+    cl_program p = NULL;
+    bool cached = false;
+    assert_int_equal(ocl_program_build(cpu, &r, &p, &cached, NULL), ERR_OK);
+    assert_true(cached);
+    clReleaseProgram(p);
+    ocl_devices_unref(d);
+}
+
+static void what_no_other_process_compiles_is_compiled_here(void **state)
+{
+    (void)state;
+    static const char *const programs[] = {"/bin/false", "/nonexistent", ""};
+    struct ocl_devices *d = ocl_devices_ref(dir);
+    struct ocl_device *cpu = ocl_devices_pick(d, OCL_CHOICE_CPU, 0);
+    for (size_t i = 0; i < sizeof programs / sizeof programs[0]; i++) {
+        char *source = mem_printf("%s// %zu\n", SOURCE, i);
+        setenv("OXBOW_COMPILER", programs[i], 1);
+        struct ocl_program_request r = {
+            .source = source, .options = "", .cache_dir = ocl_devices_cache_dir(d), .apart = true};
+        assert_false(compiler_run(cpu, &r));
+        cl_program p = NULL;
+        assert_int_equal(ocl_program_build(cpu, &r, &p, NULL, NULL), ERR_OK);
+        clReleaseProgram(p);
+        mem_free(source);
+    }
+    unsetenv("OXBOW_COMPILER");
+    ocl_devices_unref(d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(known_kernels_are_not_compiled_again),
         cmocka_unit_test(other_sizes_need_one_program_at_most),
+        cmocka_unit_test(another_process_compiles_into_the_cache),
+        cmocka_unit_test(what_no_other_process_compiles_is_compiled_here),
     };
     return cmocka_run_group_tests_name("infer/session", tests, make_dir, remove_dir);
 }
