@@ -241,7 +241,8 @@ $(B)/bench/recovery/oxbow-bench-recovery: $(BENCH_RECOVERY) $(CORE)
 $(B)/bench/gentext: $(B)/bench/gentext.o $(CORE)
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
-$(B)/bench/infer_bench: $(call src,bench/infer_models.c bench/onnx_write.c bench/ort.c)
+$(B)/bench/infer_bench: $(call src,bench/infer_models.c bench/onnx_write.c bench/ort.c \
+                          bench/infer_pe_alone.c)
 $(B)/bench/swap_bench: $(call src,bench/infer_models.c bench/onnx_write.c bench/cluster.c \
                          bench/procs.c bench/upgrade/figures.c)
 $(B)/bench/%_bench: $(B)/bench/%_bench.o $(PE) $(CORE)
