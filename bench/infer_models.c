@@ -6,7 +6,11 @@
 #include <math.h>
 #include <stdio.h>
 
-#define DIMS(...) (const int64_t[]){__VA_ARGS__}
+#define DIMS(...)                                                                                  \
+    (const int64_t[])                                                                              \
+    {                                                                                              \
+        __VA_ARGS__                                                                                \
+    }
 
 static void dense(struct onnx *o, const char *in, const char *out, int64_t k, int64_t n)
 {
@@ -20,18 +24,23 @@ static void dense(struct onnx *o, const char *in, const char *out, int64_t k, in
     onnx_int(o, "transB", 1);
 }
 
-static bool write_mlp(const char *path)
+bool bench_write_mlp(const char *path, int64_t hidden)
 {
     struct onnx o;
     onnx_init(&o);
     onnx_port(&o, true, "x", 2, DIMS(-1, 64));
     onnx_port(&o, false, "y", 2, DIMS(-1, 10));
-    dense(&o, "x", "g1", 64, 256);
+    dense(&o, "x", "g1", 64, hidden);
     onnx_node(&o, "Relu", "g1", "a1");
-    dense(&o, "a1", "g2", 256, 256);
+    dense(&o, "a1", "g2", hidden, hidden);
     onnx_node(&o, "Relu", "g2", "a2");
-    dense(&o, "a2", "y", 256, 10);
+    dense(&o, "a2", "y", hidden, 10);
     return onnx_write(&o, path);
+}
+
+static bool write_mlp(const char *path)
+{
+    return bench_write_mlp(path, 256);
 }
 
 static void conv_pool(struct onnx *o, const char *in, const char *out, int64_t from, int64_t to)

@@ -12,6 +12,8 @@ struct bench_model {
     unsigned in_rank, out_rank;
 };
 
+/* bench_write_mlp - f32[N,64] -> f32[N,10] through two dense layers of `hidden`. */
+bool bench_write_mlp(const char *path, int64_t hidden);
 extern const struct bench_model bench_models[]; /* ends with name == NULL */
 
 #endif

@@ -4,6 +4,7 @@
 #include "core/limits.h"
 #include "core/text.h"
 #include "net/conn.h"
+#include "pe/infer/cl/compiler.h"
 #include "pe/registry.h"
 #include "worker/worker.h"
 
@@ -149,6 +150,9 @@ static int parse(int argc, char **argv, struct oxb_worker_options *o, const char
 int main(int argc, char **argv)
 {
     log_setup("worker", LOG_WARN);
+    if (argc == 2 && strcmp(argv[1], COMPILER_FLAG) == 0) {
+        return compiler_main(); /* started by another worker */
+    }
     if (!failpoint_setup()) {
         return 2;
     }

@@ -45,6 +45,7 @@ struct device_options {
     const char *kind;      /* "cpu", "gpu" or "any" */
     const char *cache_dir; /* for program binaries and tuning; NULL: none */
     bool tune;             /* spend up to CL_TUNE_MS per operator on trying variants */
+    bool apart;            /* a stream runs beside: compile apart from it, cl/compiler.h */
     unsigned index;        /* of the instance: several devices of a kind are dealt out by it */
 };
 
@@ -61,8 +62,8 @@ struct backend {
      * meanwhile?  NULL: it does not. */
     bool (*overlaps)(const struct device *d);
 
-    /* compile - build, pack weights, tune.  Errors: ERR_NOTFOUND declines the node (the reference
-     * takes it; f->what says why, for `model check`); anything else fails the program. */
+    /* compile - choose kernels, pack weights, tune.  Errors: ERR_NOTFOUND declines the node (the
+     * reference takes it; f->what says why, for `model check`); anything else fails the program. */
     enum err (*compile)(struct device *d, const struct step_spec *s, struct step **out,
                         struct fail *f);
     void (*step_free)(struct step *s); /* accepts NULL */
@@ -78,8 +79,8 @@ struct backend {
     enum err (*arena_new)(struct device *d, size_t bytes, struct arena **out, struct fail *f);
     void (*arena_free)(struct arena *a);
 
-    /* run - enqueue the step on the arena.  @rows: 1..batch; 0 where the model has no batch: all.
-     * ERR_IO: the device is lost. */
+    /* run - enqueue the step on the arena; a step's first run may compile its kernels.
+     * @rows: 1..batch; 0 where the model has no batch: all. ERR_IO: the device is lost. */
     enum err (*run)(struct step *s, struct arena *a, int64_t rows, struct fail *f);
 
     /* host_begin - wait for what is enqueued and give the host bytes [offset, offset+bytes).  On a

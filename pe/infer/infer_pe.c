@@ -102,6 +102,7 @@ static enum err open_session(struct oxb_pe *pe, struct infer *s, struct fail *f)
     struct session_options o = {.device = oxb_param_str(pe, "device"),
                                 .batch_max = s->runner.batch_max,
                                 .cache_dir = pe_data_dir(pe),
+                                .apart = true,
                                 .index = oxb_index(pe),
                                 .rows = rows};
     e = session_new(model, &o, &s->runner.session, f);

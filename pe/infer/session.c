@@ -26,6 +26,8 @@ struct session {
     struct shape *rows; /* [input_count] */
     char *cache_dir;
     unsigned index; /* of the instance */
+    bool apart;     /* only until it is open */
+    bool opened;    /* then time counts: a device that is lost is replaced without delay */
     int64_t batch_max;
     const char *candidates[CANDIDATES_MAX]; /* devices to try, in order; static */
     unsigned candidate_count;
@@ -216,8 +218,11 @@ static enum err warm_up(struct session *s, struct fail *f)
 static enum err open_device(struct session *s, struct fail *f)
 {
     const char *kind = s->candidates[s->candidate];
-    struct device_options o = {
-        .kind = kind, .cache_dir = s->cache_dir, .tune = true, .index = s->index};
+    struct device_options o = {.kind = kind,
+                               .cache_dir = s->cache_dir,
+                               .tune = !s->opened,
+                               .apart = s->apart && !s->opened,
+                               .index = s->index};
     s->backend = strcmp(kind, "reference") == 0 ? &backend_host : backend_opencl;
     if (s->backend == NULL) {
         return fail_set(f, ERR_NOTFOUND, "", "this program was built without OpenCL");
@@ -306,6 +311,7 @@ enum err session_new(struct graph *model TAKES, const struct session_options *o,
     s->batch_max = o->batch_max;
     s->cache_dir = mem_dup(o->cache_dir);
     s->index = o->index;
+    s->apart = o->apart;
     s->rows = mem_array(model->input_count, sizeof *s->rows);
     memcpy(s->rows, o->rows, model->input_count * sizeof *s->rows);
     bool host = strcmp(o->device, "reference") == 0, cpu = strcmp(o->device, "cpu") == 0;
@@ -318,6 +324,7 @@ enum err session_new(struct graph *model TAKES, const struct session_options *o,
         session_free(s);
         return e;
     }
+    s->opened = true;
     *out = s;
     return ERR_OK;
 }

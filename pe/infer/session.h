@@ -20,6 +20,7 @@ struct session_options {
     const char *device;       /* "gpu", "cpu", "any" or "reference" */
     int64_t batch_max;        /* 1..INFER_BATCH_MAX */
     const char *cache_dir;    /* NULL: none */
+    bool apart;               /* a stream runs beside: compile apart from it */
     unsigned index;           /* of the instance: several devices of a kind are dealt out by it */
     const struct shape *rows; /* [input_count] shape of one row, without the batch, of each input */
 };

@@ -398,7 +398,7 @@ void tensor_set_f64(struct tensor *t, size_t i, double v)
     case DT_C64:
     case DT_C128:
     case DT_STR:
-        assert(!"a real type");
+        assert(false && "a real type");
         break;
     default:
         tensor_set_i64(t, i, saturate(nearbyint(v)));

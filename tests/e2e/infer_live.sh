@@ -141,12 +141,16 @@ streams:
   - {from: net, to: store}
 YAML
 }
-# metric NAME DEVICE: summed over the models.
+# metric NAME LABEL [TOPOLOGY]: summed over all that have both.
 metric() {
     curl -sS -m 5 "$URL/metrics" | grep "^oxbow_infer_$1{" | grep -F "$2" |
+        grep -F "${3:+topology=\"$3\"}" |
         awk '{ n += $NF } END { printf "%.17g\n", n }'
 }
-metric_above() { awk -v n="$(metric "$1" "$2")" -v than="$3" 'BEGIN { exit !(n > than) }'; }
+# metric_above NAME LABEL THAN [TOPOLOGY]
+metric_above() {
+    awk -v n="$(metric "$1" "$2" "${4:-}")" -v than="$3" 'BEGIN { exit !(n > than) }'
+}
 
 make_model "$WORK/five.onnx" deep 5
 make_model "$WORK/seven.onnx" deep 7
@@ -170,22 +174,47 @@ check "each number has one result, in order" judge "$WORK/load.jsonl"
 check_same "of the first model, then of the second" "1/5/v 1/7/v" \
     "$(tr '\n' ' ' <"$WORK/judge" | sed 's/ $//')"
 
-# ---- the device is lost in the middle of a batch
 if ! "$BIN/oxbow" model check "$WORK/five.onnx" --device cpu >"$WORK/check.out" 2>&1 ||
     grep -q '^reference  *Gemm' "$WORK/check.out"; then
     skip "a lost device" "no OpenCL device for processors here"
     finish
 fi
 kill "${WORKER_PID[w1]}"
+
+# ---- two batches under way: another model at full load, then the device is lost with both
+OXBOW_CL_AS_GPU=pthread OXBOW_FAILPOINTS=infer.step=fail@20 \
+    OXBOW_FAILPOINTS_WHEN=$WORK/lose start_worker gpu
+load five.onnx gpu gpu.jsonl | sed 's/topology: load/topology: gpu/' >"$WORK/gpu.yaml"
+if oxbow deploy "$WORK/gpu.yaml" >"$WORK/deploy.out" 2>"$WORK/deploy.err" &&
+    wait_for 60 metric_above batch_size_count 'device="gpu"' 0 gpu; then
+    load seven.onnx gpu gpu.jsonl | sed 's/topology: load/topology: gpu/' >"$WORK/gpu.yaml"
+    change "another model at full load, two batches under way" "$WORK/gpu.yaml"
+    more "$WORK/gpu.jsonl"
+    touch "$WORK/lose"
+    check "the model goes on with the next device" wait_for 60 \
+        metric_above batch_size_count 'device="cpu"' 20 gpu
+    oxbow stop gpu >/dev/null 2>&1
+    check "each number has one result, in order" judge "$WORK/gpu.jsonl"
+    check_same "of the first model, then of the second" "1/5/v 1/7/v" \
+        "$(tr '\n' ' ' <"$WORK/judge" | sed 's/ $//')"
+    check "and nothing is missing at the end" \
+        test "$(pe_tuples gpu numbers out)" = "$(lines_in "$WORK/gpu.jsonl")"
+else
+    skip "two batches under way" "no stand-in for a GPU: $(tail -n1 "$WORK/deploy.err")"
+    oxbow stop gpu --now >/dev/null 2>&1
+fi
+kill "${WORKER_PID[gpu]}"
+
+# ---- the device is lost in the middle of a batch
 OXBOW_FAILPOINTS=infer.step=fail@200 start_worker w2
 load five.onnx cpu lost.jsonl | sed 's/topology: load/topology: lost/' >"$WORK/lost.yaml"
 oxbow deploy "$WORK/lost.yaml" >"$WORK/deploy.out" 2>"$WORK/deploy.err" ||
     give_up "deploys on a device" "$(tail -n1 "$WORK/deploy.err")"
-check "the device is lost" wait_for 30 metric_above fallbacks_total '' 0
+check "the device is lost" wait_for 30 metric_above fallbacks_total '' 0 lost
 check "the model goes on without its device" wait_for 30 \
-    metric_above batch_size_count 'device="reference"' 20
-check_same "the loss is counted" "$(metric fallbacks_total '')" 1
-check "the device had worked" metric_above batch_size_count 'device="cpu"' 0
+    metric_above batch_size_count 'device="reference"' 20 lost
+check_same "the loss is counted" "$(metric fallbacks_total '' lost)" 1
+check "the device had worked" metric_above batch_size_count 'device="cpu"' 0 lost
 oxbow stop lost >/dev/null 2>&1
 check "each number has one result, in order" judge "$WORK/lost.jsonl"
 check "and nothing is missing at the end" \

@@ -109,6 +109,7 @@ static enum err chain_build(struct chain *c, struct fail *f)
     strbuf_printf(&text, "uint rows)\n{\n%s}\n", strbuf_text(&c->calls));
     c->all->entry = "chain";
     enum err e = launch_build(c->step->device, c->all, strbuf_text(&text), f);
+    c->step->built = e == ERR_OK;
     strbuf_fini(&text);
     return e;
 }

@@ -30,17 +30,19 @@ struct ocl_device {
     enum ocl_kind kind;
     cl_device_id id;
     cl_context context;
-    char name[160];         /* CL_DEVICE_NAME */
-    char version[128];      /* CL_DEVICE_VERSION */
-    char driver[64];        /* CL_DRIVER_VERSION */
+    char name[160];    /* CL_DEVICE_NAME */
+    char version[128]; /* CL_DEVICE_VERSION */
+    char driver[64];   /* CL_DRIVER_VERSION */
     bool unified;
     bool synchronous;
-    uint32_t units;         /* compute units */
-    uint32_t lanes;         /* f32 lanes of the kernels for CPUs: 16, or 8 */
-    size_t group_max;       /* work-items per work-group */
+    uint32_t units;   /* compute units */
+    uint32_t lanes;   /* f32 lanes of the kernels for CPUs: 16, or 8 */
+    size_t group_max; /* work-items per work-group */
     size_t local_bytes;
     size_t align_bytes;     /* of buffers' parts; a power of two, >= 64 */
     _Atomic bool lost;      /* set by ocl_device_check; never unset */
+    _Atomic unsigned tile;  /* tune.h: number of the chosen one + 1; 0: not chosen yet */
+    _Atomic uint64_t built; /* programs that went through its compiler */
     _Atomic int fail_in;    /* tests: the so-manieth checked call from now fails; 0: none */
 };
 

@@ -6,7 +6,9 @@
  *             batch is one enqueue per launch.  No event is made; the order is the queue's.
  * Why:        a queue per arena, because an in-order queue shared by two arenas would make reading
  *             the first wait for the second. */
+#include "core/clock.h"
 #include "core/mem.h"
+#include "pe/infer/cl/compiler.h"
 #include "pe/infer/cl/recipe.h"
 
 #include <stdio.h>
@@ -32,6 +34,7 @@ static enum err opencl_device_open(const struct device_options *o, struct device
     }
     struct device *d = mem_alloc(sizeof(*d));
     *d = (struct device){.all = all, .ocl = ocl, .tune = o->tune};
+    d->gently_until_us = o->apart ? clock_now_us() + COMPILER_NICE_MS * UINT64_C(1000) : 0;
     snprintf(d->name, sizeof(d->name), "%s: %s, %s", ocl_device_kind_name(ocl->kind), ocl->name,
              ocl->driver);
     *out = d;
@@ -350,9 +353,25 @@ static cl_int enqueue(const struct launch *l, const struct arena *a, int64_t row
     return clEnqueueNDRangeKernel(a->queue, l->kernel, dims, NULL, global, l->local, 0, NULL, NULL);
 }
 
+static enum err build_step(struct step *s, struct fail *f)
+{
+    enum err e = ERR_OK;
+    for (uint32_t i = 0; i < s->launch_count && e == ERR_OK; i++) {
+        e = launch_build(s->device, &s->launches[i], s->launches[i].text, f);
+    }
+    s->built = e == ERR_OK;
+    return e;
+}
+
 static enum err opencl_run(struct step *s, struct arena *a, int64_t rows, struct fail *f)
 {
     struct ocl_device *d = s->device->ocl;
+    if (!s->built) {
+        enum err e = build_step(s, f);
+        if (e != ERR_OK) {
+            return e;
+        }
+    }
     cl_int status = CL_SUCCESS;
     if (s->arena != a || s->rows != rows || (s->scratch_bytes != 0 && s->scratch != a->scratch)) {
         status = set_arguments(s, a, rows);

@@ -9,6 +9,7 @@
 #include "core/log.h"
 #include "core/mem.h"
 #include "core/sha256.h"
+#include "pe/infer/cl/compiler.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -143,11 +144,33 @@ static void to_cache(cl_program p, const char *path)
         return;
     }
     unsigned char *data = mem_alloc(bytes);
-    if (clGetProgramInfo(p, CL_PROGRAM_BINARIES, sizeof(data), (void *)&data, NULL) ==
-        CL_SUCCESS) {
+    if (clGetProgramInfo(p, CL_PROGRAM_BINARIES, sizeof(data), (void *)&data, NULL) == CL_SUCCESS) {
         ocl_cache_store(path, data, bytes);
     }
     mem_free(data);
+}
+
+static enum err compile(struct ocl_device *d, const struct ocl_program_request *r, const char *path,
+                        cl_program *program, struct fail *f)
+{
+    const char *text = r->source;
+    cl_int status = CL_SUCCESS;
+    cl_program p = clCreateProgramWithSource(d->context, 1, &text, NULL, &status);
+    enum err e = ocl_device_check(d, status, "clCreateProgramWithSource", f);
+    if (e != ERR_OK) {
+        return e;
+    }
+    e = build(d, p, r->options, f);
+    if (e != ERR_OK) {
+        clReleaseProgram(p);
+        return e;
+    }
+    atomic_fetch_add_explicit(&d->built, 1, memory_order_relaxed);
+    *program = p;
+    if (path != NULL) {
+        to_cache(p, path); /* which makes drivers finish what they put off */
+    }
+    return ERR_OK;
 }
 
 enum err ocl_program_build(struct ocl_device *d, const struct ocl_program_request *r,
@@ -160,23 +183,11 @@ enum err ocl_program_build(struct ocl_device *d, const struct ocl_program_reques
         path = ocl_cache_path(d, r->cache_dir, "program", r->options, r->source);
         hit = from_cache(d, path, r->options, program);
     }
-    if (!hit) {
-        cl_int status = CL_SUCCESS;
-        const char *text = r->source;
-        cl_program p = clCreateProgramWithSource(d->context, 1, &text, NULL, &status);
-        e = ocl_device_check(d, status, "clCreateProgramWithSource", f);
-        if (e == ERR_OK) {
-            e = build(d, p, r->options, f);
-            if (e != ERR_OK) {
-                clReleaseProgram(p);
-            }
-        }
-        if (e == ERR_OK) {
-            *program = p;
-            if (path != NULL) {
-                to_cache(p, path);
-            }
-        }
+    if (!hit && r->apart && path != NULL && compiler_run(d, r) &&
+        from_cache(d, path, r->options, program)) {
+        atomic_fetch_add_explicit(&d->built, 1, memory_order_relaxed);
+    } else if (!hit) {
+        e = compile(d, r, path, program, f);
     }
     if (e == ERR_OK && cached != NULL) {
         *cached = hit;

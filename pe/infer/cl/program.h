@@ -15,6 +15,8 @@ struct ocl_program_request {
     const char *source;    /* OpenCL C, ends with NUL */
     const char *options;   /* of the compiler; "" for none */
     const char *cache_dir; /* NULL: not kept */
+    bool apart;            /* compile in a process of its own where that can be: compiler.h */
+    bool gently;           /* and at low priority there */
 };
 
 /* ocl_program_build - compile, or load what was compiled before.
@@ -23,7 +25,7 @@ struct ocl_program_request {
  * Return: ERR_INVALID with the first lines of the compiler's log when the text does not compile.
  * Blocks: up to seconds; never call it on the data path. */
 MUST_CHECK enum err ocl_program_build(struct ocl_device *d, const struct ocl_program_request *r,
-                                  cl_program *program, bool *cached, struct fail *f);
+                                      cl_program *program, bool *cached, struct fail *f);
 
 /* ocl_cache_path - where what belongs to (device, kind, text) is kept: DIR/KIND-HEX.
  * Caller frees. */

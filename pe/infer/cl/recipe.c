@@ -1,6 +1,7 @@
 /* pe/infer/cl/recipe.c - the builder that recipes describe their launches to. */
 #include "pe/infer/cl/recipe.h"
 
+#include "core/clock.h"
 #include "core/mem.h"
 #include "pe/infer/cl/kernels.h"
 
@@ -141,15 +142,18 @@ enum err recipe_build(struct builder *b, struct launch *l, const char *file, con
     l->text = mem_dup(strbuf_text(&b->text));
     l->entry = kernel;
     strbuf_clear(&b->text);
-    b->err = launch_build(b->device, l, l->text, b->fail);
-    return b->err;
+    return ERR_OK;
 }
 
 enum err launch_build(struct device *d, struct launch *l, const char *text, struct fail *f)
 {
-    char *source = mem_printf("#define LANES %u\n%s%s", d->ocl->lanes, ocl_kernel_text("prelude"),
-                              text);
-    struct ocl_program_request r = {source, BUILD_OPTIONS, ocl_devices_cache_dir(d->all)};
+    char *source =
+        mem_printf("#define LANES %u\n%s%s", d->ocl->lanes, ocl_kernel_text("prelude"), text);
+    struct ocl_program_request r = {.source = source,
+                                    .options = BUILD_OPTIONS,
+                                    .cache_dir = ocl_devices_cache_dir(d->all),
+                                    .apart = d->gently_until_us != 0,
+                                    .gently = clock_now_us() < d->gently_until_us};
     enum err e = ocl_shared_program(d->ocl, &r, &l->program, f);
     mem_free(source);
     if (e == ERR_OK) {
@@ -185,8 +189,8 @@ bool recipe_is_f32(const struct place *p)
 static int act_number(const char *name)
 {
     static const char *const names[ACT_COUNT] = {
-        [ACT_NONE] = "",           [ACT_RELU] = "relu", [ACT_LEAKY] = "leaky",
-        [ACT_SIGMOID] = "sigmoid", [ACT_TANH] = "tanh", [ACT_CLIP] = "clip",
+        [ACT_NONE] = "",           [ACT_RELU] = "relu",           [ACT_LEAKY] = "leaky",
+        [ACT_SIGMOID] = "sigmoid", [ACT_TANH] = "tanh",           [ACT_CLIP] = "clip",
         [ACT_GELU] = "gelu",       [ACT_HARDSWISH] = "hardswish", [ACT_SILU] = "silu"};
     for (int i = 0; i < ACT_COUNT; i++) {
         if (strcmp(names[i], name) == 0) {

@@ -16,6 +16,7 @@
 #include "core/strbuf.h"
 #include "pe/infer/backend.h"
 #include "pe/infer/cl/shared.h"
+#include "pe/infer/cl/tune.h"
 #include "pe/infer/fuse.h"
 
 #define LAUNCHES_MAX 3
@@ -26,6 +27,8 @@ struct device { /* one instance's; backend.h */
     struct ocl_devices *all;
     struct ocl_device *ocl;
     bool tune;
+    uint64_t gently_until_us; /* compiler.h: compile apart, and gently up to then; 0: here */
+    const struct tile *tile;  /* tune.h: forced by a trial; NULL: the device's */
     char name[256];
 };
 
@@ -34,32 +37,32 @@ struct arena { /* with a queue of its own, so that several batches can be under 
     cl_command_queue queue;
     cl_mem mem;
     size_t bytes;
-    void *host;        /* unified: the memory itself; else a pinned mirror of it */
-    cl_mem pinned;     /* not unified: what `host` is a map of */
-    bool writing;      /* not unified: a copy from `host` may be under way */
-    cl_mem scratch;    /* of the kernels, one after the other; grows to what the greediest wants */
+    void *host;     /* unified: the memory itself; else a pinned mirror of it */
+    cl_mem pinned;  /* not unified: what `host` is a map of */
+    bool writing;   /* not unified: a copy from `host` may be under way */
+    cl_mem scratch; /* of the kernels, one after the other; grows to what the greediest wants */
     size_t scratch_bytes;
 };
 
 struct operand {
     enum { OPERAND_CONST, OPERAND_ARENA, OPERAND_SCRATCH } kind;
-    uint64_t offset;              /* elements */
-    struct ocl_shared *constant;  /* OPERAND_CONST; the launch holds it */
+    uint64_t offset;             /* elements */
+    struct ocl_shared *constant; /* OPERAND_CONST; the launch holds it */
 };
 
 struct launch {
     /* fixed by the recipe */
     struct ocl_shared *program;
     cl_kernel kernel;
-    char *text;                   /* macros and functions, without the prelude */
-    const char *entry;            /* the kernel's name; static */
+    char *text;        /* macros and functions, without the prelude */
+    const char *entry; /* the kernel's name; static */
     struct operand operands[OPERANDS_MAX];
     uint32_t operand_count;
     uint32_t sizes[SIZES_MAX];
     uint32_t size_count;
-    uint32_t per_row;     /* units per row of the batch; all units when not batched */
+    uint32_t per_row; /* units per row of the batch; all units when not batched */
     bool batched;
-    uint32_t divide[2];   /* units per work-group along dim 0 and 1; 0: `groups` says how many */
+    uint32_t divide[2]; /* units per work-group along dim 0 and 1; 0: `groups` says how many */
     size_t groups[2];
     size_t local[2];
 };
@@ -68,6 +71,7 @@ struct step {
     struct device *device;
     struct launch launches[LAUNCHES_MAX];
     uint32_t launch_count;
+    bool built; /* its launches have their programs */
     size_t scratch_bytes;
     /* what the kernels' arguments were last set to */
     struct arena *arena;
@@ -81,9 +85,9 @@ struct builder {
     struct device *device;
     const struct step_spec *spec;
     struct step *step;
-    struct strbuf text;  /* macros of the launch being described */
+    struct strbuf text; /* macros of the launch being described */
     struct fail *fail;
-    enum err err;        /* the first error; later calls do nothing */
+    enum err err; /* the first error; later calls do nothing */
 };
 
 /* A unit is what `count` counts: a line of a matrix, an image, an element. */
@@ -104,7 +108,8 @@ void recipe_weights(struct builder *b, struct launch *l, const struct ocl_pack *
 /* recipe_scratch - floats for the kernel alone, `elements` for each of its work-groups. */
 void recipe_scratch(struct builder *b, struct launch *l, uint64_t elements);
 void recipe_size(struct builder *b, struct launch *l, uint64_t v);
-/* recipe_build - compile `kernel` of `file` with the macros said since the last one. */
+/* recipe_build - it runs `kernel` of `file` with the macros said since the last one.  Compiled
+ * before its first run, which most launches never see: a chain does their work. */
 enum err recipe_build(struct builder *b, struct launch *l, const char *file, const char *kernel);
 
 /* launch_build - the program and kernel of a launch whose `entry` is said; @text: all but the

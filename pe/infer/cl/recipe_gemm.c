@@ -12,7 +12,8 @@ struct gemm {
     uint64_t n, k;
     bool trans_w;
     float alpha, beta;
-    uint32_t mr, nv;
+    struct tile tile;
+    uint32_t nv; /* vectors of a panel */
 };
 
 struct panels {
@@ -93,19 +94,39 @@ static void gemm_operands(struct builder *b, struct launch *l, const struct gemm
     recipe_place(b, l, g->y);
 }
 
-/* kernels/gemm_gpu.cl: columns of a tile in vectors, lines of it, work-items of its group. */
-enum { GPU_VECTORS = 8, GPU_LINES = 64, GPU_GROUP = 128, GPU_LOCAL_BYTES = 16 << 10 };
+/* Of every candidate of tune.c: work-items of a group, and local memory. */
+enum { GPU_GROUP_MAX = 128, GPU_LOCAL_BYTES_MAX = 16 << 10 };
 
 static bool has_tiles(const struct ocl_device *d)
 {
-    return d->kind == OCL_GPU && d->group_max >= GPU_GROUP && d->local_bytes >= GPU_LOCAL_BYTES;
+    return d->kind == OCL_GPU && d->group_max >= GPU_GROUP_MAX &&
+           d->local_bytes >= GPU_LOCAL_BYTES_MAX;
 }
 
-/* One vector for narrow matrices; else the tile whose sums fill the registers. */
-static void choose_tile(const struct ocl_device *d, struct gemm *g)
+/* One vector for narrow matrices; a GPU without local memory takes the processors' first tile. */
+static void choose_tile(struct device *d, struct gemm *g)
 {
-    g->nv = has_tiles(d) ? GPU_VECTORS : g->n <= d->lanes ? 1 : 2;
-    g->mr = d->lanes == 16 ? 8 : 6;
+    g->tile =
+        d->ocl->kind == OCL_GPU && !has_tiles(d->ocl) ? (struct tile){6, 2, 0, 0} : tune_tile(d);
+    g->nv = g->tile.vectors;
+    if (!has_tiles(d->ocl) && g->n <= d->ocl->lanes) {
+        g->nv = 1;
+        g->tile.lines = g->tile.lines < 8 ? 6 : 8;
+    }
+}
+
+static enum err gemm_on_gpu(struct builder *b, struct launch *l, const struct gemm *g)
+{
+    const struct tile *t = &g->tile;
+    uint64_t width = (uint64_t)t->vectors * b->device->ocl->lanes;
+    l->divide[0] = t->lines;
+    l->local[0] = (size_t)t->vectors * t->lines / t->per_item;
+    l->groups[1] = (size_t)((g->n + width - 1) / width);
+    recipe_define(b, "WI_N", "%u", t->vectors);
+    recipe_define(b, "WI_M", "%u", t->per_item);
+    recipe_define(b, "TILE_M", "%u", t->lines);
+    recipe_define(b, "KT", "%u", t->depth);
+    return recipe_build(b, l, "gemm_gpu", "gemm");
 }
 
 static enum err gemm_cook(struct builder *b, struct gemm *g)
@@ -120,7 +141,7 @@ static enum err gemm_cook(struct builder *b, struct gemm *g)
     if (recipe_act(b) != ERR_OK) {
         return b->err;
     }
-    choose_tile(b->device->ocl, g);
+    choose_tile(b->device, g);
     struct launch *l = recipe_launch(b, recipe_lines(g->y));
     gemm_operands(b, l, g, add);
     recipe_size(b, l, g->n);
@@ -128,13 +149,9 @@ static enum err gemm_cook(struct builder *b, struct gemm *g)
     recipe_define(b, "BIAS", "%d", g->c != NULL && !add);
     recipe_define(b, "ADD", "%d", add);
     if (has_tiles(b->device->ocl)) {
-        uint64_t width = (uint64_t)g->nv * b->device->ocl->lanes;
-        l->divide[0] = GPU_LINES;
-        l->local[0] = GPU_GROUP;
-        l->groups[1] = (size_t)((g->n + width - 1) / width);
-        return recipe_build(b, l, "gemm_gpu", "gemm");
+        return gemm_on_gpu(b, l, g);
     }
-    recipe_define(b, "MR", "%u", g->mr);
+    recipe_define(b, "MR", "%u", g->tile.lines);
     recipe_define(b, "NV", "%u", g->nv);
     recipe_define(b, "MC", b->device->ocl->synchronous ? "0x7fffffff" : "24");
     return recipe_build(b, l, "gemm_cpu", "gemm");
@@ -214,9 +231,7 @@ static enum err cook_matmul(struct builder *b)
 }
 
 const struct recipe recipes_gemm[] = {
-    {"Gemm", "", cook_gemm},
-    {"FusedGemm", OXBOW_DOMAIN, cook_gemm},
-    {"MatMul", "", cook_matmul},
-    {"FusedMatMul", OXBOW_DOMAIN, cook_matmul},
+    {"Gemm", "", cook_gemm},     {"FusedGemm", OXBOW_DOMAIN, cook_gemm},
+    {"MatMul", "", cook_matmul}, {"FusedMatMul", OXBOW_DOMAIN, cook_matmul},
     {NULL, NULL, NULL},
 };

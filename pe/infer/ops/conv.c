@@ -81,7 +81,9 @@ static enum op_result unslide(struct op_ctx *ctx, struct window *w)
         (shape_count_ != 0 && shape_count_ != w->dims && shape_count_ != w->dims + 2)) {
         return op_invalid(ctx, "output_padding or output_shape has not %u numbers", w->dims);
     }
-    shape += shape_count_ == w->dims + 2 ? 2 : 0; /* some give N and C too */
+    if (shape_count_ == w->dims + 2) { /* some give N and C too */
+        shape += 2;
+    }
     for (unsigned d = 0; d < w->dims; d++) {
         int64_t more = extra_count != 0 ? extra[d] : 0;
         if (more < 0 || more > (int64_t)TENSOR_BYTES_MAX || w->in[d] == 0) {

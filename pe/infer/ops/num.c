@@ -82,7 +82,7 @@ void num_load_f64(double *to, enum dtype t, const void *base, int64_t offset, in
         EACH_INT(X)
 #undef X
     default:
-        assert(!"a real type");
+        assert(false && "a real type");
     }
 }
 

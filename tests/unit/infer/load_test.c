@@ -2,6 +2,7 @@
  *
  * Method: models are encoded by hand (tests/support/onnx_build.h), so that they can lie. */
 #include "core/mem.h"
+#include "pe/infer/compare.h"
 #include "pe/infer/load.h"
 #include "pe/infer/proto.h"
 #include "pe/infer/specialise.h"
@@ -286,6 +287,28 @@ static void half_floats_round_to_even_and_keep_their_specials(void **state)
     assert_int_equal(bf16_from_f32(1.01171875f), 0x3f82);
 }
 
+static enum err bf16_close(uint16_t a, uint16_t b)
+{
+    struct shape one = shape_of(1, 1);
+    struct tensor x = tensor_borrow(DT_BF16, &one, &a), y = tensor_borrow(DT_BF16, &one, &b);
+    struct fail f = {0};
+    return tensor_close(&x, &y, RTOL_DEFAULT, ATOL_DEFAULT, &f);
+}
+
+static void one_step_of_bf16_is_close_and_two_are_not(void **state)
+{
+    (void)state;
+    assert_int_equal(bf16_close(0x3f80, 0x3f81), ERR_OK); /* 1 and the next */
+    assert_int_equal(bf16_close(0x3fff, 0x4000), ERR_OK); /* over a power of two */
+    assert_int_equal(bf16_close(0xbf80, 0xbf7f), ERR_OK);
+    assert_int_equal(bf16_close(0x8001, 0x0000), ERR_OK); /* about zero */
+    assert_int_equal(bf16_close(0x3f80, 0x3f82), ERR_CORRUPT);
+    assert_int_equal(bf16_close(0x3f80, 0xbf80), ERR_CORRUPT);
+    assert_int_equal(bf16_close(0x7f7f, 0x7f80), ERR_CORRUPT); /* the largest, infinity */
+    assert_int_equal(bf16_close(0x7fc0, 0x7fc1), ERR_OK);      /* NaN both */
+    assert_int_equal(bf16_close(0x7fc0, 0x3f80), ERR_CORRUPT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -302,6 +325,7 @@ int main(void)
         cmocka_unit_test(every_truncation_is_an_error_or_a_smaller_model),
         cmocka_unit_test(typed_arrays_become_the_type_they_say),
         cmocka_unit_test(a_tensor_survives_its_own_file),
+        cmocka_unit_test(one_step_of_bf16_is_close_and_two_are_not),
         cmocka_unit_test(half_floats_round_to_even_and_keep_their_specials),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,10 +1,11 @@
 /* Y[lines, N] = act(X[lines, K] * W[K, N] + bias [+ add]), W packed, any factor in it.
  *
- * Macros: MR (lines of a tile), NV (vectors of a tile), MC (lines of a task), BIAS (0 or 1),
+ * Macros: MR (lines of a tile: 12, 8, 6 or 4), NV (vectors of a tile), MC (lines of a task), BIAS (0 or 1),
  * ADD (1: a matrix of Y's shape is added before the activation).
  * W lies in panels of NV * LANES columns, [panel][K][NV * LANES], the last one filled with zeros;
  * bias is as long as all panels. */
 #define gemm_end PART(gemm_end)
+#define gemm_tile_12 PART(gemm_tile_12)
 #define gemm_tile_8 PART(gemm_tile_8)
 #define gemm_tile_6 PART(gemm_tile_6)
 #define gemm_tile_4 PART(gemm_tile_4)
@@ -72,6 +73,9 @@ static void gemm_end(VF v, global const float *bias, global const float *add, gl
         }                                                                                         \
     }
 
+#if MR == 12
+TILE(12)
+#endif
 #if MR == 8
 TILE(8)
 #elif MR == 6
@@ -129,6 +133,9 @@ static void gemm_panel(global const float *x, global const float *w, global cons
     for (; m + R <= lines; m += R) {                                                              \
         gemm_tile_##R(x + m * K, w, bias, add + m * N, y + m * N, cols, N, K);                          \
     }
+#if MR == 12
+    LINES(12)
+#endif
 #if MR == 8
     LINES(8)
 #elif MR == 6

@@ -1,16 +1,14 @@
 /* Y[lines, N] = act(X[lines, K] * W[K, N] + bias [+ add]) in tiles of local memory, for GPUs.
  *
- * Macros: BIAS (0 or 1), ADD (1: a matrix of Y's shape is added before the activation).
+ * Macros: BIAS (0 or 1), ADD (1: a matrix of Y's shape is added before the activation), WI_N
+ * (work-items along a line), WI_M (lines of one), TILE_M (lines of a group), KT (steps of K that are
+ * fetched together).
  * A work-group makes TILE_M lines by NR columns, a work-item WI_M lines by one vector: the operands
  * of KT steps are fetched together and then used by all.  W and bias lie as for CPUs, in panels of
  * NR columns filled with zeros, so only lines, the end of K and the stores need a guard. */
 #define gemm_end PART(gemm_end)
 #define gemm PART(gemm)
 
-#define WI_N 8 /* work-items along a line */
-#define WI_M 4
-#define TILE_M 64
-#define KT 16
 #define NR (WI_N * LANES)
 #define GROUP (WI_N * TILE_M / WI_M)
 

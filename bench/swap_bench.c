@@ -1,0 +1,213 @@
+/* bench/swap_bench.c - what a stream feels while its next model loads, at full load.
+ *
+ * Method: a real master and worker run  source -> infer -> sink;  the source is only held by the
+ *         queues, so all processors are busy.  The sink writes when each tuple was made and when it
+ *         arrived.  One model is exchanged for another, whose kernels are not known, and back, when
+ *         all are: latency before, from the order to the end of the change, and after.  Both models
+ *         cost the same, so that the three compare.  Lost, doubled or disordered tuples are errors.
+ * Run:    swap_bench [-r ROUNDS]; build/bench/upgrade/pes.so must be there (`make bench-upgrade`).
+ */
+#include "bench/cluster.h"
+#include "bench/infer_models.h"
+#include "bench/procs.h"
+#include "bench/upgrade/upgrade.h"
+#include "core/clock.h"
+#include "core/mem.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define FLOW_SECONDS 120u
+#define WINDOW_MS 2500u
+#define PATH_BYTES 600u
+#define ROUNDS_MAX 50
+
+struct bench {
+    char bin[400], dir[64];
+    char yaml[PATH_BYTES], out[PATH_BYTES], arrivals[PATH_BYTES];
+    struct cluster cluster;
+};
+
+struct window { /* of one change */
+    uint64_t begin_ns, end_ns;
+};
+
+static _Noreturn void give_up(struct bench *b, const char *what)
+{
+    char tail[200];
+    log_tail(b->out, tail, sizeof tail);
+    fprintf(stderr, "swap_bench: %s: %s; see %s\n", what, tail, b->dir);
+    cluster_stop(&b->cluster);
+    exit(1);
+}
+
+static void pause_ms(unsigned ms)
+{
+    struct timespec t = {ms / 1000, (long)(ms % 1000) * 1000000L};
+    nanosleep(&t, NULL);
+}
+
+static void write_topology(struct bench *b, const char *model)
+{
+    FILE *f = fopen(b->yaml, "we");
+    if (f == NULL) {
+        give_up(b, b->yaml);
+    }
+    fprintf(f,
+            "oxbow: 1\ntopology: swap\nfusion: off\npes:\n"
+            "  source: {use: '%s/bench/upgrade/pes.so:up-source', with: {keys: 1000}}\n"
+            "  net:\n    use: infer\n    with:\n      model: %s\n      device: cpu\n"
+            "      batch: {max: 32}\n      in: {x: [key",
+            b->bin, model);
+    for (int i = 1; i < 64; i++) {
+        fputs(", key", f);
+    }
+    fprintf(f,
+            "]}\n"
+            "  sink: {use: '%s/bench/upgrade/pes.so:up-series', with: {path: '%s'}}\n"
+            "streams:\n  - {from: source, to: net}\n  - {from: net, to: sink}\n",
+            b->bin, b->arrivals);
+    if (fclose(f) != 0) {
+        give_up(b, b->yaml);
+    }
+}
+
+static void oxbow(struct bench *b, const char *verb, const char *what, const char *more)
+{
+    char program[PATH_BYTES];
+    snprintf(program, sizeof program, "%s/oxbow", b->bin);
+    const char *argv[] = {program, "--master", b->cluster.url, verb, what, more, NULL};
+    if (proc_wait(proc_start(argv, b->out), FLOW_SECONDS) != 0) {
+        give_up(b, verb);
+    }
+}
+
+static void await_flow(struct bench *b)
+{
+    struct stat st;
+    uint64_t deadline = clock_now_ns() + FLOW_SECONDS * UINT64_C(1000000000);
+    while (stat(b->arrivals, &st) != 0 || st.st_size < (off_t)(20000 * sizeof(struct arrival))) {
+        if (clock_now_ns() > deadline) {
+            give_up(b, "nothing arrives");
+        }
+        pause_ms(5);
+    }
+}
+
+static struct window change(struct bench *b, const char *model)
+{
+    struct window w;
+    pause_ms(WINDOW_MS);
+    write_topology(b, model);
+    w.begin_ns = clock_now_ns();
+    oxbow(b, "upgrade", b->yaml, "--yes");
+    w.end_ns = clock_now_ns();
+    return w;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void print_window(struct series *s, const char *name, struct window w, double ratios[2])
+{
+    struct outcome o = {0};
+    s->begin_ns = w.begin_ns;
+    s->end_ns = w.end_ns;
+    series_judge(s, &o);
+    ratios[0] = o.during.p50 / o.before.p50;
+    ratios[1] = o.during.p99 / o.before.p99;
+    printf("%-14s %6.2f s %7.2f %7.2f %8.2f %7.2f %8.2f %7.2f %7.2f %6.2f\n", name,
+           (double)(w.end_ns - w.begin_ns) / 1e9, o.before.p50, o.before.p99, o.during.p50,
+           o.during.p99, o.after.p50, o.after.p99, ratios[0], ratios[1]);
+    fflush(stdout);
+    if (o.lost + o.doubled + o.disordered > 0) {
+        fprintf(stderr,
+                "swap_bench: %" PRIu64 " lost, %" PRIu64 " doubled, %" PRIu64 " disordered\n",
+                o.lost, o.doubled, o.disordered);
+        exit(1);
+    }
+}
+
+/* A cluster of its own, so that no kernel is known: on disk neither. */
+static void run_round(struct bench *b, double fresh[2], double known[2])
+{
+    memcpy(b->dir, "/tmp/oxbow-swap-XXXXXX", sizeof "/tmp/oxbow-swap-XXXXXX");
+    if (mkdtemp(b->dir) == NULL) {
+        give_up(b, "mkdtemp");
+    }
+    char one[PATH_BYTES], two[PATH_BYTES];
+    snprintf(b->yaml, sizeof b->yaml, "%s/swap.yaml", b->dir);
+    snprintf(b->out, sizeof b->out, "%s/out", b->dir);
+    snprintf(b->arrivals, sizeof b->arrivals, "%s/arrivals", b->dir);
+    snprintf(one, sizeof one, "%s/one.onnx", b->dir);
+    snprintf(two, sizeof two, "%s/two.onnx", b->dir);
+    if (!bench_write_mlp(one, 256) || !bench_write_mlp(two, 250) ||
+        !cluster_start(&b->cluster, b->bin, b->dir, 1)) {
+        give_up(b, "the cluster does not start");
+    }
+    write_topology(b, one);
+    oxbow(b, "deploy", b->yaml, NULL);
+    await_flow(b);
+    struct window first = change(b, two), second = change(b, one);
+    pause_ms(WINDOW_MS);
+    oxbow(b, "stop", "swap", NULL);
+    cluster_stop(&b->cluster);
+    struct series *s = series_read(b->arrivals);
+    if (s == NULL) {
+        give_up(b, "the sink wrote nothing");
+    }
+    print_window(s, "new kernels", first, fresh);
+    print_window(s, "known kernels", second, known);
+    series_free(s);
+    char *command = mem_printf("rm -rf %s", b->dir);
+    (void)!system(command);
+    mem_free(command);
+}
+
+static void print_ratio(const char *name, double ratios[][2], int rounds)
+{
+    double column[ROUNDS_MAX];
+    printf("%-14s during / before:", name);
+    for (int k = 0; k < 2; k++) {
+        for (int i = 0; i < rounds; i++) {
+            column[i] = ratios[i][k];
+        }
+        qsort(column, (size_t)rounds, sizeof(double), by_value);
+        printf(" %s %.2f [%.2f, %.2f]", k == 0 ? "p50" : "p99", column[rounds / 2], column[0],
+               column[rounds - 1]);
+    }
+    printf("\n");
+}
+
+int main(int argc, char **argv)
+{
+    struct bench b = {.cluster = {.master = -1}};
+    double fresh[ROUNDS_MAX][2], known[ROUNDS_MAX][2];
+    int rounds = 3;
+    if (argc == 3 && strcmp(argv[1], "-r") == 0) {
+        rounds = atoi(argv[2]);
+    }
+    ssize_t n = readlink("/proc/self/exe", b.bin, sizeof b.bin - 1);
+    char *slash = n > 0 ? strstr(b.bin, "/bench/swap_bench") : NULL;
+    if (slash == NULL || rounds < 1 || rounds > ROUNDS_MAX) {
+        fprintf(stderr, "usage: swap_bench [-r 1..%d]\n", ROUNDS_MAX);
+        return 2;
+    }
+    *slash = '\0';
+    printf("%-14s %8s %15s %16s %16s %14s\n", "swap of a model", "took", "before p50, 99",
+           "during p50, 99", "after p50, 99", "during/before");
+    for (int i = 0; i < rounds; i++) {
+        run_round(&b, fresh[i], known[i]);
+    }
+    print_ratio("new kernels", fresh, rounds);
+    print_ratio("known kernels", known, rounds);
+    return 0;
+}
