@@ -129,12 +129,12 @@ void part_moves_changed(struct part *base)
         return;
     }
     struct part *staged = change_staged(base);
-    if (staged->state != DEPLOYMENT_PREPARING) {
+    const struct fail *why = change_is_going(base) || staged->failed ? NULL : change_fail(base);
+    if (staged->state != DEPLOYMENT_PREPARING && why == NULL) {
         base->env->on_change(base->env->arg, base);
         return;
     }
-    const struct fail *why = change_fail(base);
-    if (why != NULL) {
+    if (why != NULL) { /* READY may have been said: the master takes it back, or has decided */
         staged->failed = true;
         staged->fail = *why;
         staged->state = DEPLOYMENT_FAILED;
