@@ -427,6 +427,12 @@ static void on_recover_beside(struct agent *a, struct part *d, const struct msg 
     follow_after(a, d);
 }
 
+/* What has ended here may yet be moved, or get others beside it: R12. */
+static bool may_change(const struct part *d)
+{
+    return d->state == DEPLOYMENT_RUNNING || d->state == DEPLOYMENT_ENDED;
+}
+
 static void on_prepare(struct agent *a, const struct msg *m)
 {
     const struct msg_PREPARE *plan = &m->PREPARE;
@@ -467,12 +473,10 @@ static void on_prepare(struct agent *a, const struct msg *m)
         (void)fail_set(&why, ERR_EXISTS, "plan it from the version that runs",
                        "version %" PRIu64 " of topology \"%s\" runs here", d->version,
                        plan->topology);
-    } else if (d != NULL && d->pending != NULL && d->pending->dropping &&
-               d->state == DEPLOYMENT_RUNNING) {
+    } else if (d != NULL && d->pending != NULL && d->pending->dropping && may_change(d)) {
         part_put_after(d, part_new(&a->env, m)); /* the one given up is still at it */
         return;
-    } else if (d != NULL && (d->pending != NULL || d->change != NULL ||
-                             d->state != DEPLOYMENT_RUNNING)) {
+    } else if (d != NULL && (d->pending != NULL || d->change != NULL || !may_change(d))) {
         (void)fail_set(&why, ERR_AGAIN, "wait for it", "topology \"%s\" is changing or ending",
                        plan->topology);
     } else if (d != NULL) {
@@ -576,6 +580,9 @@ static void follow_change(struct agent *a, struct part *d)
         d->last_change = r;
         log_event(LOG_INFO, "part.changed", "topology=%s op=%" PRIu64 " switch_us=%" PRIu64,
                   d->name, d->op, r.switch_us);
+        if (part_update(d)) {
+            send_report(a, d); /* first: when all is done, the master asks whether all has ended */
+        }
         send_done(a, d);
     }
     change_sweep(d);

@@ -214,25 +214,30 @@ bool part_committed(struct part *d, const char **what)
     return true;
 }
 
-static bool all_ended(const struct part *d)
+static bool any_runs(const struct part *d)
 {
     for (uint32_t k = 0; k < d->instance_count; k++) {
         if (atomic_load(&d->instances[k]->state) != INSTANCE_ENDED) {
-            return false;
+            return true;
         }
     }
+    return false;
+}
+
+static bool all_ended(const struct part *d) /* and what it sent has come */
+{
     for (uint32_t k = 0; k < d->channel_count; k++) {
         if (d->channels[k]->kind == CHANNEL_OUT && !link_out_drained(d->channels[k])) {
             return false;
         }
     }
-    return true;
+    return !any_runs(d);
 }
 
 bool part_update(struct part *d)
 {
     enum deployment_state before = d->state;
-    if (before != DEPLOYMENT_RUNNING && before != DEPLOYMENT_DRAINING) {
+    if (before < DEPLOYMENT_RUNNING || before > DEPLOYMENT_ENDED) {
         return false;
     }
     for (uint32_t k = 0; k < d->instance_count; k++) {
@@ -241,7 +246,9 @@ bool part_update(struct part *d)
         }
     }
     bool waits = d->change != NULL || d->pending != NULL || d->after != NULL; /* for new ones */
-    if (d->state != DEPLOYMENT_FAILED && !waits && all_ended(d)) {
+    if (d->state == DEPLOYMENT_ENDED && any_runs(d)) {
+        d->state = DEPLOYMENT_RUNNING; /* a change has brought some */
+    } else if (d->state != DEPLOYMENT_FAILED && !waits && all_ended(d)) {
         d->state = DEPLOYMENT_ENDED;
     }
     return d->state != before;
