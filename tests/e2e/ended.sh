@@ -89,8 +89,8 @@ check "with the instance that has ended" grep -q 'tally.*has ended, and would ge
 check "what runs goes on" flows
 LINES_N=2 topology 1
 identity() { # ids of instances, version; processes of workers
-    oxbow -o json status ends | grep -E '"(id|version)":' | tr -d ' \n'
-    oxbow -o json workers | grep -E '"(pid|incarnation)":' | tr -d ' \n'
+    { curl -sS -m 5 "$URL/v1/topologies/ends" && curl -sS -m 5 "$URL/v1/workers"; } |
+        grep -oE '"(id|version|pid|incarnation)": ?[0-9]+' | tr -d ' \n'
 }
 before=$(identity) count=$(pe_tuples ends lines in)
 echo "# a remark" >>"$WORK/t.yaml"
