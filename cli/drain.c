@@ -83,7 +83,7 @@ static int finish_one(struct cli *cli, const json_t *change, uint64_t timeout_us
         if (!cli->json) {
             receipt_print(cli, receipt);
         }
-        code = outcome_explain(cli, receipt);
+        code = outcome_explain(cli, receipt, timeout_us);
     }
     json_decref(receipt);
     return code;

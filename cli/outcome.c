@@ -213,26 +213,39 @@ int outcome_wait(struct cli *cli, const json_t *answer, uint64_t timeout_us, jso
     return code;
 }
 
-int outcome_explain(struct cli *cli, const json_t *receipt)
+/* Decided, and then a worker was lost: the new version runs when it has been recovered. */
+static int wait_recovered(struct cli *cli, const json_t *receipt, uint64_t timeout_us)
 {
-    if (strcmp(json_text_of(receipt, "result"), "done") == 0) {
-        return EXIT_DONE;
+    const char *name = json_text_of(receipt, "topology");
+    json_t *topology = NULL;
+    fprintf(cli->err, "decided; the new version of %s is recovered from a checkpoint: %s\n", name,
+            json_text_of(json_object_get(receipt, "error"), "message"));
+    int code = submit_wait(cli, name, "running draining finished stopped failed",
+                           timeout_us != 0 ? timeout_us : CHANGE_TIMEOUT_US, &topology);
+    if (code == EXIT_DONE && strcmp(json_text_of(topology, "state"), "failed") == 0) {
+        code = submit_print_failure(cli, topology);
     }
+    json_decref(topology);
+    return code;
+}
+
+int outcome_explain(struct cli *cli, const json_t *receipt, uint64_t timeout_us)
+{
     const json_t *error = json_object_get(receipt, "error");
-    const char *result = json_text_of(receipt, "result");
-    if (strcmp(result, "recovered") == 0) { /* decided: it is the new one */
-        fprintf(cli->err, "the new version of %s is recovered from a checkpoint: %s\n",
-                json_text_of(receipt, "topology"), json_text_of(error, "message"));
+    const char *result = json_text_of(receipt, "result"), *code = json_text_of(error, "code");
+    if (strcmp(result, "done") == 0) {
         return EXIT_DONE;
     }
-    char *what = mem_printf("the change of %s was %s", json_text_of(receipt, "topology"),
-                            json_text_of(receipt, "result"));
+    if (strcmp(result, "recovered") == 0) {
+        return wait_recovered(cli, receipt, timeout_us);
+    }
+    char *what = mem_printf("the change of %s was %s", json_text_of(receipt, "topology"), result);
     cli_error(cli, what, json_text_of(error, "message"), json_text_of(error, "hint"));
     mem_free(what);
-    const char *code = json_text_of(error, "code");
-    return strcmp(code, "TIMEOUT") == 0  ? EXIT_TIMEOUT
-           : strcmp(code, "DENIED") == 0 ? EXIT_REFUSED /* by a worker; nothing has changed */
-                                         : EXIT_FAILED;
+    if (strcmp(result, "aborted") == 0 && strcmp(code, "DENIED") == 0) {
+        return EXIT_REFUSED; /* seen only when all was prepared */
+    }
+    return strcmp(code, "TIMEOUT") == 0 ? EXIT_TIMEOUT : EXIT_FAILED;
 }
 
 int outcome_finish(struct cli *cli, const json_t *answer, uint64_t timeout_us)
@@ -250,7 +263,7 @@ int outcome_finish(struct cli *cli, const json_t *answer, uint64_t timeout_us)
     int code = outcome_wait(cli, answer, timeout_us, &receipt);
     if (code == EXIT_DONE) {
         receipt_print(cli, receipt);
-        code = outcome_explain(cli, receipt);
+        code = outcome_explain(cli, receipt, timeout_us);
     }
     json_decref(receipt);
     return code;

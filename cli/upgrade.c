@@ -81,7 +81,8 @@ const struct verb verb_upgrade = {
             "not decided yet is given up for this one; one that is decided is waited for.\n"
             "Ctrl-C ends the watching, not the upgrade (exit code 130).  Exit code 3 when it is\n"
             "refused, 1 when it was given up and nothing has changed, 5 when it was not decided\n"
-            "in time (nothing has changed) or is decided and not over yet.",
+            "in time (nothing has changed) or is decided and not over yet.  One that is decided\n"
+            "when a worker is lost is recovered from a checkpoint: that is waited for as well.",
     .args_min = 1,
     .args_max = 1,
     .options = upgrade_list,

@@ -45,6 +45,7 @@ static const struct transition table[CHANGE_STATES][CHANGE_TRIGGERS] = {
         [TRIGGER_START] = NEVER,
         [TRIGGER_DECIDED] = TO(GOING, send_go), /* point of no return */
         [TRIGGER_UNDECIDABLE] = TO(ABORTED, send_abort),
+        [TRIGGER_NOT_READY] = TO(ABORTED, send_abort), /* any more: state that is not taken in */
         [TRIGGER_LOST] = TO(ABORTED, send_abort),
         [TRIGGER_CANCEL] = TO(ABORTED, send_abort),
     },

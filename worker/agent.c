@@ -20,6 +20,8 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { REPORT_SHARE = 16 }; /* reports of news take a sixteenth of the loop's time, at most */
+
 struct fetch { /* one artifact at a time */
     char digest[SHA256_HEX_BYTES];
     struct strbuf bytes;
@@ -207,10 +209,22 @@ static void send_report(struct agent *a, struct part *d)
     if (!a->joined) {
         return;
     }
+    uint64_t start_us = clock_now_us();
     struct msg m = {0};
     struct report_arena *arena = part_report(d, &m);
     conn_send(a->conn, &m);
     report_arena_free(arena);
+    d->reported_us = clock_now_us();
+    d->report_took_us = d->reported_us - start_us;
+}
+
+/* News that can wait for the next report of all: of 65,536 channels it takes a while, and a change
+ * of a wide graph brings hundreds of news. */
+static void report_soon(struct agent *a, struct part *d)
+{
+    if (clock_now_us() - d->reported_us >= d->report_took_us * REPORT_SHARE) {
+        send_report(a, d);
+    }
 }
 
 /* ---------------------------------------------------------------- checkpoints */
@@ -482,6 +496,12 @@ static void on_recover_beside(struct agent *a, struct part *d, const struct msg 
     follow_after(a, d);
 }
 
+/* What has ended here may yet be moved, or get others beside it: R12. */
+static bool may_change(const struct part *d)
+{
+    return d->state == DEPLOYMENT_RUNNING || d->state == DEPLOYMENT_ENDED;
+}
+
 static void on_prepare(struct agent *a, const struct msg *m)
 {
     const struct msg_PREPARE *plan = &m->PREPARE;
@@ -522,12 +542,10 @@ static void on_prepare(struct agent *a, const struct msg *m)
         (void)fail_set(&why, ERR_EXISTS, "plan it from the version that runs",
                        "version %" PRIu64 " of topology \"%s\" runs here", d->version,
                        plan->topology);
-    } else if (d != NULL && d->pending != NULL && d->pending->dropping &&
-               d->state == DEPLOYMENT_RUNNING) {
+    } else if (d != NULL && d->pending != NULL && d->pending->dropping && may_change(d)) {
         part_put_after(d, part_new(&a->env, m)); /* the one given up is still at it */
         return;
-    } else if (d != NULL && (d->pending != NULL || d->change != NULL ||
-                             d->state != DEPLOYMENT_RUNNING)) {
+    } else if (d != NULL && (d->pending != NULL || d->change != NULL || !may_change(d))) {
         (void)fail_set(&why, ERR_AGAIN, "wait for it", "topology \"%s\" is changing or ending",
                        plan->topology);
     } else if (d != NULL) {
@@ -635,7 +653,7 @@ static void send_done(struct agent *a, const struct part *d)
 static void follow_change(struct agent *a, struct part *d)
 {
     struct change_result r;
-    if (d->change != NULL && change_is_going(d)) {
+    if (change_is_made(d)) {
         send_report(a, d); /* the last that is said of what it removes */
     }
     if (change_update(d, &r)) {
@@ -643,6 +661,9 @@ static void follow_change(struct agent *a, struct part *d)
         d->last_change = r;
         log_event(LOG_INFO, "part.changed", "topology=%s op=%" PRIu64 " switch_us=%" PRIu64,
                   d->name, d->op, r.switch_us);
+        if (part_update(d)) {
+            send_report(a, d); /* first: when all is done, the master asks whether all has ended */
+        }
         send_done(a, d);
     }
     change_sweep(d);
@@ -658,11 +679,16 @@ static void on_change(void *arg, struct part *d)
     }
     follow_change(a, d);
     follow_commit(a, d);
-    if (part_update(d)) {
+    bool changed = part_update(d);
+    if (changed) {
         log_event(LOG_INFO, "part.state", "topology=%s state=%d", d->name, (int)d->state);
     }
     follow_after(a, d);
-    send_report(a, d);
+    if (changed) {
+        send_report(a, d);
+    } else {
+        report_soon(a, d);
+    }
 }
 
 static void on_dropped(void *arg, struct part *d)

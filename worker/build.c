@@ -344,10 +344,11 @@ static uint64_t begins_at(const struct part *d)
     return changes ? RETAIN_NOTHING : plan_of(d)->from_epoch;
 }
 
-static enum err build_channel(struct part *d, const struct rec_CHANNEL_SPEC *spec)
+static enum err build_channel(struct part *d, const struct ids *instances,
+                              const struct rec_CHANNEL_SPEC *spec)
 {
-    struct instance *from = part_instance(d, spec->from);
-    struct instance *to = part_instance(d, spec->to);
+    struct instance *from = ids_find(instances, spec->from);
+    struct instance *to = ids_find(instances, spec->to);
     const struct rec_STREAM_SPEC *stream = find_stream(d, spec->stream);
     if (stream == NULL || (from == NULL && to == NULL)) {
         return plan_malformed(d, "a channel without a stream or without an end here");
@@ -434,29 +435,37 @@ static bool owners_fit(const struct out_stream *s)
     return true;
 }
 
-/* The list comes ordered by stream, from, to: appending keeps the consumers' order. */
-enum err build_wiring(struct part *d, const struct wired *list, size_t count, struct instance *me,
+static void wire_output(struct part *d, const struct wired *w, struct wiring *out,
+                        uint64_t (*ids)[STREAMS_MAX])
+{
+    const struct rec_STREAM_SPEC *spec = find_stream(d, w->spec->stream);
+    if (spec->from_port < out->port_count) {
+        struct out_stream *s =
+            stream_at(&out->ports[spec->from_port], spec, ids[spec->from_port]);
+        s->channels = mem_resize(s->channels, s->channel_count + 1, sizeof(struct channel *));
+        s->channels[s->channel_count++] = w->channel;
+        settle_kind(s, spec);
+    }
+}
+
+/* A range comes ordered by stream, from, to: appending keeps the consumers' order. */
+enum err build_wiring(struct part *d, const struct wired_list *list, struct instance *me,
                       uint32_t port_count, struct wiring *out)
 {
-    *out = (struct wiring){.ports = mem_array(port_count, sizeof *out->ports),
+    struct wired_range in = wired_to(list, me), from = wired_from(list, me);
+    *out = (struct wiring){.inputs = mem_array(in.count, sizeof *out->inputs),
+                           .input_count = (uint32_t)in.count,
+                           .ports = mem_array(port_count, sizeof *out->ports),
                            .port_count = port_count};
     uint64_t(*ids)[STREAMS_MAX] = mem_array(port_count, sizeof *ids);
     enum err e = ERR_OK;
-    for (size_t n = 0; n < count && e == ERR_OK; n++) {
-        struct channel *c = list[n].channel;
-        const struct rec_STREAM_SPEC *spec = find_stream(d, list[n].spec->stream);
-        if (list[n].to == me) {
-            out->inputs = mem_resize(out->inputs, out->input_count + 1, sizeof *out->inputs);
-            out->inputs[out->input_count++] =
-                (struct input){.channel = c, .port = (unsigned)spec->to_port};
-        }
-        if (list[n].from == me && spec->from_port < port_count) {
-            struct out_stream *s =
-                stream_at(&out->ports[spec->from_port], spec, ids[spec->from_port]);
-            s->channels = mem_resize(s->channels, s->channel_count + 1, sizeof(struct channel *));
-            s->channels[s->channel_count++] = c;
-            settle_kind(s, spec);
-        }
+    for (size_t n = 0; n < in.count; n++) {
+        const struct wired *w = in.items[n].at;
+        out->inputs[n] = (struct input){
+            .channel = w->channel, .port = (unsigned)find_stream(d, w->spec->stream)->to_port};
+    }
+    for (size_t n = 0; n < from.count; n++) {
+        wire_output(d, from.items[n].at, out, ids);
     }
     for (uint32_t p = 0; p < port_count && e == ERR_OK; p++) {
         for (uint32_t s = 0; s < out->ports[p].stream_count; s++) {
@@ -469,12 +478,12 @@ enum err build_wiring(struct part *d, const struct wired *list, size_t count, st
     return e;
 }
 
-static enum err wire_new(struct part *d, const struct wired *list, size_t count, uint32_t k)
+static enum err wire_new(struct part *d, const struct wired_list *list, uint32_t k)
 {
     struct wiring w;
     struct instance *me = d->instances[k];
     uint32_t ports = part_ports(&plan_of(d)->add_instances[k]);
-    enum err e = build_wiring(d, list, count, me, ports, &w);
+    enum err e = build_wiring(d, list, me, ports, &w);
     pe_connect(me->pe, ports - 1, w.ports[ports - 1].stream_count > 0);
     for (uint32_t n = 0; n < w.input_count; n++) {
         w.inputs[n].channel->to_input = n;
@@ -485,33 +494,35 @@ static enum err wire_new(struct part *d, const struct wired *list, size_t count,
 
 /* ---------------------------------------------------------------- chains */
 
-static bool fed_by_call(const struct part *d, const struct instance *i)
+static bool fed_by_call(const struct instance *i)
 {
-    for (uint32_t n = 0; n < d->channel_count; n++) {
-        if (d->channels[n]->kind == CHANNEL_FUSED && d->channels[n]->to == i) {
+    for (uint32_t n = 0; n < i->input_count; n++) {
+        if (i->inputs[n].channel->kind == CHANNEL_FUSED) {
             return true;
         }
     }
     return false;
 }
 
-static void collect_chain(const struct part *d, struct instance *i, struct instance **members,
-                          uint32_t *count)
+static void collect_chain(const struct wired_list *list, struct instance *i,
+                          struct instance **members, uint32_t *count)
 {
+    struct wired_range from = wired_from(list, i);
     i->order = *count;
     members[(*count)++] = i;
-    for (uint32_t n = 0; n < d->channel_count; n++) {
-        if (d->channels[n]->kind == CHANNEL_FUSED && d->channels[n]->from == i) {
-            collect_chain(d, d->channels[n]->to, members, count);
+    for (size_t n = 0; n < from.count; n++) {
+        const struct wired *w = from.items[n].at;
+        if (w->channel->kind == CHANNEL_FUSED) {
+            collect_chain(list, w->to, members, count);
         }
     }
 }
 
-static void build_chain(struct part *d, uint32_t head)
+static void build_chain(struct part *d, const struct wired_list *list, uint32_t head)
 {
     struct instance **members = mem_array(d->instance_count, sizeof(struct instance *));
     uint32_t count = 0;
-    collect_chain(d, d->instances[head], members, &count);
+    collect_chain(list, d->instances[head], members, &count);
     bool own = plan_of(d)->add_instances[head].own_thread;
     struct chain *c =
         chain_new(members, count, own ? NULL : executors_place(d->env->executors), own);
@@ -522,44 +533,57 @@ static void build_chain(struct part *d, uint32_t head)
 enum err build_channels(struct part *d)
 {
     const struct msg_PREPARE *plan = plan_of(d);
-    d->channels = mem_array(plan->add_channels_count, sizeof(struct channel *));
-    for (size_t n = 0; n < plan->add_channels_count; n++) {
-        enum err e = build_channel(d, &plan->add_channels[n]);
-        if (e != ERR_OK) {
-            return e;
+    struct ids instances = {0};
+    enum err e = ERR_OK;
+    for (const struct part *p = d; p != NULL; p = p->base) {
+        for (uint32_t k = 0; k < p->instance_count; k++) {
+            ids_add(&instances, p->instances[k]->id, p->instances[k]);
         }
     }
-    retain_divide(d);
-    return ERR_OK;
+    ids_sort(&instances);
+    d->channels = mem_array(plan->add_channels_count, sizeof(struct channel *));
+    for (size_t n = 0; n < plan->add_channels_count && e == ERR_OK; n++) {
+        e = build_channel(d, &instances, &plan->add_channels[n]);
+    }
+    ids_fini(&instances);
+    if (e == ERR_OK) {
+        retain_divide(d);
+    }
+    return e;
+}
+
+static enum err wire_all(struct part *d, const struct wired_list *list)
+{
+    enum err e = ERR_OK;
+    for (uint32_t k = 0; k < d->instance_count && e == ERR_OK; k++) {
+        e = wire_new(d, list, k);
+    }
+    for (uint32_t k = 0; k < d->instance_count && e == ERR_OK; k++) {
+        if (!fed_by_call(d->instances[k])) {
+            build_chain(d, list, k);
+        }
+    }
+    return e;
 }
 
 enum err build_graph(struct part *d)
 {
     const struct msg_PREPARE *plan = plan_of(d);
     d->chains = mem_array(d->instance_count, sizeof(struct chain *));
-    enum err built = build_channels(d);
-    if (built != ERR_OK) {
-        return built;
+    enum err e = build_channels(d);
+    if (e != ERR_OK) {
+        return e;
     }
-    struct wired *list = mem_array(d->channel_count, sizeof *list);
+    struct wired_list list;
+    struct wired *items = mem_array(d->channel_count, sizeof *items);
     for (uint32_t n = 0; n < d->channel_count; n++) {
         struct channel *c = d->channels[n];
-        list[n] = (struct wired){c, &plan->add_channels[n], c->from, c->to};
+        items[n] = (struct wired){c, &plan->add_channels[n], c->from, c->to, false};
     }
-    enum err wired = ERR_OK;
-    for (uint32_t k = 0; k < d->instance_count && wired == ERR_OK; k++) {
-        wired = wire_new(d, list, d->channel_count, k);
-    }
-    mem_free(list);
-    if (wired != ERR_OK) {
-        return wired;
-    }
-    for (uint32_t k = 0; k < d->instance_count; k++) {
-        if (!fed_by_call(d, d->instances[k])) {
-            build_chain(d, k);
-        }
-    }
-    return ERR_OK;
+    wired_init(&list, items, d->channel_count, true); /* as the plan has them */
+    e = wire_all(d, &list);
+    wired_fini(&list);
+    return e;
 }
 
 /* ---------------------------------------------------------------- news from executors */

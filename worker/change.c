@@ -17,18 +17,18 @@
 
 struct change {
     struct part *staged;
-    struct wired *wired; /* keep_channels, then add_channels, in order */
-    size_t wired_count;
+    struct wired_list wired;   /* keep_channels and add_channels */
     struct instance **members; /* that have a cut */
     uint32_t member_count;
     struct channel **removed;
     uint32_t removed_count;
     struct channel **inside; /* of V, between members: squeezed until the change is over */
-    uint32_t inside_count;
-    struct change_result before; /* what the ledgers of those that stay said at GO */
-    struct moves *moves;         /* of state; NULL: none */
-    struct resends resends;      /* of a recovery */
-    struct fail fail;            /* why it cannot be made ready */
+    size_t inside_count, inside_capacity;
+    struct change_result before;    /* what the ledgers of those that stay said at GO */
+    struct moves *moves;            /* of state; NULL: none */
+    struct resends resends;         /* of a recovery */
+    struct fail fail;               /* why it cannot be made ready */
+    uint32_t cut_seen, closed_seen; /* of members and removed: they have cut, they are closed */
     bool going;
     uint64_t go_us;
 };
@@ -40,57 +40,61 @@ static const struct msg_PREPARE *plan_of(const struct part *staged)
 
 /* ---------------------------------------------------------------- the channels of V' */
 
-static struct channel *find_channel(const struct part *d, uint64_t id)
+static void index_channels(const struct part *d, struct ids *out)
 {
-    for (const struct part *p = d; p != NULL; p = p->base) {
-        for (uint32_t n = 0; n < p->channel_count; n++) {
-            if (p->channels[n]->id == id) {
-                return p->channels[n];
-            }
-        }
+    for (uint32_t n = 0; n < d->channel_count; n++) {
+        ids_add(out, d->channels[n]->id, d->channels[n]);
     }
-    return NULL;
 }
 
-static int by_place(const void *a, const void *b)
+static enum err list_kept(struct change *c, const struct ids *here)
 {
-    const struct rec_CHANNEL_SPEC *x = ((const struct wired *)a)->spec;
-    const struct rec_CHANNEL_SPEC *y = ((const struct wired *)b)->spec;
-    if (x->stream != y->stream) {
-        return x->stream < y->stream ? -1 : 1;
-    }
-    if (x->from_index != y->from_index) {
-        return x->from_index < y->from_index ? -1 : 1;
-    }
-    return x->to_index < y->to_index ? -1 : x->to_index > y->to_index;
-}
-
-static enum err list_channels(struct change *c)
-{
-    struct part *staged = c->staged;
-    const struct msg_PREPARE *plan = plan_of(staged);
+    const struct msg_PREPARE *plan = plan_of(c->staged);
     size_t count = plan->keep_channels_count + plan->add_channels_count;
-    c->wired = mem_array(count, sizeof *c->wired);
+    struct wired *items = mem_array(count, sizeof *items);
     for (size_t n = 0; n < count; n++) {
         bool keep = n < plan->keep_channels_count;
         const struct rec_CHANNEL_SPEC *spec =
             keep ? &plan->keep_channels[n] : &plan->add_channels[n - plan->keep_channels_count];
-        struct channel *ch = find_channel(staged, spec->id);
+        struct channel *ch = ids_find(here, spec->id);
         if (ch == NULL) {
-            return plan_malformed(staged, "a channel that is not here");
+            mem_free(items);
+            return plan_malformed(c->staged, "a channel that is not here");
         }
-        c->wired[c->wired_count++] = (struct wired){ch, spec, ch->from, ch->to};
+        items[n] = (struct wired){ch, spec, ch->from, ch->to, keep};
     }
-    qsort(c->wired, c->wired_count, sizeof *c->wired, by_place);
+    wired_init(&c->wired, items, count, false);
+    return ERR_OK;
+}
+
+static enum err list_removed(struct change *c, const struct ids *old)
+{
+    const struct msg_PREPARE *plan = plan_of(c->staged);
     c->removed = mem_array(plan->remove_channels_count, sizeof(struct channel *));
     for (size_t n = 0; n < plan->remove_channels_count; n++) {
-        struct channel *ch = find_channel(staged->base, plan->remove_channels[n].id);
+        struct channel *ch = ids_find(old, plan->remove_channels[n].id);
         if (ch == NULL) {
-            return plan_malformed(staged, "an old channel that is not here");
+            return plan_malformed(c->staged, "an old channel that is not here");
         }
+        ch->leaves = true;
         c->removed[c->removed_count++] = ch;
     }
     return ERR_OK;
+}
+
+static enum err list_channels(struct change *c)
+{
+    struct ids here = {0}; /* first of V alone, then of both */
+    index_channels(c->staged->base, &here);
+    ids_sort(&here);
+    enum err e = list_removed(c, &here);
+    index_channels(c->staged, &here);
+    ids_sort(&here);
+    if (e == ERR_OK) {
+        e = list_kept(c, &here);
+    }
+    ids_fini(&here);
+    return e;
 }
 
 static const struct rec_INSTANCE_SPEC *adoption_of(const struct part *staged,
@@ -120,16 +124,16 @@ static bool is_new(const struct change *c, const struct instance *i)
 /* Who will call `i` directly.  The plan lists the channels of members only; the others stay. */
 static struct instance *caller_of(const struct change *c, const struct instance *i)
 {
-    for (size_t n = 0; n < c->wired_count; n++) {
-        if (c->wired[n].to == i && c->wired[n].channel->kind == CHANNEL_FUSED) {
-            return c->wired[n].from;
+    struct wired_range in = wired_to(&c->wired, i);
+    for (size_t n = 0; n < in.count; n++) {
+        if (in.items[n].at->channel->kind == CHANNEL_FUSED) {
+            return in.items[n].at->from;
         }
     }
-    const struct part *base = c->staged->base;
     bool member = is_new(c, i) || atomic_load(&i->cut) != NULL;
-    for (uint32_t n = 0; !member && n < base->channel_count; n++) {
-        if (base->channels[n]->to == i && base->channels[n]->kind == CHANNEL_FUSED) {
-            return base->channels[n]->from;
+    for (uint32_t n = 0; !member && n < i->input_count; n++) { /* nobody changes them now */
+        if (i->inputs[n].channel->kind == CHANNEL_FUSED) {
+            return i->inputs[n].channel->from;
         }
     }
     return NULL;
@@ -250,34 +254,40 @@ static void add_channel(struct channel ***list, uint32_t *count, struct channel 
     (*list)[(*count)++] = c;
 }
 
+static void add_inside(struct change *c, struct channel *ch)
+{
+    c->inside = mem_grow(c->inside, c->inside_count, &c->inside_capacity, sizeof(struct channel *));
+    c->inside[c->inside_count++] = ch;
+}
+
+/* What it sends by; and, of channels inside the set to a peer, the sender's halves. */
 static void list_outputs(struct change *c, const struct rec_MEMBER_SPEC *spec,
                          const struct instance *i, struct cut *k)
 {
-    for (size_t n = 0; n < c->wired_count; n++) {
-        struct wired *w = &c->wired[n];
-        if (w->from != i) {
-            continue;
-        }
-        bool old = find_channel(c->staged->base, w->channel->id) != NULL;
-        if (!old) {
+    struct wired_range from = wired_from(&c->wired, i);
+    for (size_t n = 0; n < from.count; n++) {
+        const struct wired *w = from.items[n].at;
+        if (!w->old) {
             add_channel(&k->opens, &k->open_count, w->channel);
         } else if (holds(&spec->marks, w->channel->id)) {
             add_channel(&k->marks, &k->mark_count, w->channel);
-        }
-    }
-    for (uint32_t n = 0; n < c->removed_count; n++) {
-        if (c->removed[n]->from == i) {
-            add_channel(&k->closes, &k->close_count, c->removed[n]);
+            if (w->channel->kind == CHANNEL_OUT) {
+                add_inside(c, w->channel);
+            }
         }
     }
 }
 
-/* The sender's halves of channels inside the set. */
-static void list_remote(struct change *c, struct channel *const *list, uint32_t count)
+static void list_closes(struct change *c)
 {
-    for (uint32_t n = 0; n < count; n++) {
-        if (list[n]->kind == CHANNEL_OUT) {
-            add_channel(&c->inside, &c->inside_count, list[n]);
+    for (uint32_t n = 0; n < c->removed_count; n++) {
+        struct channel *ch = c->removed[n];
+        struct cut *k = ch->from != NULL ? atomic_load(&ch->from->cut) : NULL;
+        if (k != NULL) {
+            add_channel(&k->closes, &k->close_count, ch);
+            if (ch->kind == CHANNEL_OUT) {
+                add_inside(c, ch);
+            }
         }
     }
 }
@@ -316,7 +326,7 @@ static enum err make_cut(struct change *c, const struct rec_MEMBER_SPEC *spec)
     struct wiring w;
     const struct rec_INSTANCE_SPEC *code = adoption_of(staged, i);
     uint32_t ports = code != NULL ? part_ports(code) : i->port_count;
-    enum err e = build_wiring(staged, c->wired, c->wired_count, i, ports, &w);
+    enum err e = build_wiring(staged, &c->wired, i, ports, &w);
     struct cut *k = mem_alloc(sizeof *k);
     *k = (struct cut){.epoch = staged->epoch,
                       .head = spec->head,
@@ -330,12 +340,10 @@ static enum err make_cut(struct change *c, const struct rec_MEMBER_SPEC *spec)
     for (uint32_t n = 0; n < i->input_count; n++) {
         k->awaited[n] = holds(&spec->awaited, i->inputs[n].channel->id);
         if (k->awaited[n]) {
-            add_channel(&c->inside, &c->inside_count, i->inputs[n].channel);
+            add_inside(c, i->inputs[n].channel);
         }
     }
     list_outputs(c, spec, i, k);
-    list_remote(c, k->marks, k->mark_count);
-    list_remote(c, k->closes, k->close_count);
     if (code != NULL) {
         prepare_code(c, code, i, k);
     }
@@ -351,7 +359,7 @@ static void wire_new_ones(struct change *c, enum err *e)
         struct instance *i = c->staged->instances[k];
         uint32_t ports = part_ports(&plan_of(c->staged)->add_instances[k]);
         struct wiring w;
-        *e = build_wiring(c->staged, c->wired, c->wired_count, i, ports, &w);
+        *e = build_wiring(c->staged, &c->wired, i, ports, &w);
         pe_connect(i->pe, ports - 1, w.ports[ports - 1].stream_count > 0);
         for (uint32_t n = 0; n < w.input_count; n++) {
             w.inputs[n].channel->to_input = n;
@@ -363,21 +371,11 @@ static void wire_new_ones(struct change *c, enum err *e)
     }
 }
 
-static bool listed(struct channel *const *list, uint32_t count, const struct channel *c)
-{
-    for (uint32_t n = 0; n < count; n++) {
-        if (list[n] == c) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* squeeze - how much may wait between members (H21); what is removed stays as narrow as it is. */
 static void squeeze(struct change *c, uint32_t batches)
 {
-    for (uint32_t n = 0; n < c->inside_count; n++) {
-        if (batches == SQUEEZE_BATCHES || !listed(c->removed, c->removed_count, c->inside[n])) {
+    for (size_t n = 0; n < c->inside_count; n++) {
+        if (batches == SQUEEZE_BATCHES || !c->inside[n]->leaves) {
             channel_squeeze(c->inside[n], batches);
         }
     }
@@ -405,6 +403,7 @@ enum err change_prepare(struct part *staged)
         }
     }
     if (e == ERR_OK) {
+        list_closes(c);
         moves_free(base->moved); /* the change before this one is done everywhere (R15) */
         base->moved = NULL;
         e = moves_new(staged, &c->moves);
@@ -426,7 +425,7 @@ enum err change_prepare(struct part *staged)
 bool change_squeezed(const struct part *base)
 {
     const struct change *c = base->change;
-    for (uint32_t n = 0; n < c->inside_count; n++) {
+    for (size_t n = 0; n < c->inside_count; n++) {
         if (!channel_is_squeezed(c->inside[n])) {
             return false;
         }
@@ -544,9 +543,9 @@ static void add_ledger(struct change_result *out, struct channel *ch, bool compa
 /* add_staying - the channels between members that stay: the marker of `epoch` compared them. */
 static void add_staying(struct change_result *out, const struct change *c, uint64_t epoch)
 {
-    for (uint32_t n = 0; n < c->inside_count; n++) {
+    for (size_t n = 0; n < c->inside_count; n++) {
         struct channel *ch = c->inside[n];
-        if (!listed(c->removed, c->removed_count, ch)) {
+        if (!ch->leaves) {
             add_ledger(out, ch, get(&ch->ledger.switch_epoch) == epoch);
         }
     }
@@ -578,9 +577,10 @@ void change_go(struct part *base)
     }
 }
 
-static bool all_cut(const struct change *c)
+/* Who has cut has cut: the next look begins with the first that had not. */
+static bool all_cut(struct change *c)
 {
-    for (uint32_t k = 0; k < c->member_count; k++) {
+    for (uint32_t k = c->cut_seen; k < c->member_count; c->cut_seen = ++k) {
         struct instance *i = c->members[k];
         const struct cut *cut = atomic_load(&i->cut);
         if (atomic_load(&i->settled_epoch) != c->staged->epoch ||
@@ -592,7 +592,7 @@ static bool all_cut(const struct change *c)
     if (!resends_sent(&c->resends)) {
         return false;
     }
-    for (uint32_t n = 0; n < c->removed_count; n++) {
+    for (uint32_t n = c->closed_seen; n < c->removed_count; c->closed_seen = ++n) {
         struct channel *ch = c->removed[n];
         if ((atomic_load(&ch->away) & AWAY_GONE) != 0) {
             continue; /* who took from it is no more */
@@ -670,7 +670,7 @@ static void merge_channels(struct part *base, struct change *c, struct grave *g)
     uint32_t kept = 0;
     for (uint32_t n = 0; n < base->channel_count; n++) {
         struct channel *ch = base->channels[n];
-        if (!listed(c->removed, c->removed_count, ch)) {
+        if (!ch->leaves) {
             base->channels[kept++] = ch;
         } else {
             link_remove(ch);
@@ -720,11 +720,16 @@ static void merge(struct part *base)
     retain_divide(base);
     grave_open(g, base);
     g->shell = staged;
-    mem_free(c->wired);
+    wired_fini(&c->wired);
     mem_free(c->members);
     mem_free(c->inside);
     mem_free(c);
     base->change = NULL;
+}
+
+bool change_is_made(struct part *base)
+{
+    return base->change != NULL && base->change->going && all_cut(base->change);
 }
 
 bool change_update(struct part *base, struct change_result *out)
@@ -737,7 +742,7 @@ bool change_update(struct part *base, struct change_result *out)
         base->arriving = NULL;
         return true;
     }
-    if (c == NULL || !c->going || !all_cut(c)) {
+    if (!change_is_made(base)) {
         return false;
     }
     collect_result(c, out);
@@ -753,7 +758,7 @@ static void forget_change(struct part *base)
     for (uint32_t k = 0; k < c->member_count; k++) {
         cut_free(atomic_exchange(&c->members[k]->cut, NULL));
     }
-    mem_free(c->wired);
+    wired_fini(&c->wired);
     mem_free(c->members);
     mem_free(c->removed);
     mem_free(c->inside);
@@ -811,7 +816,9 @@ void change_abort(struct part *base)
     struct part *staged = c->staged;
     assert(!c->going); /* Z2 */
     struct grave *g = mem_alloc(sizeof *g);
-    c->removed_count = 0; /* nothing is */
+    for (uint32_t n = 0; n < c->removed_count; n++) {
+        c->removed[n]->leaves = false;
+    }
     squeeze(c, RING_BATCHES);
     g->cuts = mem_array(c->member_count, sizeof(struct cut *));
     for (uint32_t k = 0; k < c->member_count; k++) {

@@ -20,15 +20,19 @@
 MUST_CHECK enum err change_prepare(struct part *staged);
 /* change_squeezed - is no more waiting between members than may be?  If not: on_change follows. */
 bool change_squeezed(const struct part *base);
-/* change_ends_are_known - R3: does the state of each member here say whether it has ended?  It does,
- * and stays so until its cut, but for the moment in which one ends.  If not: on_change follows. */
+/* change_ends_are_known - R3: does the state of each member here say whether it has ended?  It
+ * does, and stays so until its cut, but for the moment in which one ends.  If not: on_change
+ * follows. */
 bool change_ends_are_known(const struct part *base);
 /* change_expect - a new part, built: what state comes to it from where it runs already. */
 MUST_CHECK enum err change_expect(struct part *d);
 void change_go(struct part *base);
 void change_abort(struct part *base); /* not after change_go; the staged part is dropped too */
-/* change_update - after news from executors or links.  Return: true once, when it is done:
+/* change_is_made - has everybody here cut, and is all that was closed compared?  change_update says
+ * so next, and what the change removes is there for the last time.
+ * change_update - after news from executors or links.  Return: true once, when it is done:
  * `out` is filled (pauses: caller frees), and the part is of the new version. */
+bool change_is_made(struct part *base);
 bool change_update(struct part *base, struct change_result *out);
 uint64_t change_op(const struct part *base); /* of the change that is READY or going; 0: none */
 struct part *change_staged(const struct part *base);

@@ -94,6 +94,7 @@ struct channel {
     _Atomic uint64_t consumed_items; /* taken off the ring by the instance */
     _Atomic uint64_t credit_told;    /* last limit told to the peer */
     bool end_came;                   /* an END came over the link: no batch may follow */
+    bool leaves; /* loop: the change that is under way removes it */
     /* see worker/ready.h */
     _Atomic bool called; /* on the link's stack: somebody has work for the link here */
     struct channel *called_next;

@@ -85,11 +85,12 @@ unsigned give_step(struct give *g, const struct give_event *in)
         act = take_ack(g, in);
         break;
     case GIVE_IN_REFUSED:
-        if (g->state == GIVE_CUT) {
-            return 0; /* H5: the taker's instance fails, and the topology with it */
+        if (g->state == GIVE_COPYING) {
+            g->state = GIVE_FAILED;
+            return GIVE_DO_FAIL;
         }
-        g->state = GIVE_FAILED;
-        return GIVE_DO_FAIL;
+        act = take_ack(g, in) | (g->state == GIVE_FRESH ? GIVE_DO_FAIL : 0); /* H5 */
+        break;
     case GIVE_IN_UNLINKED:
         g->linked = false;
         return 0;

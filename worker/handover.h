@@ -2,7 +2,7 @@
  * be ready, be done.
  *
  *   giver  COPYING -(caught up, and the peer has all of it)-> FRESH -(its cut)-> CUT
- *          -(the taker has imported)-> GIVEN;   before the cut also -> FAILED
+ *          -(the taker has imported)-> GIVEN;   COPYING also -> FAILED
  *   taker  STAGING -(the last message)-> STAGED -(the instance took it in)-> IMPORTED;
  *          a message that cannot be true -> FAILED
  *
@@ -14,7 +14,9 @@
  *                (re)connection, and when asked; who comes later of the two thus hears it.
  *             H3 COPYING, FRESH: one slice is asked for at a time, and none while messages wait.
  *             H4 the last message is made once, at the cut, after everything else.
- *             H5 no way leads from CUT to FAILED: after the decision there is only forward.
+ *             H5 no way leads from FRESH or CUT to FAILED, for READY was said and GO may be on its
+ *                way: who is refused says so and goes on, so that the taker gets the last message
+ *                and fails, and the topology with it, instead of waiting for ever.
  *             H6 who cannot be caught up with in STATE_ROUNDS_MAX rounds is cut with what is left,
  *                if that is little, or not at all. */
 #ifndef OXB_WORKER_HANDOVER_H
@@ -41,7 +43,7 @@ struct give {
 enum give_input {
     GIVE_IN_START,    /* there is something to copy (`more`), or only the cut to wait for */
     GIVE_IN_ACK,      /* next, resume, imported */
-    GIVE_IN_REFUSED,  /* the taker cannot take it */
+    GIVE_IN_REFUSED,  /* the taker cannot take it, but has heard: next */
     GIVE_IN_UNLINKED,
     GIVE_IN_SLICE,    /* count, more, rounds, behind */
     GIVE_IN_TICK,     /* STATE_ROUND_MS have passed */

@@ -584,7 +584,7 @@ static void settle(struct move *m, struct parcel *p)
         log_event(LOG_ERROR, "move.refused", "topology=%s from=%s what=\"%s\"", m->set->topology,
                   m->peer != NULL ? m->peer : m->set->env->worker_name, p->fail.what);
         if (m->told) {
-            struct give_event in = {.kind = GIVE_IN_REFUSED};
+            struct give_event in = {.kind = GIVE_IN_REFUSED, .next = m->taken_in};
             perform(m, give_step(&m->give, &in));
         } else {
             answer(m, false, p->fail.what);

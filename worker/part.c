@@ -129,7 +129,9 @@ void part_moves_changed(struct part *base)
     if (base->change == NULL) {
         return;
     }
-    if (change_staged(base)->state != DEPLOYMENT_PREPARING) {
+    struct part *staged = change_staged(base);
+    bool fails = !change_is_going(base) && !staged->failed && change_fail(base) != NULL;
+    if (staged->state != DEPLOYMENT_PREPARING && !fails) {
         base->env->on_change(base->env->arg, base);
         return;
     }
@@ -139,11 +141,14 @@ void part_moves_changed(struct part *base)
 void part_look_ready(struct part *base)
 {
     struct part *staged = base->change != NULL ? change_staged(base) : NULL;
-    if (staged == NULL || staged->state != DEPLOYMENT_PREPARING) {
+    if (staged == NULL) {
         return;
     }
-    const struct fail *why = change_fail(base);
-    if (why != NULL) {
+    const struct fail *why = change_is_going(base) || staged->failed ? NULL : change_fail(base);
+    if (staged->state != DEPLOYMENT_PREPARING && why == NULL) {
+        return;
+    }
+    if (why != NULL) { /* READY may have been said: the master takes it back, or has decided */
         staged->failed = true;
         staged->fail = *why;
         staged->state = DEPLOYMENT_FAILED;
@@ -223,25 +228,30 @@ bool part_committed(struct part *d, const char **what)
     return true;
 }
 
-static bool all_ended(const struct part *d)
+static bool any_runs(const struct part *d)
 {
     for (uint32_t k = 0; k < d->instance_count; k++) {
         if (atomic_load(&d->instances[k]->state) != INSTANCE_ENDED) {
-            return false;
+            return true;
         }
     }
+    return false;
+}
+
+static bool all_ended(const struct part *d) /* and what it sent has come */
+{
     for (uint32_t k = 0; k < d->channel_count; k++) {
         if (d->channels[k]->kind == CHANNEL_OUT && !link_out_drained(d->channels[k])) {
             return false;
         }
     }
-    return true;
+    return !any_runs(d);
 }
 
 bool part_update(struct part *d)
 {
     enum deployment_state before = d->state;
-    if (before != DEPLOYMENT_RUNNING && before != DEPLOYMENT_DRAINING) {
+    if (before < DEPLOYMENT_RUNNING || before > DEPLOYMENT_ENDED) {
         return false;
     }
     for (uint32_t k = 0; k < d->instance_count; k++) {
@@ -250,7 +260,9 @@ bool part_update(struct part *d)
         }
     }
     bool waits = d->change != NULL || d->pending != NULL || d->after != NULL; /* for new ones */
-    if (d->state != DEPLOYMENT_FAILED && !waits && all_ended(d)) {
+    if (d->state == DEPLOYMENT_ENDED && any_runs(d)) {
+        d->state = DEPLOYMENT_RUNNING; /* a change has brought some */
+    } else if (d->state != DEPLOYMENT_FAILED && !waits && all_ended(d)) {
         d->state = DEPLOYMENT_ENDED;
     }
     return d->state != before;

@@ -16,6 +16,7 @@
 #include "pe/registry.h"
 #include "worker/instance.h"
 #include "worker/link.h"
+#include "worker/wired.h"
 
 #include <pthread.h>
 
@@ -63,6 +64,7 @@ struct part {
     bool failed;              /* preparation failed: `fail`, `fail_where` */
     struct fail fail;
     char fail_where[NAME_BYTES_MAX + 1];
+    uint64_t reported_us, report_took_us; /* the latest REPORT: when, and how long it took */
     uint64_t waits_since_us;  /* prepared, but not READY: see agent.c; 0: not waiting */
     bool dropping, preparing; /* a helper thread is at work */
     pthread_t helper;
@@ -148,19 +150,14 @@ static inline uint32_t part_ports(const struct rec_INSTANCE_SPEC *spec)
     return (uint32_t)spec->outputs_count + 1;
 }
 MUST_CHECK enum err plan_malformed(struct part *d, const char *what);
-struct wired { /* a channel of V' with its ends; NULL: at a peer */
-    struct channel *channel;
-    const struct rec_CHANNEL_SPEC *spec;
-    struct instance *from, *to;
-};
 struct wiring {
     struct input *inputs;
     uint32_t input_count;
     struct out_port *ports;
     uint32_t port_count;
 };
-/* build_wiring - what `me` has of the channels listed (ordered by stream, from, to). */
-MUST_CHECK enum err build_wiring(struct part *d, const struct wired *list, size_t count,
+/* build_wiring - what `me` has of the channels listed. */
+MUST_CHECK enum err build_wiring(struct part *d, const struct wired_list *list,
                                  struct instance *me, uint32_t port_count, struct wiring *out);
 /* build_channels - loop thread: the new channels of the plan. */
 MUST_CHECK enum err build_channels(struct part *d);

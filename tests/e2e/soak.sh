@@ -2,8 +2,8 @@
 # tests/e2e/soak.sh - upgrade after upgrade of one running topology under load: what the processes
 # hold must not grow.  SOAK=10000 by hand; the short form does 40.
 #
-# Memory, descriptors, threads, mapped plug-ins and what a tuple costs are noted all along and shown
-# as a table; the end is compared with the time after the first fifth.  All tuples are judged.
+# Memory, descriptors, threads, mapped plug-ins and what a tuple costs are shown all along, a line
+# every twentieth; the end is compared with the time after the first fifth.  All tuples are judged.
 source "$(dirname "$0")/lib.sh"
 SOAK=${SOAK:-40}
 
@@ -79,6 +79,7 @@ note() { # one line of the table: the worker's memory, what it has open, ns of i
     echo "$1 $(rss_kb "$w") $(rss_kb "$MASTER_PID") $(fds_of "$w") $(fds_of "$MASTER_PID")" \
         "$(threads_of "$w") $(threads_of "$MASTER_PID") $(code_of "$w")" \
         "$(((now_ms - ms) * 1000000 / (now_tuples - tuples + 1)))" >>"$WORK/table"
+    sed -n '$s/^/# /p' "$WORK/table"
     tuples=$now_tuples ms=$now_ms
 }
 
@@ -86,6 +87,7 @@ start_cluster 1
 topology 0 >"$WORK/t.yaml"
 oxbow deploy "$WORK/t.yaml" >"$WORK/deploy.out" 2>"$WORK/deploy.err" || give_up "deploys"
 wait_for 10 lines_above "$WORK/main" 100
+echo "# upgrades, KiB of worker and master, their descriptors, threads, plug-ins, ns per tuple"
 bad=0 every=$((SOAK / 20 > 0 ? SOAK / 20 : 1))
 echo "main a=1 b=1" >"$WORK/versions"
 for ((i = 1; i <= SOAK; i++)); do
@@ -97,8 +99,6 @@ for ((i = 1; i <= SOAK; i++)); do
     [ $((i % every)) != 0 ] || note $i
 done
 check_same "$SOAK upgrades" $bad 0
-echo "# upgrades, KiB of worker and master, their descriptors, threads, plug-ins, ns per tuple"
-sed 's/^/# /' "$WORK/table"
 
 # flat COLUMN SLACK: in the last quarter never more than the most of the second fifth and SLACK %.
 flat() {

@@ -321,21 +321,20 @@ static void deploy(const struct plan *p)
     }
 }
 
-static bool all_running(void)
+static bool any_running(void)
 {
+    bool running = false;
     for (uint32_t k = 0; k < sim.im->worker_count; k++) {
-        if (sim.parts[k] != NULL && sim.parts[k]->state != DEPLOYMENT_RUNNING) {
-            return false;
-        }
+        running = running || (sim.parts[k] != NULL && sim.parts[k]->state == DEPLOYMENT_RUNNING);
     }
-    return true;
+    return running;
 }
 
 static void stage(const struct plan *p)
 {
     sim.phase = OVER;
-    if (!all_running()) {
-        return; /* some part has ended: the agent says so, and the change is off */
+    if (!any_running()) {
+        return; /* the topology has ended, and the master says so */
     }
     sim.phase = STAGED;
     for (uint32_t k = 0; k < sim.im->worker_count; k++) {

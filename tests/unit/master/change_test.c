@@ -48,7 +48,7 @@ static const char *const expected[CHANGE_STATES] = {
     /*  start ready all not deadline decided undecidable done alldone lost back cancel */
     [CHANGE_PLANNED] = "P....!!..A.A",
     [CHANGE_PREPARING] = "!PRAA!!..APA",
-    [CHANGE_READY] = "!....GA..A.A",
+    [CHANGE_READY] = "!..A.GA..A.A",
     [CHANGE_DECIDED] = "G....!!DXV..",
     [CHANGE_GOING] = "!...G!!GXVG.",
     [CHANGE_DONE] = "!....!!.....",

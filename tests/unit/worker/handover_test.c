@@ -266,6 +266,30 @@ static void a_refusal_counts_before_the_cut_only(void **state)
     assert_int_equal(g.state, GIVE_CUT);
 }
 
+/* Refused after READY, before GO: the last message still comes through, whatever the window. */
+static void who_is_refused_when_ready_still_says_all_at_its_cut(void **state)
+{
+    (void)state;
+    struct give g = {.state = GIVE_FRESH, .linked = true, .caught_up = true, .window = WINDOW};
+    struct give_event slice = {.kind = GIVE_IN_SLICE, .count = 1};
+    assert_int_equal(give_step(&g, &slice), GIVE_DO_SEND);
+    g.sent = g.made;
+    struct give_event refused = {.kind = GIVE_IN_REFUSED, .next = 1};
+    assert_int_equal(give_step(&g, &refused), GIVE_DO_FAIL | GIVE_DO_FORGET);
+    assert_int_equal(g.state, GIVE_FRESH);
+    struct give_event last = {.kind = GIVE_IN_FINAL, .count = 3 * WINDOW};
+    assert_int_equal(give_step(&g, &last), GIVE_DO_SEND);
+    assert_int_equal(g.state, GIVE_CUT);
+    while (g.sent < g.made) {
+        g.sent = give_limit(&g);
+        refused.next = g.sent;
+        unsigned act = give_step(&g, &refused);
+        assert_int_equal(act & GIVE_DO_FAIL, 0);
+        assert_true((act & GIVE_DO_SEND) != 0 || g.sent == g.made);
+    }
+    assert_int_equal(g.taken, g.made);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -274,6 +298,7 @@ int main(void)
         cmocka_unit_test(who_cannot_be_caught_up_with_fails),
         cmocka_unit_test(who_is_little_behind_is_cut_all_the_same),
         cmocka_unit_test(a_refusal_counts_before_the_cut_only),
+        cmocka_unit_test(who_is_refused_when_ready_still_says_all_at_its_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
