@@ -358,7 +358,7 @@ void rs_begin_change(struct rs *w, uint32_t plan, bool recovery, enum change_sta
     RS_TRACE(w, "op %u, generation %u: %s", (unsigned)token.op, a->d.gen,
              recovery ? "a recovery" : "an upgrade");
     rs_tempt(w);
-    if (!recovery) {
+    if (!recovery && !rs_without(w, NO_HOLD)) {
         rs_keep(w, at == CHANGE_PLANNED ? CHECKPOINT_IN_PLANNED : CHECKPOINT_IN_DECIDED, NULL);
     }
     rs_feed(w, CHANGE_IN_START, NULL);
@@ -518,9 +518,6 @@ static void lose(struct rs *w, uint32_t k, uint64_t incarnation)
     struct rs_chief *a = &w->chief;
     struct rs_message m = {.worker = (uint8_t)k, .incarnation = incarnation};
     w->moved++;
-    if (rs_without(w, NO_INCARNATION)) {
-        return;
-    }
     RS_TRACE(w, "w%u is lost", k);
     uint32_t plan = a->d.plan;
     bool restarted = a->holder[k] == 0;
@@ -550,7 +547,9 @@ static void on_hello(struct rs *w, const struct rs_message *m)
     }
     bool back = a->member[k] != MEMBER_HERE || before == m->incarnation;
     a->seen[k] = m->incarnation;
-    if (before != 0 && before != m->incarnation) {
+    if (before != 0 && before != m->incarnation && rs_without(w, NO_INCARNATION)) {
+        a->holder[k] = m->incarnation; /* it is still the one that was there, is it */
+    } else if (before != 0 && before != m->incarnation) {
         lose(w, k, before);
     }
     if (!a->up) {

@@ -41,7 +41,7 @@ enum rs_rule { /* bits: those that are switched off */
     NO_MANIFEST = 1 << 6,     /* R18: the manifest is durable before anybody commits */
     NO_DISCARD = 1 << 7,      /* R21: sinks in the set forget what came after the checkpoint */
     NO_TRIM_RULE = 1 << 8,    /* R26: what the link has acknowledged is still kept */
-    NO_FLOOR = 1 << 9,        /* R21: void markers are neither sent again nor taken */
+    NO_COUNT_BOTH = 1 << 9,   /* a restored receiver begins at the checkpoint's position */
     NO_ACK_FENCE = 1 << 10,   /* a checkpoint is acknowledged by the lives of this generation */
     NO_DURABLE = 1 << 11,     /* R18: acknowledged only when durable */
     NO_GEN_DURABLE = 1 << 12, /* R21: gen + 1 is durable before anybody hears of it */
@@ -248,6 +248,7 @@ struct rs_knobs {             /* of one schedule, drawn from its seed */
     uint32_t start, every;
     bool naive_whole;         /* not covered by a checkpoint: all is restored, as master/recover.c */
     bool small_again;         /* a second try leaves alone what the first left alone */
+    bool void_markers;        /* what is sent again has the markers of what was given up in it */
     bool bound;               /* sinks that commit, and sources, stay on their host */
     uint8_t commits;          /* bits of PE number % 8: its sinks commit with the checkpoint */
     uint8_t groups[KEYS];

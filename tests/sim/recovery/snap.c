@@ -207,7 +207,7 @@ static void open_channels(struct rs *w, uint32_t p, uint32_t n, const struct rs_
         rs_in_open(w, p, c, plan->chan[c]);
         if (s != NULL && w->im->channels[c].there[s->side]) {
             struct rs_in *in = rs_in(w, p, c);
-            in->received = s->received[c];
+            in->received = rs_without(w, NO_COUNT_BOTH) ? 0 : s->received[c];
             in->hash = s->received_hash[c];
         }
     }
@@ -259,7 +259,7 @@ void rs_restore(struct rs *w, uint32_t p, uint32_t n, const struct rs_plan *plan
     x->total = kind == KIND_SOURCE ? w->totals[w->im->nodes[n].source] : 0;
     x->cut = plan->side == SIDE_NEW;
     for (int side = 0; side < SIDES; side++) {
-        x->align[side].epoch_floor = rs_without(w, NO_FLOOR) ? 0 : plan->floor;
+        x->align[side].epoch_floor = w->k.void_markers ? 0 : plan->floor;
     }
     x->injected = plan->floor > 0 ? plan->floor - 1 : 0;
     if (from != NONE) {

@@ -217,7 +217,11 @@ static void prepare_recovery(struct rs *w, uint32_t p, const struct rs_message *
         answer(w, p, x->running ? TELL_DONE : TELL_READY, m);
         return;
     }
-    if (m->gen == x->gen && !rs_without(w, NO_GEN_DURABLE)) {
+    if (m->gen == x->gen) { /* of one generation there is one plan */
+        if (rs_without(w, NO_GEN_DURABLE)) {
+            x->plan = m->plan;
+            answer(w, p, x->running ? TELL_DONE : TELL_READY, m);
+        }
         return;
     }
     if (!can_stay(w, p, plan)) {
@@ -285,9 +289,14 @@ static bool has_ended(struct rs *w, uint32_t gen, uint32_t n) /* also in whose p
     return (x != NULL && x->finished) || (heir != NULL && heir->finished);
 }
 
-/* R3: who has ended can take no new tuples, nor groups that are still counted elsewhere.  Who has
- * said its last must not even if they have ended as well: a recovery of V' from a checkpoint of V
- * goes back to when they had not. */
+static bool concerns(struct rs *w, uint32_t p, uint32_t n, const struct rs_plan *plan)
+{
+    uint32_t heir = w->im->nodes[n].heir;
+    return is_here(w, p, n, plan) || (heir != NONE && rs_inst(w, p, heir)->there);
+}
+
+/* Does `n` emit at its end, and would it get more than who it is, or follows, has?  @from: who sends
+ * it, or NONE for state. */
 static bool is_final(const struct rs *w, uint32_t n, uint32_t from)
 {
     const struct inode *i = &w->im->nodes[n];
@@ -305,19 +314,23 @@ static bool is_final(const struct rs *w, uint32_t n, uint32_t from)
     return from != NONE || i->heir == NONE;
 }
 
+/* R3: who has ended can take no new tuples, nor groups that are still counted elsewhere.  Who has
+ * said its last must not even if they have ended as well: a recovery of V' from a checkpoint of V
+ * goes back to when they had not.  Whose place is taken elsewhere is asked where it is.
+ */
 static bool probe(struct rs *w, uint32_t p, const struct rs_plan *plan)
 {
     const struct image *im = w->im;
     uint32_t gen = w->procs[p].gen;
     for (uint32_t c = 0; c < im->channel_count; c++) {
         const struct ichannel *ch = &im->channels[c];
-        if (ch->new_side && is_here(w, p, ch->to, plan) && has_ended(w, gen, ch->to) &&
+        if (ch->new_side && concerns(w, p, ch->to, plan) && has_ended(w, gen, ch->to) &&
             (!has_ended(w, gen, ch->from) || is_final(w, ch->to, ch->from))) {
             return false;
         }
     }
     for (uint32_t m = 0; m < im->move_count; m++) {
-        if (is_here(w, p, im->moves[m].to, plan) && has_ended(w, gen, im->moves[m].to) &&
+        if (concerns(w, p, im->moves[m].to, plan) && has_ended(w, gen, im->moves[m].to) &&
             (!has_ended(w, gen, im->moves[m].from) || is_final(w, im->moves[m].to, NONE))) {
             return false;
         }

@@ -178,6 +178,7 @@ static void draw_knobs(struct rs *w)
                              .every = (4 + rs_draw(w, 30)) * w->actor_count,
                              .naive_whole = rs_draw(w, 3) == 0,
                              .small_again = rs_draw(w, 2) == 0,
+                             .void_markers = rs_draw(w, 2) == 0,
                              .bound = rs_draw(w, 3) == 0,
                              .commits = (uint8_t)(rs_draw(w, 3) == 0 ? rs_draw(w, 256) : 255)};
     for (unsigned key = 0; key < KEYS; key++) {
