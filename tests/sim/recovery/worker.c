@@ -289,6 +289,15 @@ static bool has_ended(struct rs *w, uint32_t gen, uint32_t n) /* also in whose p
     return (x != NULL && x->finished) || (heir != NULL && heir->finished);
 }
 
+/* Also who has said its last and, after a recovery, has not come to its end again. */
+static bool is_through(struct rs *w, uint32_t gen, uint32_t n)
+{
+    const struct rs_inst *x = life_of(w, gen, n);
+    const struct rs_inst *heir = life_of(w, gen, w->im->nodes[n].heir);
+    bool said = (x != NULL && x->final_keys != 0) || (heir != NULL && heir->final_keys != 0);
+    return has_ended(w, gen, n) || (said && !rs_without(w, NO_PROBE));
+}
+
 static bool concerns(struct rs *w, uint32_t p, uint32_t n, const struct rs_plan *plan)
 {
     uint32_t heir = w->im->nodes[n].heir;
@@ -324,13 +333,13 @@ static bool probe(struct rs *w, uint32_t p, const struct rs_plan *plan)
     uint32_t gen = w->procs[p].gen;
     for (uint32_t c = 0; c < im->channel_count; c++) {
         const struct ichannel *ch = &im->channels[c];
-        if (ch->new_side && concerns(w, p, ch->to, plan) && has_ended(w, gen, ch->to) &&
+        if (ch->new_side && concerns(w, p, ch->to, plan) && is_through(w, gen, ch->to) &&
             (!has_ended(w, gen, ch->from) || is_final(w, ch->to, ch->from))) {
             return false;
         }
     }
     for (uint32_t m = 0; m < im->move_count; m++) {
-        if (concerns(w, p, im->moves[m].to, plan) && has_ended(w, gen, im->moves[m].to) &&
+        if (concerns(w, p, im->moves[m].to, plan) && is_through(w, gen, im->moves[m].to) &&
             (!has_ended(w, gen, im->moves[m].from) || is_final(w, im->moves[m].to, NONE))) {
             return false;
         }

@@ -476,7 +476,7 @@ static void play(struct rs *w)
         fails = done ? 0 : fails + 1;
         idle = w->moved != moved ? 0 : idle;
         moved = w->moved;
-        if (fails <= w->actor_count) {
+        if (fails <= 4 + w->actor_count / 16) {
             continue;
         }
         fails = 0;
