@@ -56,7 +56,8 @@ enum rs_rule { /* bits: those that are switched off */
     NO_END_AGAIN = 1 << 21,   /* R12 R21: a target that has ended says so again */
     NO_INCARNATION = 1 << 22, /* a process that starts anew is not the one that was there */
     NO_GO_FENCE = 1 << 23,    /* messages of a change name the generation it was planned in */
-    NO_PROBE = 1 << 25,       /* R3: who has said its last gets no new inputs */
+    NO_PROBE = 1 << 25,       /* R3: who has ended, or had in the checkpoint, gets no new inputs */
+    NO_FLOOR = 1 << 26,       /* R21: void markers are neither sent again nor taken */
     NO_NEWEST = 1 << 24,      /* I8: no recovery goes below what was committed */
 };
 
@@ -127,6 +128,7 @@ struct rs_history {           /* of one life: what it has processed and was not 
 
 struct rs_inst {              /* a life of a node */
     bool there, started, cut, retired, finished, exported, await_other;
+    bool had_ended;           /* in the checkpoint it was restored from */
     uint8_t final_keys, await_keys; /* bits */
     uint8_t saving;           /* bits of slots: frozen, not durable yet */
     uint32_t id;
@@ -248,7 +250,6 @@ struct rs_knobs {             /* of one schedule, drawn from its seed */
     uint32_t start, every;
     bool naive_whole;         /* not covered by a checkpoint: all is restored, as master/recover.c */
     bool small_again;         /* a second try leaves alone what the first left alone */
-    bool void_markers;        /* what is sent again has the markers of what was given up in it */
     bool bound;               /* sinks that commit, and sources, stay on their host */
     uint8_t commits;          /* bits of PE number % 8: its sinks commit with the checkpoint */
     uint8_t groups[KEYS];

@@ -236,6 +236,7 @@ static void restore_own(struct rs *w, struct rs_inst *x, uint32_t n, const struc
     }
     x->position = own->position;
     x->total = own->total;
+    x->had_ended = own->finished;
     bool keeps = rs_without(w, NO_DISCARD) && w->commits[n] && x->done.count > own->done.count;
     if (from == n && !keeps) { /* else what it has done stays with whose place it takes */
         rs_history_copy(&x->done, &own->done, own->done.count);
@@ -259,7 +260,7 @@ void rs_restore(struct rs *w, uint32_t p, uint32_t n, const struct rs_plan *plan
     x->total = kind == KIND_SOURCE ? w->totals[w->im->nodes[n].source] : 0;
     x->cut = plan->side == SIDE_NEW;
     for (int side = 0; side < SIDES; side++) {
-        x->align[side].epoch_floor = w->k.void_markers ? 0 : plan->floor;
+        x->align[side].epoch_floor = rs_without(w, NO_FLOOR) ? 0 : plan->floor;
     }
     x->injected = plan->floor > 0 ? plan->floor - 1 : 0;
     if (from != NONE) {

@@ -196,7 +196,7 @@ void rs_resend(struct rs *w, uint32_t p, uint32_t c, uint32_t id, uint32_t epoch
         from = o->log_ok ? 0 : o->log_count;
     }
     for (uint32_t i = from; i < o->log_count; i++) {
-        if (o->log[i].kind != ITEM_MARKER_CHECKPOINT || w->k.void_markers) {
+        if (o->log[i].kind != ITEM_MARKER_CHECKPOINT || rs_without(w, NO_FLOOR)) {
             put(w, &o->near, &o->log[i]);
             w->stats.resent++;
         }

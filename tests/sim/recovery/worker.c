@@ -282,65 +282,55 @@ static struct rs_inst *life_of(struct rs *w, uint32_t gen, uint32_t n)
     return NULL;
 }
 
+static bool ended(const struct rs *w, const struct rs_inst *x)
+{
+    return x != NULL && (x->finished || (x->had_ended && !rs_without(w, NO_PROBE)));
+}
+
 static bool has_ended(struct rs *w, uint32_t gen, uint32_t n) /* also in whose place it comes */
 {
-    const struct rs_inst *x = life_of(w, gen, n);
-    const struct rs_inst *heir = life_of(w, gen, w->im->nodes[n].heir);
-    return (x != NULL && x->finished) || (heir != NULL && heir->finished);
+    return ended(w, life_of(w, gen, n)) || ended(w, life_of(w, gen, w->im->nodes[n].heir));
 }
 
-/* Also who has said its last and, after a recovery, has not come to its end again. */
-static bool is_through(struct rs *w, uint32_t gen, uint32_t n)
-{
-    const struct rs_inst *x = life_of(w, gen, n);
-    const struct rs_inst *heir = life_of(w, gen, w->im->nodes[n].heir);
-    bool said = (x != NULL && x->final_keys != 0) || (heir != NULL && heir->final_keys != 0);
-    return has_ended(w, gen, n) || (said && !rs_without(w, NO_PROBE));
-}
-
+/* Is it about this process: is `n` here, or in whose place it comes? */
 static bool concerns(struct rs *w, uint32_t p, uint32_t n, const struct rs_plan *plan)
 {
     uint32_t heir = w->im->nodes[n].heir;
     return is_here(w, p, n, plan) || (heir != NONE && rs_inst(w, p, heir)->there);
 }
 
-/* Does `n` emit at its end, and would it get more than who it is, or follows, has?  @from: who sends
- * it, or NONE for state. */
-static bool is_final(const struct rs *w, uint32_t n, uint32_t from)
+/* Does a new channel only continue one of V between the same two instances, one of them moved? */
+static bool continues(const struct rs *w, const struct ichannel *new)
 {
-    const struct inode *i = &w->im->nodes[n];
-    if (w->im->pes[i->pe].kind != KIND_FINAL || rs_without(w, NO_PROBE)) {
-        return false;
-    }
-    for (uint32_t c = 0; c < w->im->channel_count && from != NONE; c++) { /* the same, moved? */
+    const struct inode *from = &w->im->nodes[new->from], *to = &w->im->nodes[new->to];
+    for (uint32_t c = 0; c < w->im->channel_count; c++) {
         const struct ichannel *ch = &w->im->channels[c];
-        const struct inode *f = &w->im->nodes[from], *g = &w->im->nodes[ch->from];
-        if (ch->there[SIDE_V] && (ch->to == n || ch->to == i->heir) && g->pe == f->pe &&
-            g->index == f->index) {
-            return false;
+        const struct inode *f = &w->im->nodes[ch->from], *t = &w->im->nodes[ch->to];
+        if (ch->there[SIDE_V] && f->pe == from->pe && f->index == from->index &&
+            t->pe == to->pe && t->index == to->index) {
+            return true;
         }
     }
-    return from != NONE || i->heir == NONE;
+    return false;
 }
 
-/* R3: who has ended can take no new tuples, nor groups that are still counted elsewhere.  Who has
- * said its last must not even if they have ended as well: a recovery of V' from a checkpoint of V
- * goes back to when they had not.  Whose place is taken elsewhere is asked where it is.
- */
+/* R3: who has ended can take no new tuples, nor groups that are still counted elsewhere.  Nor does
+ * it help that who would send them has ended by now: a recovery of V' goes back to a checkpoint of
+ * V, when it may not have. */
 static bool probe(struct rs *w, uint32_t p, const struct rs_plan *plan)
 {
     const struct image *im = w->im;
     uint32_t gen = w->procs[p].gen;
     for (uint32_t c = 0; c < im->channel_count; c++) {
         const struct ichannel *ch = &im->channels[c];
-        if (ch->new_side && concerns(w, p, ch->to, plan) && is_through(w, gen, ch->to) &&
-            (!has_ended(w, gen, ch->from) || is_final(w, ch->to, ch->from))) {
+        bool quiet = has_ended(w, gen, ch->from) && (rs_without(w, NO_PROBE) || continues(w, ch));
+        if (ch->new_side && concerns(w, p, ch->to, plan) && has_ended(w, gen, ch->to) && !quiet) {
             return false;
         }
     }
     for (uint32_t m = 0; m < im->move_count; m++) {
-        if (concerns(w, p, im->moves[m].to, plan) && is_through(w, gen, im->moves[m].to) &&
-            (!has_ended(w, gen, im->moves[m].from) || is_final(w, im->moves[m].to, NONE))) {
+        if (concerns(w, p, im->moves[m].to, plan) && has_ended(w, gen, im->moves[m].to) &&
+            !has_ended(w, gen, im->moves[m].from)) {
             return false;
         }
     }

@@ -178,7 +178,6 @@ static void draw_knobs(struct rs *w)
                              .every = (4 + rs_draw(w, 30)) * w->actor_count,
                              .naive_whole = rs_draw(w, 3) == 0,
                              .small_again = rs_draw(w, 2) == 0,
-                             .void_markers = rs_draw(w, 2) == 0,
                              .bound = rs_draw(w, 3) == 0,
                              .commits = (uint8_t)(rs_draw(w, 3) == 0 ? rs_draw(w, 256) : 255)};
     for (unsigned key = 0; key < KEYS; key++) {
@@ -460,6 +459,29 @@ static bool sweep(struct rs *w) /* one step of anybody who can make one */
     return done;
 }
 
+static void trace_stuck(struct rs *w) /* who has what, when nothing goes on */
+{
+    for (uint32_t p = 0; p < RS_PROCS && w->trace != NULL; p++) {
+        for (uint32_t n = 0; n < w->im->node_count; n++) {
+            const struct rs_inst *x = rs_inst(w, p, n);
+            if (x->there) {
+                RS_TRACE(w, "%u: p%u[%u] %s%s%s inject %u after %u", p, w->im->nodes[n].pe,
+                         w->im->nodes[n].index, x->started ? "started " : "",
+                         x->cut ? "cut " : "", x->finished ? "ended " : "", x->inject,
+                         x->injected);
+            }
+        }
+        for (uint32_t c = 0; c < w->im->channel_count; c++) {
+            const struct rs_out *o = rs_out(w, p, c);
+            const struct rs_in *in = rs_in(w, p, c);
+            if ((o->id != 0 && o->near.count > 0) || (in->id != 0 && in->far.count > 0)) {
+                RS_TRACE(w, "%u: channel %u: id %u has %u, id %u has %u", p, c, o->id,
+                         o->id != 0 ? o->near.count : 0, in->id, in->id != 0 ? in->far.count : 0);
+            }
+        }
+    }
+}
+
 static void play(struct rs *w)
 {
     uint32_t fails = 0, idle = 0; /* idle: events in a row that moved nothing */
@@ -467,6 +489,7 @@ static void play(struct rs *w)
     while (w->found == NOTHING && !w->too_big && !w->chief.d.over) {
         if (++w->steps > STEPS_MAX || idle > IDLE_MAX) {
             rs_violate(w, WRONG_STUCK);
+            trace_stuck(w);
             return;
         }
         w->now++;
