@@ -99,7 +99,7 @@ int cli_get(struct cli *cli, const char *path, json_t **out)
 
 void cli_print_json(FILE *out, const json_t *document)
 {
-    json_dumpf(document, out, JSON_INDENT(2) | JSON_ENCODE_ANY);
+    json_dumpf(document, out, JSON_INDENT(2) | JSON_ENCODE_ANY | JSON_REAL_PRECISION(10));
     fputc('\n', out);
 }
 

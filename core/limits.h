@@ -70,8 +70,8 @@
 /* ---- models ---- */
 #define MODEL_BYTES_MAX (256u << 20) /* an ONNX file; as an artifact it has the same bound */
 #define MODEL_DEPTH_MAX 64           /* protobuf messages in messages; protobuf-c recurses */
-#define MODEL_NODES_MAX 100000       /* per graph, subgraphs counted in */
-#define MODEL_VALUES_MAX 400000
+#define MODEL_NODES_MAX 50000        /* per graph, subgraphs counted in */
+#define MODEL_VALUES_MAX 100000     /* some 300 bytes each, in every copy for a batch size */
 #define MODEL_ATTRS_MAX 64           /* per node */
 #define MODEL_DOMAINS_MAX 32         /* of operators */
 #define FOLD_BYTES_BASE (4u << 20)   /* that folding may add to constants, beside their own size */

@@ -137,6 +137,26 @@ bool ask_must_wait(struct master *m, struct deploy_request *r, struct exchange *
     return true;
 }
 
+void ask_again(struct master *m, struct deploy_request *r TAKES, const char *what,
+               struct exchange *x TAKES)
+{
+    struct deployment *d = deployments_find(&m->deployments, r->name);
+    struct waiting *w = mem_alloc(sizeof *w);
+    *w = (struct waiting){.request = *r,
+                          .x = x,
+                          .until_us = r->asked_us + time_of(d, r->timeout_us)};
+    *r = (struct deploy_request){0};
+    if (clock_now_us() < w->until_us) {
+        put(m, w);
+        return;
+    }
+    struct fail f = {0};
+    fail_set(&f, ERR_TIMEOUT, "see `oxbow status`, then try again", "it would still wait for %s",
+             what);
+    api_fail(w->x, 504, &f, w->request.name);
+    waiting_free(w);
+}
+
 static bool is_changing(const struct master *m, const struct waiting *w)
 {
     if (w->worker == NULL) {

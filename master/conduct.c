@@ -332,6 +332,7 @@ static void check_deadline(struct master *m, struct deployment *d, uint64_t now_
 void conduct_tick(struct master *m, uint64_t now_us)
 {
     running_sweep(m);
+    wills_tick(m, now_us);
     ask_resume(m);
     for (size_t i = 0; i < m->deployments.count; i++) {
         struct deployment *d = m->deployments.items[i];
@@ -390,23 +391,22 @@ static void change_lost(struct master *m, struct deployment *d)
     }
 }
 
-/* P5 of checkpoint.h. */
+/* P5 of checkpoint.h, L3 of wills.h. */
 static bool has_to_wait(struct master *m, struct deployment *d)
 {
     const struct deployment *base =
         d->upgrade != NULL ? deployments_find(&m->deployments, d->name) : NULL;
     d->waits = base != NULL && base != d && base->keeping != NULL &&
-               checkpoint_bars_change(&base->keeping->machine);
+               (checkpoint_bars_change(&base->keeping->machine) || wills_bar_decision(m, d));
     return d->waits;
 }
 
 void conduct_decide_now(struct master *m, struct deployment *next)
 {
-    if (!next->waits || next->change.state != CHANGE_READY) {
+    if (!next->waits || next->change.state != CHANGE_READY || has_to_wait(m, next)) {
         return;
     }
     struct change_actions out = {0};
-    next->waits = false;
     decide(m, next, &out);
     for (size_t i = 0; i < out.count; i++) {
         perform(m, next, out.items[i], &out);
@@ -479,16 +479,31 @@ static void perform(struct master *m, struct deployment *d, struct change_action
     }
 }
 
+static enum err write_decision(struct master *m, struct deployment *d, struct fail *f)
+{
+    size_t will_count = 0;
+    struct store_will *wills = wills_of(m, d, &will_count);
+    enum err e = m->store->ops->decide(m->store, d->name, d->version, d->token.op, wills,
+                                       will_count, f);
+    wills_rows_free(wills, will_count);
+    struct fail unread = {0};
+    if (e == ERR_OK && will_count > 0 && wills_load(m, &unread) != ERR_OK) {
+        log_event(LOG_ERROR, "decide.wills", "what=\"they are found at the next start\"");
+    }
+    return e;
+}
+
 static void decide(struct master *m, struct deployment *d, struct change_actions *out)
 {
     struct fail f = {0};
-    enum err e = ERR_OK;
-    if (!recover_is_under_way(d)) { /* that was decided when its generation was written */
-        e = m->store->ops->decide(m->store, d->name, d->version, d->token.op, &f);
-    }
+    const char *where = "store";
     struct deployment *base = deployments_find(&m->deployments, d->name);
+    enum err e = base != NULL && base != d ? upgrade_check_ended(d, base, &f, &where) : ERR_OK;
+    if (e == ERR_OK && !recover_is_under_way(d)) { /* that was decided with its generation */
+        e = write_decision(m, d, &f);
+    }
     if (e != ERR_OK) {
-        keep_why(d, &f, "store");
+        keep_why(d, &f, where);
     } else if (base != NULL && base != d) {
         keeping_decided(m, base);
     }

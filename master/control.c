@@ -230,6 +230,9 @@ static void on_message(void *arg, struct conn *c, struct msg *msg)
     case M_COMMITTED:
         keeping_committed(m, w, &msg->COMMITTED);
         break;
+    case M_WILL_DONE:
+        wills_done(m, w, &msg->WILL_DONE);
+        break;
     case M_ARTIFACT_GET:
         on_artifact_get(m, c, &msg->ARTIFACT_GET);
         break;

@@ -156,6 +156,12 @@ static void plan(struct deploying *g)
         finish(g);
         return;
     }
+    if (g->request.ask != ASK_DEPLOY && g->request.ask != ASK_PLAN && wills_bar_return(m, d)) {
+        deployment_free(d);
+        ask_again(m, &g->request, "the output of a removed PE that is to come back", g->x);
+        finish(g);
+        return;
+    }
     if (g->request.ask != ASK_DEPLOY) {
         running_plan(m, d, &g->request, g->x);
         finish(g);
@@ -409,7 +415,7 @@ enum err deploy_keep(struct master *m, struct deployment *d, uint64_t ids, struc
     }
     e = m->store->ops->plan(m->store, &v, f);
     free_row(&v);
-    return e;
+    return e == ERR_OK && d->upgrade == NULL ? wills_load(m, f) : e; /* begun anew: none is left */
 }
 
 enum err deploy_recover(struct master *m, struct deployment *d, uint64_t ids, struct fail *f)
@@ -422,7 +428,8 @@ enum err deploy_recover(struct master *m, struct deployment *d, uint64_t ids, st
     assert(first + ids == d->token.op);
     struct store_version v;
     fill_row(d, &v);
+    v.from_epoch = d->keeping->from_epoch;
     e = m->store->ops->recover(m->store, &v, f);
     free_row(&v);
-    return e;
+    return e == ERR_OK ? wills_load(m, f) : e;
 }

@@ -83,6 +83,14 @@ static uint64_t sweep(struct master *m, const struct deployment *d, uint64_t epo
 {
     struct needed n = {.oldest = epoch};
     struct fail f = {0};
+    for (size_t i = 0; i < m->wills.count; i++) {
+        const struct store_will *w = &m->wills.items[i].row;
+        if (strcmp(w->topology, d->name) == 0) {
+            n.epochs = mem_grow(n.epochs, n.count, &n.capacity, sizeof *n.epochs);
+            n.epochs[n.count++] = w->epoch;
+            n.oldest = w->epoch < n.oldest ? w->epoch : n.oldest;
+        }
+    }
     if (m->store->ops->checkpoints(m->store, d->name, add_needed, &n, &f) == ERR_OK) {
         snapshots_sweep(&m->snapshots, d->name, n.epochs, n.count, epoch);
     } else {
@@ -215,6 +223,24 @@ void keeping_went(struct master *m, struct deployment *d)
     }
 }
 
+static void recall(void *arg, const struct store_checkpoint *c)
+{
+    struct deployment *d = arg;
+    struct checkpoint *machine = &d->keeping->machine;
+    if (c->gen == d->token.gen && c->epoch > machine->complete) {
+        machine->complete = c->epoch;
+    }
+}
+
+void keeping_recall(struct master *m, struct deployment *d)
+{
+    struct fail f = {0};
+    if (d->keeping != NULL &&
+        m->store->ops->checkpoints(m->store, d->name, recall, d, &f) != ERR_OK) {
+        log_event(LOG_ERROR, "store.checkpoints", "topology=%s what=\"%s\"", d->name, f.what);
+    }
+}
+
 void keeping_planned(struct deployment *d)
 {
     if (d->keeping != NULL) {
@@ -245,6 +271,13 @@ void keeping_hand_on(struct master *m, struct deployment *d, struct deployment *
     }
     next->keeping = d->keeping;
     d->keeping = NULL;
+    for (uint32_t i = 0; i < next->graph->worker_count; i++) {
+        struct part *p = &next->parts[i];
+        const struct part *was = deployment_part(d, p->worker_id);
+        if (was != NULL && was->incarnation == p->incarnation) {
+            p->committed = was->committed;
+        }
+    }
     next->keeping->machine.every_us = next->topology->checkpoint_every_us;
     acknowledge_by(next);
     feed(m, next, (struct checkpoint_event){.kind = CHECKPOINT_IN_DONE});
@@ -345,13 +378,13 @@ static bool final_is_committed(const struct deployment *d)
 bool keeping_holds_end(struct master *m, struct deployment *d)
 {
     struct keeping *k = d->keeping;
-    if (k == NULL || final_is_committed(d)) {
+    if (k == NULL || (final_is_committed(d) && !wills_any(m, d->name))) {
         return false;
     }
     if (k->final_epoch == 0 && k->machine.state == CHECKPOINT_IDLE && !k->recovering) {
         keeping_ask(m, d);
     }
-    return !final_is_committed(d); /* a topology whose parts hold nothing may be over at once */
+    return !final_is_committed(d) || wills_any(m, d->name); /* a topology whose parts hold nothing may be over at once */
 }
 
 void keeping_committed(struct master *m, struct member *w, const struct msg_COMMITTED *r)
@@ -368,6 +401,9 @@ void keeping_committed(struct master *m, struct member *w, const struct msg_COMM
         if (r->epoch == d->keeping->final_epoch) {
             d->keeping->final_epoch = 0; /* tried again with another one */
         }
+    }
+    if (d->next != NULL) {
+        conduct_decide_now(m, d->next);
     }
     if (everything_ended(d)) {
         conduct_ended(m, d);

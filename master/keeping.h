@@ -49,6 +49,8 @@ void keeping_free(struct keeping *k);
 
 /* ---- keeping.c: checkpoints.  Each accepts a deployment that takes none. */
 void keeping_went(struct master *m, struct deployment *d);    /* it runs: who acknowledges? */
+/* keeping_recall - after a restart: the newest complete one, which sinks may not have heard of. */
+void keeping_recall(struct master *m, struct deployment *d);
 void keeping_planned(struct deployment *d);
 void keeping_aborted(struct master *m, struct deployment *d);
 void keeping_decided(struct master *m, struct deployment *d);

@@ -80,6 +80,9 @@ static enum err open_parts(struct master *m, struct fail *f)
     }
     if (e == ERR_OK) {
         types_init(&m->types);
+        e = wills_load(m, f);
+    }
+    if (e == ERR_OK) {
         e = restore_all(m, f);
     }
     return e;
@@ -130,6 +133,7 @@ void master_free(struct master *m)
     snapshots_fini(&m->snapshots);
     running_sweep(m);
     deployments_fini(&m->deployments);
+    wills_fini(&m->wills);
     members_fini(&m->members);
     types_fini(&m->types);
     artifacts_fini(&m->artifacts);

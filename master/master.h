@@ -18,6 +18,7 @@
 #include "master/store.h"
 #include "master/tally.h"
 #include "master/types.h"
+#include "master/wills.h"
 #include "net/conn.h"
 
 struct master_options {
@@ -53,6 +54,7 @@ struct master {
     struct jobs jobs;
     struct members members;
     struct deployments deployments;
+    struct wills wills;
     unsigned uploads;        /* in flight */
     struct deployment *replaced; /* linked by next; freed at the next tick */
     struct waiting *waiting;     /* ask.c: requests whose turn has not come, oldest first */
@@ -130,6 +132,9 @@ struct worker_info *deploy_workers(struct master *m, const struct deployment *ex
 #define UPGRADE_TIMEOUT_US 60000000u /* where no topology says another */
 void ask_change(struct master *m, struct deploy_request *r TAKES, struct exchange *x TAKES);
 void ask_drain(struct master *m, const char *worker, uint64_t timeout_us,
+               struct exchange *x TAKES);
+/* ask_again - its turn comes later: what it needs is not over.  @what: it waits for, for people. */
+void ask_again(struct master *m, struct deploy_request *r TAKES, const char *what,
                struct exchange *x TAKES);
 /* ask_must_wait - true: `r` and `x` are taken, their turn comes; what is under way and not decided
  * has been given up before false is returned. */

@@ -59,6 +59,7 @@ enum err restore_all(struct master *m, struct fail *f)
             (void)recover_lost(m, d, "the master was restarted", 0);
         } else {
             keeping_went(m, d);
+            keeping_recall(m, d);
         }
     }
     return e;

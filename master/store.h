@@ -53,6 +53,7 @@ struct store_version { /* one version of one topology */
     char *about;      /* JSON: what of the plan the receipt repeats, when base != 0 */
     char *receipt;    /* JSON, or "": not over */
     char *carried;    /* JSON: counters of what the topology has lost by changes, or "" */
+    uint64_t from_epoch; /* recover: of the checkpoint it goes back to; 0: the beginning */
     uint64_t last;    /* highest version of this topology, decided or not */
     int64_t created_at_us;
     struct store_instance *instances;
@@ -77,6 +78,17 @@ struct store_checkpoint { /* the manifest of a complete one */
     size_t snapshot_count;
 };
 
+struct store_will { /* of master/wills.h */
+    char *topology;
+    uint64_t epoch; /* of the change that removed the PE; the snapshot's file has it */
+    char *uid;
+    uint32_t index;
+    char *type;     /* of the PE */
+    char *host;     /* where what it writes to is; "": anywhere */
+    void *body;     /* WILL, as a frame */
+    size_t bytes;
+};
+
 struct store;
 struct store_ops {
     /* this run's term; durable already */
@@ -91,9 +103,9 @@ struct store_ops {
                              struct fail *f);
     /* a plan, undecided, replacing nothing: (topology, version) is new */
     enum err (*plan)(struct store *s, const struct store_version *v, struct fail *f);
-    /* the point of no return */
+    /* the point of no return; what the PEs that go will have left is on record with it */
     enum err (*decide)(struct store *s, const char *topology, uint64_t version, uint64_t op,
-                       struct fail *f);
+                       const struct store_will *wills, size_t will_count, struct fail *f);
     /* error, final: NULL leaves what is there */
     enum err (*state)(struct store *s, const char *topology, uint64_t version, const char *state,
                       const char *error, const char *final, struct fail *f);
@@ -118,7 +130,8 @@ struct store_ops {
     enum err (*checkpoints)(struct store *s, const char *topology,
                             void (*fn)(void *arg, const struct store_checkpoint *c), void *arg,
                             struct fail *f);
-    /* the same version under a new generation, with the graph of `v`; its state: recovering */
+    /* the same version under a new generation, with the graph of `v`; its state: recovering.
+     * Wills of changes after the checkpoint it goes back to are void. */
     enum err (*recover)(struct store *s, const struct store_version *v, struct fail *f);
     /* how the recovery that began generation `gen` went; the newest RECOVERIES_KEPT are kept */
     enum err (*recovered)(struct store *s, const char *topology, uint64_t gen, const char *receipt,
@@ -126,6 +139,10 @@ struct store_ops {
     /* these receipts (JSON), oldest first; borrowed until fn returns */
     enum err (*recoveries)(struct store *s, const char *topology,
                            void (*fn)(void *arg, const char *receipt), void *arg, struct fail *f);
+    /* wills, in no order; borrowed as below */
+    enum err (*wills)(struct store *s, void (*fn)(void *arg, const struct store_will *w),
+                      void *arg, struct fail *f);
+    enum err (*will_done)(struct store *s, const struct store_will *w, struct fail *f);
     void (*close)(struct store *s);
 };
 struct store { /* first member of every implementation */
@@ -137,5 +154,6 @@ MUST_CHECK enum err store_sqlite_open(const char *dir, struct store **out, struc
 
 void store_version_fini(struct store_version *v);
 void store_checkpoint_fini(struct store_checkpoint *c);
+void store_will_fini(struct store_will *w);
 
 #endif

@@ -4,8 +4,8 @@
  * Runs on:    the master loop.
  * Invariants: those of master/store.h; every function is one transaction.
  * Failpoints: store.reserve, store.plan, store.decide, store.state, store.receipt, store.drained,
- *             store.manifest, store.recover, store.recovered: `.before` (may fail) and `.after`. */
-#include "master/store.h"
+ *             store.manifest, store.recover, store.recovered, store.will_done: `.before` (may fail) and `.after`. */
+#include "master/store_own.h"
 
 #include "core/failpoint.h"
 #include "core/file.h"
@@ -14,18 +14,11 @@
 #include "core/strbuf.h"
 
 #include <inttypes.h>
-#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define SCHEMA_VERSION 1
-
-struct store_sqlite {
-    struct store base;
-    sqlite3 *db;
-    uint64_t term;
-};
 
 static const char schema_sql[] =
     "CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"
@@ -65,11 +58,13 @@ static const char schema_sql[] =
     "CREATE TABLE IF NOT EXISTS recoveries("
     " topology TEXT NOT NULL, gen INTEGER NOT NULL, receipt TEXT NOT NULL,"
     " PRIMARY KEY(topology, gen)) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS wills("
+    " topology TEXT NOT NULL, epoch INTEGER NOT NULL, uid TEXT NOT NULL, number INTEGER NOT NULL,"
+    " type TEXT NOT NULL, host TEXT NOT NULL, body BLOB NOT NULL,"
+    " PRIMARY KEY(topology, epoch, uid, number)) WITHOUT ROWID;"
     "INSERT OR IGNORE INTO meta VALUES('schema', 1), ('term', 0), ('next_id', 1);";
 
 static const struct store_ops sqlite_ops;
-static enum err fail_db(struct store_sqlite *s, const char *verb, struct fail *f);
-static enum err exec(struct store_sqlite *s, const char *sql, struct fail *f);
 static enum err take_term(struct store_sqlite *s, struct fail *f);
 static bool read_meta(struct store_sqlite *s, const char *key, int64_t *value);
 
@@ -82,13 +77,13 @@ enum err store_sqlite_open(const char *dir, struct store **out, struct fail *f)
     enum err e = ERR_OK;
     if (sqlite3_open_v2(path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL) !=
         SQLITE_OK) {
-        e = fail_db(s, "open", f);
+        e = sql_failed(s, "open", f);
         goto failed;
     }
     sqlite3_busy_timeout(s->db, 2000);
-    e = exec(s, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;", f);
+    e = sql_exec(s, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;", f);
     if (e == ERR_OK) {
-        e = exec(s, schema_sql, f);
+        e = sql_exec(s, schema_sql, f);
     }
     if (e != ERR_OK) {
         goto failed;
@@ -115,8 +110,8 @@ failed:
 
 void store_version_fini(struct store_version *v)
 {
-    char *texts[] = {v->topology, v->state,     v->yaml,  v->canonical, v->digest,
-                     v->base_dir, v->artifacts, v->types, v->error,     v->final,
+    char *texts[] = {v->topology, v->state,     v->yaml,    v->canonical, v->digest,
+                     v->base_dir, v->artifacts, v->types,   v->error,     v->final,
                      v->parts,    v->about,     v->receipt, v->carried};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         mem_free(texts[i]);
@@ -136,17 +131,17 @@ void store_version_fini(struct store_version *v)
 
 /* ---- statements: bind by a short format, so that a query and its values stand on one page ---- */
 
-static enum err fail_db(struct store_sqlite *s, const char *verb, struct fail *f)
+enum err sql_failed(struct store_sqlite *s, const char *verb, struct fail *f)
 {
     return fail_set(f, ERR_IO, "check the data folder: space, permissions",
                     "the store could not %s: %s", verb,
                     s->db != NULL ? sqlite3_errmsg(s->db) : "no memory");
 }
 
-static enum err exec(struct store_sqlite *s, const char *sql, struct fail *f)
+enum err sql_exec(struct store_sqlite *s, const char *sql, struct fail *f)
 {
     return sqlite3_exec(s->db, sql, NULL, NULL, NULL) == SQLITE_OK ? ERR_OK
-                                                                   : fail_db(s, "write", f);
+                                                                   : sql_failed(s, "write", f);
 }
 
 static void bind_all(sqlite3_stmt *q, const char *kinds, va_list ap)
@@ -154,6 +149,9 @@ static void bind_all(sqlite3_stmt *q, const char *kinds, va_list ap)
     for (int i = 0; kinds[i] != '\0'; i++) {
         if (kinds[i] == 't') {
             sqlite3_bind_text(q, i + 1, va_arg(ap, const char *), -1, SQLITE_TRANSIENT);
+        } else if (kinds[i] == 'b') {
+            const void *data = va_arg(ap, const void *);
+            sqlite3_bind_blob64(q, i + 1, data, va_arg(ap, size_t), SQLITE_TRANSIENT);
         } else {
             sqlite3_bind_int64(q, i + 1, (sqlite3_int64)va_arg(ap, uint64_t));
         }
@@ -161,7 +159,7 @@ static void bind_all(sqlite3_stmt *q, const char *kinds, va_list ap)
 }
 
 /* A statement with its values: 't' text (NULL binds NULL), 'i' uint64_t. */
-static sqlite3_stmt *bound(struct store_sqlite *s, const char *sql, const char *kinds, ...)
+sqlite3_stmt *sql_bound(struct store_sqlite *s, const char *sql, const char *kinds, ...)
 {
     sqlite3_stmt *q = NULL;
     if (sqlite3_prepare_v2(s->db, sql, -1, &q, NULL) != SQLITE_OK) {
@@ -175,7 +173,7 @@ static sqlite3_stmt *bound(struct store_sqlite *s, const char *sql, const char *
 }
 
 /* One of many rows: `q` is used again. */
-static enum err insert(sqlite3_stmt *q, const char *kinds, ...)
+enum err sql_insert(sqlite3_stmt *q, const char *kinds, ...)
 {
     va_list ap;
     va_start(ap, kinds);
@@ -186,18 +184,18 @@ static enum err insert(sqlite3_stmt *q, const char *kinds, ...)
     return rc == SQLITE_DONE ? ERR_OK : ERR_IO;
 }
 
-static enum err run(struct store_sqlite *s, sqlite3_stmt *q, struct fail *f)
+enum err sql_run(struct store_sqlite *s, sqlite3_stmt *q, struct fail *f)
 {
     int rc = q != NULL ? sqlite3_step(q) : SQLITE_ERROR;
-    enum err e = rc == SQLITE_DONE ? ERR_OK : fail_db(s, "write", f);
+    enum err e = rc == SQLITE_DONE ? ERR_OK : sql_failed(s, "write", f);
     sqlite3_finalize(q);
     return e;
 }
 
-static enum err commit(struct store_sqlite *s, enum err so_far, struct fail *f)
+enum err sql_commit(struct store_sqlite *s, enum err so_far, struct fail *f)
 {
     if (so_far == ERR_OK) {
-        so_far = exec(s, "COMMIT", f);
+        so_far = sql_exec(s, "COMMIT", f);
     }
     if (so_far != ERR_OK) {
         sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
@@ -207,7 +205,7 @@ static enum err commit(struct store_sqlite *s, enum err so_far, struct fail *f)
 
 static bool read_meta(struct store_sqlite *s, const char *key, int64_t *value)
 {
-    sqlite3_stmt *q = bound(s, "SELECT value FROM meta WHERE key=?", "t", key);
+    sqlite3_stmt *q = sql_bound(s, "SELECT value FROM meta WHERE key=?", "t", key);
     bool ok = q != NULL && sqlite3_step(q) == SQLITE_ROW;
     if (ok) {
         *value = sqlite3_column_int64(q, 0);
@@ -219,21 +217,21 @@ static bool read_meta(struct store_sqlite *s, const char *key, int64_t *value)
 static enum err take_term(struct store_sqlite *s, struct fail *f)
 {
     int64_t term = 0;
-    enum err e = exec(s, "UPDATE meta SET value=value+1 WHERE key='term'", f);
+    enum err e = sql_exec(s, "UPDATE meta SET value=value+1 WHERE key='term'", f);
     if (e == ERR_OK && !read_meta(s, "term", &term)) {
-        e = fail_db(s, "read", f);
+        e = sql_failed(s, "read", f);
     }
     s->term = (uint64_t)term;
     return e;
 }
 
-static char *column(sqlite3_stmt *q, int i)
+char *sql_column(sqlite3_stmt *q, int i)
 {
     const char *text = (const char *)sqlite3_column_text(q, i);
     return mem_dup(text != NULL ? text : "");
 }
 
-static uint64_t number(sqlite3_stmt *q, int i)
+uint64_t sql_number(sqlite3_stmt *q, int i)
 {
     return (uint64_t)sqlite3_column_int64(q, i);
 }
@@ -249,10 +247,10 @@ static enum err op_reserve(struct store *base, uint64_t count, uint64_t *first, 
 {
     struct store_sqlite *s = (struct store_sqlite *)base;
     int64_t next = 0;
-    enum err e = run(
-        s, bound(s, "UPDATE meta SET value=value+? WHERE key='next_id'", "i", count), f);
+    enum err e = sql_run(
+        s, sql_bound(s, "UPDATE meta SET value=value+? WHERE key='next_id'", "i", count), f);
     if (e == ERR_OK && !read_meta(s, "next_id", &next)) {
-        e = fail_db(s, "read", f);
+        e = sql_failed(s, "read", f);
     }
     if (e == ERR_OK) {
         *first = (uint64_t)next - count;
@@ -263,20 +261,20 @@ static enum err op_reserve(struct store *base, uint64_t count, uint64_t *first, 
 static enum err op_worker_id(struct store *base, const char *name, uint64_t *id, struct fail *f)
 {
     struct store_sqlite *s = (struct store_sqlite *)base;
-    enum err e = run(s,
-                     bound(s,
-                           "INSERT OR IGNORE INTO workers"
-                           " VALUES(?, (SELECT coalesce(max(id), 0) + 1 FROM workers))",
-                           "t", name),
-                     f);
+    enum err e = sql_run(s,
+                         sql_bound(s,
+                                   "INSERT OR IGNORE INTO workers"
+                                   " VALUES(?, (SELECT coalesce(max(id), 0) + 1 FROM workers))",
+                                   "t", name),
+                         f);
     if (e != ERR_OK) {
         return e;
     }
-    sqlite3_stmt *q = bound(s, "SELECT id FROM workers WHERE name=?", "t", name);
+    sqlite3_stmt *q = sql_bound(s, "SELECT id FROM workers WHERE name=?", "t", name);
     if (q != NULL && sqlite3_step(q) == SQLITE_ROW) {
-        *id = number(q, 0);
+        *id = sql_number(q, 0);
     } else {
-        e = fail_db(s, "read", f);
+        e = sql_failed(s, "read", f);
     }
     sqlite3_finalize(q);
     return e;
@@ -285,73 +283,54 @@ static enum err op_worker_id(struct store *base, const char *name, uint64_t *id,
 static enum err op_drained(struct store *base, const char *worker, bool drained, struct fail *f)
 {
     struct store_sqlite *s = (struct store_sqlite *)base;
-    return run(s,
-               bound(s, drained ? "INSERT OR IGNORE INTO drained VALUES(?)"
-                                : "DELETE FROM drained WHERE worker=?",
-                     "t", worker),
-               f);
+    return sql_run(s,
+                   sql_bound(s,
+                             drained ? "INSERT OR IGNORE INTO drained VALUES(?)"
+                                     : "DELETE FROM drained WHERE worker=?",
+                             "t", worker),
+                   f);
 }
 
 static enum err op_each_drained(struct store *base, void (*fn)(void *arg, const char *worker),
                                 void *arg, struct fail *f)
 {
     struct store_sqlite *s = (struct store_sqlite *)base;
-    sqlite3_stmt *q = bound(s, "SELECT worker FROM drained", "");
+    sqlite3_stmt *q = sql_bound(s, "SELECT worker FROM drained", "");
     int rc = SQLITE_ERROR;
     while (q != NULL && (rc = sqlite3_step(q)) == SQLITE_ROW) {
         fn(arg, (const char *)sqlite3_column_text(q, 0));
     }
     sqlite3_finalize(q);
-    return rc == SQLITE_DONE ? ERR_OK : fail_db(s, "read", f);
+    return rc == SQLITE_DONE ? ERR_OK : sql_failed(s, "read", f);
 }
 
 static enum err insert_graph(struct store_sqlite *s, const struct store_version *v, struct fail *f)
 {
-    sqlite3_stmt *row = bound(s, "INSERT INTO instances VALUES(?,?,?,?,?,?,?,?)", "");
-    sqlite3_stmt *channel = bound(s, "INSERT INTO channels VALUES(?,?,?,?,?,?,?)", "");
+    sqlite3_stmt *row = sql_bound(s, "INSERT INTO instances VALUES(?,?,?,?,?,?,?,?)", "");
+    sqlite3_stmt *channel = sql_bound(s, "INSERT INTO channels VALUES(?,?,?,?,?,?,?)", "");
     enum err e = row != NULL && channel != NULL ? ERR_OK : ERR_IO;
     for (size_t i = 0; e == ERR_OK && i < v->instance_count; i++) {
         const struct store_instance *n = &v->instances[i];
-        e = insert(row, "tiititii", v->topology, v->version, n->id, n->pe, (uint64_t)n->index,
-                   n->worker, n->incarnation, (uint64_t)n->chain);
+        e = sql_insert(row, "tiititii", v->topology, v->version, n->id, n->pe, (uint64_t)n->index,
+                       n->worker, n->incarnation, (uint64_t)n->chain);
         if (e == ERR_OK && n->groups != NULL && n->groups[0] != '\0') {
-            e = run(s,
-                    bound(s, "INSERT INTO key_groups VALUES(?,?,?,?)", "tiit", v->topology,
-                          v->version, n->id, n->groups),
-                    f);
+            e = sql_run(s,
+                        sql_bound(s, "INSERT INTO key_groups VALUES(?,?,?,?)", "tiit", v->topology,
+                                  v->version, n->id, n->groups),
+                        f);
         }
     }
     for (size_t i = 0; e == ERR_OK && i < v->channel_count; i++) {
         const struct store_channel *c = &v->channels[i];
-        e = insert(channel, "tiitiii", v->topology, v->version, c->id, c->stream, c->from, c->to,
-                   (uint64_t)c->fused);
+        e = sql_insert(channel, "tiitiii", v->topology, v->version, c->id, c->stream, c->from,
+                       c->to, (uint64_t)c->fused);
     }
     if (e != ERR_OK) {
-        e = fail_db(s, "write", f);
+        e = sql_failed(s, "write", f);
     }
     sqlite3_finalize(row);
     sqlite3_finalize(channel);
     return e;
-}
-
-/* All but the newest `keep`. */
-static enum err forget_checkpoints(struct store_sqlite *s, const char *topology, uint32_t keep,
-                                   struct fail *f)
-{
-    enum err e = run(s,
-                     bound(s,
-                           "DELETE FROM checkpoints WHERE topology=? AND epoch NOT IN"
-                           " (SELECT epoch FROM checkpoints WHERE topology=?"
-                           " ORDER BY epoch DESC LIMIT ?)",
-                           "tti", topology, topology, (uint64_t)keep),
-                     f);
-    return e != ERR_OK ? e
-                       : run(s,
-                             bound(s,
-                                   "DELETE FROM snapshots WHERE topology=? AND epoch NOT IN"
-                                   " (SELECT epoch FROM checkpoints WHERE topology=?)",
-                                   "tt", topology, topology),
-                             f);
 }
 
 /* S4: graphs of this version and of the one it changes are all that a restart reads; of the rest
@@ -368,10 +347,10 @@ static enum err forget_old(struct store_sqlite *s, const struct store_version *v
     uint64_t last = v->version > VERSIONS_KEPT ? v->version - VERSIONS_KEPT : 0;
     enum err e = ERR_OK;
     for (size_t i = 0; e == ERR_OK && i < sizeof graphs / sizeof graphs[0]; i++) {
-        e = run(s, bound(s, graphs[i], "tii", v->topology, v->version, v->base), f);
+        e = sql_run(s, sql_bound(s, graphs[i], "tii", v->topology, v->version, v->base), f);
     }
     for (size_t i = 0; e == ERR_OK && i < sizeof rows / sizeof rows[0]; i++) {
-        e = run(s, bound(s, rows[i], "tii", v->topology, last, v->base), f);
+        e = sql_run(s, sql_bound(s, rows[i], "tii", v->topology, last, v->base), f);
     }
     return e;
 }
@@ -379,29 +358,34 @@ static enum err forget_old(struct store_sqlite *s, const struct store_version *v
 static enum err op_plan(struct store *base, const struct store_version *v, struct fail *f)
 {
     struct store_sqlite *s = (struct store_sqlite *)base;
-    enum err e = exec(s, "BEGIN IMMEDIATE", f);
+    enum err e = sql_exec(s, "BEGIN IMMEDIATE", f);
     if (e != ERR_OK) {
         return e;
     }
-    e = run(s,
-            bound(s, "INSERT INTO versions VALUES(?,?,?,?,?,0,?,?,?,?,?,?,?,?,?,?)",
-                  "tiiii" "ttttttttt" "i", v->topology, v->version, v->gen, v->op, v->epoch,
-                  v->state,
-                  v->yaml, v->canonical, v->digest, v->base_dir, v->artifacts, v->types,
-                  v->error != NULL ? v->error : "", v->final != NULL ? v->final : "",
-                  (uint64_t)v->created_at_us),
-            f);
+    e = sql_run(s,
+                sql_bound(s, "INSERT INTO versions VALUES(?,?,?,?,?,0,?,?,?,?,?,?,?,?,?,?)",
+                          "tiiii"
+                          "ttttttttt"
+                          "i",
+                          v->topology, v->version, v->gen, v->op, v->epoch, v->state, v->yaml,
+                          v->canonical, v->digest, v->base_dir, v->artifacts, v->types,
+                          v->error != NULL ? v->error : "", v->final != NULL ? v->final : "",
+                          (uint64_t)v->created_at_us),
+                f);
     if (e == ERR_OK && v->base == 0) { /* it begins anew: what was saved of it before is void */
-        e = forget_checkpoints(s, v->topology, 0, f);
+        e = store_forget_checkpoints(s, v->topology, 0, f);
     }
     if (e == ERR_OK && v->base == 0) {
-        e = run(s, bound(s, "DELETE FROM carried WHERE topology=?", "t", v->topology), f);
+        e = sql_run(s, sql_bound(s, "DELETE FROM carried WHERE topology=?", "t", v->topology), f);
+    }
+    if (e == ERR_OK && v->base == 0) {
+        e = store_void_wills(s, v->topology, 0, f);
     }
     if (e == ERR_OK && v->base != 0) {
-        e = run(s,
-                bound(s, "INSERT INTO changes VALUES(?,?,?,?,?,'')", "tiitt", v->topology,
-                      v->version, v->base, v->parts, v->about),
-                f);
+        e = sql_run(s,
+                    sql_bound(s, "INSERT INTO changes VALUES(?,?,?,?,?,'')", "tiitt", v->topology,
+                              v->version, v->base, v->parts, v->about),
+                    f);
     }
     if (e == ERR_OK) {
         e = insert_graph(s, v, f);
@@ -409,182 +393,54 @@ static enum err op_plan(struct store *base, const struct store_version *v, struc
     if (e == ERR_OK) {
         e = forget_old(s, v, f);
     }
-    return commit(s, e, f);
+    return sql_commit(s, e, f);
 }
 
 static enum err op_decide(struct store *base, const char *topology, uint64_t version, uint64_t op,
-                          struct fail *f)
+                          const struct store_will *wills, size_t will_count, struct fail *f)
 {
     struct store_sqlite *s = (struct store_sqlite *)base;
-    enum err e = exec(s, "BEGIN IMMEDIATE", f);
+    enum err e = sql_exec(s, "BEGIN IMMEDIATE", f);
     if (e != ERR_OK) {
         return e;
     }
-    e = run(s,
-            bound(s,
-                  "UPDATE versions SET decided=1"
-                  " WHERE topology=? AND version=? AND op=? AND state='deploying'",
-                  "tii", topology, version, op),
-            f);
+    e = sql_run(s,
+                sql_bound(s,
+                          "UPDATE versions SET decided=1"
+                          " WHERE topology=? AND version=? AND op=? AND state='deploying'",
+                          "tii", topology, version, op),
+                f);
     if (e == ERR_OK && sqlite3_changes(s->db) != 1) {
         e = fail_set(f, ERR_STALE, "deploy again", "the plan of %s version %" PRIu64 " is gone",
                      topology, version);
     }
     if (e == ERR_OK) {
-        e = run(s,
-                bound(s,
-                      "UPDATE versions SET state='replaced'"
-                      " WHERE topology=? AND version<? AND state='running'",
-                      "ti", topology, version),
-                f);
-    }
-    return commit(s, e, f);
-}
-
-static char *epochs_text(const struct store_snapshot *n)
-{
-    struct strbuf text = {0};
-    for (size_t i = 0; i < n->epoch_count; i++) {
-        strbuf_printf(&text, i > 0 ? " %" PRIu64 : "%" PRIu64, n->epochs[i]);
-    }
-    return strbuf_take(&text);
-}
-
-/* R17: a change that was decided after the marker, or a recovery, makes it void. */
-static enum err check_manifest(struct store_sqlite *s, const struct store_checkpoint *c,
-                               struct fail *f)
-{
-    sqlite3_stmt *q = bound(s,
-                            "SELECT version, gen FROM versions WHERE topology=? AND decided=1"
-                            " ORDER BY version DESC LIMIT 1",
-                            "t", c->topology);
-    bool same = q != NULL && sqlite3_step(q) == SQLITE_ROW && number(q, 0) == c->version &&
-                number(q, 1) == c->gen;
-    sqlite3_finalize(q);
-    return same ? ERR_OK
-                : fail_set(f, ERR_STALE, "", "checkpoint %" PRIu64 " of %s is void", c->epoch,
-                           c->topology);
-}
-
-static enum err op_manifest(struct store *base, const struct store_checkpoint *c, uint32_t keep,
-                            struct fail *f)
-{
-    struct store_sqlite *s = (struct store_sqlite *)base;
-    enum err e = exec(s, "BEGIN IMMEDIATE", f);
-    if (e != ERR_OK) {
-        return e;
-    }
-    e = check_manifest(s, c, f);
-    if (e == ERR_OK) {
-        e = run(s,
-                bound(s, "INSERT INTO checkpoints VALUES(?,?,?,?,?,?,?)", "tiiiiii", c->topology,
-                      c->epoch, c->gen, c->version, (uint64_t)c->created_at_us, c->bytes,
-                      c->took_us),
-                f);
-    }
-    for (size_t i = 0; e == ERR_OK && i < c->snapshot_count; i++) {
-        const struct store_snapshot *n = &c->snapshots[i];
-        char *epochs = epochs_text(n);
-        e = run(s,
-                bound(s, "INSERT INTO snapshots VALUES(?,?,?,?,?,?)", "titiit", c->topology,
-                      c->epoch, n->uid, (uint64_t)n->index, (uint64_t)n->parallelism, epochs),
-                f);
-        mem_free(epochs);
+        e = sql_run(s,
+                    sql_bound(s,
+                              "UPDATE versions SET state='replaced'"
+                              " WHERE topology=? AND version<? AND state='running'",
+                              "ti", topology, version),
+                    f);
     }
     if (e == ERR_OK) {
-        e = forget_checkpoints(s, c->topology, keep, f);
+        e = store_add_wills(s, wills, will_count, f);
     }
-    return commit(s, e, f);
-}
-
-static void read_epochs(const char *text, struct store_snapshot *out)
-{
-    size_t capacity = 0;
-    for (char *end = NULL; *text != '\0'; text = *end == ' ' ? end + 1 : end) {
-        out->epochs = mem_grow(out->epochs, out->epoch_count, &capacity, sizeof *out->epochs);
-        out->epochs[out->epoch_count++] = strtoull(text, &end, 10);
-        if (end == text) {
-            out->epoch_count--;
-            return;
-        }
-    }
-}
-
-static enum err load_snapshots(struct store_sqlite *s, struct store_checkpoint *c, struct fail *f)
-{
-    size_t capacity = 0;
-    sqlite3_stmt *q = bound(s,
-                            "SELECT uid, number, parallelism, epochs FROM snapshots"
-                            " WHERE topology=? AND epoch=? ORDER BY uid, number",
-                            "ti", c->topology, c->epoch);
-    int rc = SQLITE_ERROR;
-    while (q != NULL && (rc = sqlite3_step(q)) == SQLITE_ROW) {
-        c->snapshots = mem_grow(c->snapshots, c->snapshot_count, &capacity, sizeof *c->snapshots);
-        struct store_snapshot *n = &c->snapshots[c->snapshot_count++];
-        *n = (struct store_snapshot){.uid = column(q, 0),
-                                     .index = (uint32_t)number(q, 1),
-                                     .parallelism = (uint32_t)number(q, 2)};
-        char *epochs = column(q, 3);
-        read_epochs(epochs, n);
-        mem_free(epochs);
-    }
-    sqlite3_finalize(q);
-    return rc == SQLITE_DONE ? ERR_OK : fail_db(s, "read", f);
-}
-
-void store_checkpoint_fini(struct store_checkpoint *c)
-{
-    for (size_t i = 0; i < c->snapshot_count; i++) {
-        mem_free(c->snapshots[i].uid);
-        mem_free(c->snapshots[i].epochs);
-    }
-    mem_free(c->snapshots);
-    mem_free(c->topology);
-    *c = (struct store_checkpoint){0};
-}
-
-static enum err op_checkpoints(struct store *base, const char *topology,
-                               void (*fn)(void *arg, const struct store_checkpoint *c), void *arg,
-                               struct fail *f)
-{
-    struct store_sqlite *s = (struct store_sqlite *)base;
-    sqlite3_stmt *q = bound(s,
-                            "SELECT epoch, gen, version, created_at_us, bytes, took_us"
-                            " FROM checkpoints WHERE topology=? ORDER BY epoch DESC",
-                            "t", topology);
-    int rc = SQLITE_ERROR;
-    enum err e = ERR_OK;
-    while (e == ERR_OK && q != NULL && (rc = sqlite3_step(q)) == SQLITE_ROW) {
-        struct store_checkpoint c = {.topology = mem_dup(topology),
-                                     .epoch = number(q, 0),
-                                     .gen = number(q, 1),
-                                     .version = number(q, 2),
-                                     .created_at_us = sqlite3_column_int64(q, 3),
-                                     .bytes = number(q, 4),
-                                     .took_us = number(q, 5)};
-        e = load_snapshots(s, &c, f);
-        if (e == ERR_OK) {
-            fn(arg, &c);
-        }
-        store_checkpoint_fini(&c);
-    }
-    sqlite3_finalize(q);
-    return e != ERR_OK || rc == SQLITE_DONE ? e : fail_db(s, "read", f);
+    return sql_commit(s, e, f);
 }
 
 static enum err op_recover(struct store *base, const struct store_version *v, struct fail *f)
 {
     struct store_sqlite *s = (struct store_sqlite *)base;
-    enum err e = exec(s, "BEGIN IMMEDIATE", f);
+    enum err e = sql_exec(s, "BEGIN IMMEDIATE", f);
     if (e != ERR_OK) {
         return e;
     }
-    e = run(s,
-            bound(s,
-                  "UPDATE versions SET gen=?, op=?, epoch=?, state='recovering'"
-                  " WHERE topology=? AND version=? AND decided=1 AND gen<?",
-                  "iiitii", v->gen, v->op, v->epoch, v->topology, v->version, v->gen),
-            f);
+    e = sql_run(s,
+                sql_bound(s,
+                          "UPDATE versions SET gen=?, op=?, epoch=?, state='recovering'"
+                          " WHERE topology=? AND version=? AND decided=1 AND gen<?",
+                          "iiitii", v->gen, v->op, v->epoch, v->topology, v->version, v->gen),
+                f);
     if (e == ERR_OK && sqlite3_changes(s->db) != 1) {
         e = fail_set(f, ERR_STALE, "", "version %" PRIu64 " of %s is not what runs", v->version,
                      v->topology);
@@ -593,143 +449,123 @@ static enum err op_recover(struct store *base, const struct store_version *v, st
                                        "DELETE FROM key_groups WHERE topology=? AND version=?",
                                        "DELETE FROM channels WHERE topology=? AND version=?"};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0] && e == ERR_OK; i++) {
-        e = run(s, bound(s, rows[i], "ti", v->topology, v->version), f);
+        e = sql_run(s, sql_bound(s, rows[i], "ti", v->topology, v->version), f);
     }
     if (e == ERR_OK) {
         e = insert_graph(s, v, f);
     }
-    return commit(s, e, f);
+    if (e == ERR_OK) {
+        e = store_void_wills(s, v->topology, v->from_epoch, f);
+    }
+    return sql_commit(s, e, f);
 }
 
 static enum err op_receipt(struct store *base, const char *topology, uint64_t version,
                            const char *receipt, struct fail *f)
 {
     struct store_sqlite *s = (struct store_sqlite *)base;
-    return run(s,
-               bound(s, "UPDATE changes SET receipt=? WHERE topology=? AND version=?", "tti",
-                     receipt, topology, version),
-               f);
-}
-
-static enum err op_recovered(struct store *base, const char *topology, uint64_t gen,
-                             const char *receipt, struct fail *f)
-{
-    struct store_sqlite *s = (struct store_sqlite *)base;
-    enum err e = exec(s, "BEGIN IMMEDIATE", f);
-    if (e != ERR_OK) {
-        return e;
-    }
-    e = run(s,
-            bound(s, "INSERT OR REPLACE INTO recoveries VALUES(?,?,?)", "tit", topology, gen,
-                  receipt),
-            f);
-    if (e == ERR_OK) {
-        e = run(s,
-                bound(s,
-                      "DELETE FROM recoveries WHERE topology=? AND gen NOT IN"
-                      " (SELECT gen FROM recoveries WHERE topology=? ORDER BY gen DESC LIMIT ?)",
-                      "tti", topology, topology, (uint64_t)RECOVERIES_KEPT),
-                f);
-    }
-    return commit(s, e, f);
-}
-
-static enum err op_recoveries(struct store *base, const char *topology,
-                              void (*fn)(void *arg, const char *receipt), void *arg,
-                              struct fail *f)
-{
-    struct store_sqlite *s = (struct store_sqlite *)base;
-    sqlite3_stmt *q = bound(s, "SELECT receipt FROM recoveries WHERE topology=? ORDER BY gen", "t",
-                            topology);
-    int rc = SQLITE_ERROR;
-    while (q != NULL && (rc = sqlite3_step(q)) == SQLITE_ROW) {
-        fn(arg, (const char *)sqlite3_column_text(q, 0));
-    }
-    sqlite3_finalize(q);
-    return rc == SQLITE_DONE ? ERR_OK : fail_db(s, "read", f);
+    return sql_run(s,
+                   sql_bound(s, "UPDATE changes SET receipt=? WHERE topology=? AND version=?",
+                             "tti", receipt, topology, version),
+                   f);
 }
 
 static enum err op_carry(struct store *base, const char *topology, const char *carried,
                          struct fail *f)
 {
     struct store_sqlite *s = (struct store_sqlite *)base;
-    return run(s, bound(s, "INSERT OR REPLACE INTO carried VALUES(?,?)", "tt", topology, carried),
-               f);
+    return sql_run(
+        s, sql_bound(s, "INSERT OR REPLACE INTO carried VALUES(?,?)", "tt", topology, carried), f);
 }
 
 static enum err op_state(struct store *base, const char *topology, uint64_t version,
                          const char *state, const char *error, const char *final, struct fail *f)
 {
     struct store_sqlite *s = (struct store_sqlite *)base;
-    return run(s,
-               bound(s,
-                     "UPDATE versions SET state=?, error=coalesce(?, error),"
-                     " final=coalesce(?, final) WHERE topology=? AND version=?",
-                     "tttti", state, error, final, topology, version),
-               f);
+    return sql_run(s,
+                   sql_bound(s,
+                             "UPDATE versions SET state=?, error=coalesce(?, error),"
+                             " final=coalesce(?, final) WHERE topology=? AND version=?",
+                             "tttti", state, error, final, topology, version),
+                   f);
 }
 
 static enum err load_graph(struct store_sqlite *s, struct store_version *v, struct fail *f)
 {
     size_t capacity = 0;
-    sqlite3_stmt *q = bound(s,
-                            "SELECT id, pe, number, worker, incarnation, chain,"
-                            " coalesce(owned, '') FROM instances"
-                            " LEFT JOIN key_groups USING(topology, version, id)"
-                            " WHERE topology=? AND version=? ORDER BY pe, number",
-                            "ti", v->topology, v->version);
+    sqlite3_stmt *q = sql_bound(s,
+                                "SELECT id, pe, number, worker, incarnation, chain,"
+                                " coalesce(owned, '') FROM instances"
+                                " LEFT JOIN key_groups USING(topology, version, id)"
+                                " WHERE topology=? AND version=? ORDER BY pe, number",
+                                "ti", v->topology, v->version);
     int rc = SQLITE_ERROR;
     while (q != NULL && (rc = sqlite3_step(q)) == SQLITE_ROW) {
         v->instances = mem_grow(v->instances, v->instance_count, &capacity, sizeof *v->instances);
-        v->instances[v->instance_count++] = (struct store_instance){
-            .id = number(q, 0), .pe = column(q, 1), .index = (uint32_t)number(q, 2),
-            .worker = column(q, 3), .incarnation = number(q, 4),
-            .chain = (uint32_t)number(q, 5), .groups = column(q, 6)};
+        v->instances[v->instance_count++] =
+            (struct store_instance){.id = sql_number(q, 0),
+                                    .pe = sql_column(q, 1),
+                                    .index = (uint32_t)sql_number(q, 2),
+                                    .worker = sql_column(q, 3),
+                                    .incarnation = sql_number(q, 4),
+                                    .chain = (uint32_t)sql_number(q, 5),
+                                    .groups = sql_column(q, 6)};
     }
     sqlite3_finalize(q);
     if (rc != SQLITE_DONE) {
-        return fail_db(s, "read", f);
+        return sql_failed(s, "read", f);
     }
     capacity = 0;
     rc = SQLITE_ERROR;
-    q = bound(s,
-              "SELECT id, stream, from_id, to_id, fused FROM channels"
-              " WHERE topology=? AND version=? ORDER BY stream, id",
-              "ti", v->topology, v->version);
+    q = sql_bound(s,
+                  "SELECT id, stream, from_id, to_id, fused FROM channels"
+                  " WHERE topology=? AND version=? ORDER BY stream, id",
+                  "ti", v->topology, v->version);
     while (q != NULL && (rc = sqlite3_step(q)) == SQLITE_ROW) {
         v->channels = mem_grow(v->channels, v->channel_count, &capacity, sizeof *v->channels);
-        v->channels[v->channel_count++] = (struct store_channel){
-            .id = number(q, 0), .stream = column(q, 1), .from = number(q, 2), .to = number(q, 3),
-            .fused = number(q, 4) != 0};
+        v->channels[v->channel_count++] = (struct store_channel){.id = sql_number(q, 0),
+                                                                 .stream = sql_column(q, 1),
+                                                                 .from = sql_number(q, 2),
+                                                                 .to = sql_number(q, 3),
+                                                                 .fused = sql_number(q, 4) != 0};
     }
     sqlite3_finalize(q);
-    return rc == SQLITE_DONE ? ERR_OK : fail_db(s, "read", f);
+    return rc == SQLITE_DONE ? ERR_OK : sql_failed(s, "read", f);
 }
 
 #define VERSION_COLUMNS                                                                            \
-    " v.topology, v.version, v.gen, v.op, v.epoch, v.decided, v.state, v.yaml, v.canonical,"      \
-    " v.digest, v.base_dir, v.artifacts, v.types, v.error, v.final, v.created_at_us,"             \
-    " coalesce(c.base, 0), coalesce(c.parts, ''), coalesce(c.about, ''),"                         \
-    " coalesce(c.receipt, ''),"                                                                   \
-    " coalesce((SELECT counters FROM carried k WHERE k.topology=v.topology), ''),"                \
-    " (SELECT max(version) FROM versions w WHERE w.topology=v.topology)"                          \
+    " v.topology, v.version, v.gen, v.op, v.epoch, v.decided, v.state, v.yaml, v.canonical,"       \
+    " v.digest, v.base_dir, v.artifacts, v.types, v.error, v.final, v.created_at_us,"              \
+    " coalesce(c.base, 0), coalesce(c.parts, ''), coalesce(c.about, ''),"                          \
+    " coalesce(c.receipt, ''),"                                                                    \
+    " coalesce((SELECT counters FROM carried k WHERE k.topology=v.topology), ''),"                 \
+    " (SELECT max(version) FROM versions w WHERE w.topology=v.topology)"                           \
     " FROM versions v LEFT JOIN changes c ON c.topology=v.topology AND c.version=v.version"
 
 static struct store_version read_version(sqlite3_stmt *q)
 {
-    return (struct store_version){.topology = column(q, 0),   .version = number(q, 1),
-                                  .gen = number(q, 2),        .op = number(q, 3),
-                                  .epoch = number(q, 4),      .decided = number(q, 5) != 0,
-                                  .state = column(q, 6),      .yaml = column(q, 7),
-                                  .canonical = column(q, 8),  .digest = column(q, 9),
-                                  .base_dir = column(q, 10),  .artifacts = column(q, 11),
-                                  .types = column(q, 12),     .error = column(q, 13),
-                                  .final = column(q, 14),
-                                  .created_at_us = (int64_t)number(q, 15),
-                                  .base = number(q, 16),      .parts = column(q, 17),
-                                  .about = column(q, 18),     .receipt = column(q, 19),
-                                  .carried = column(q, 20),
-                                  .last = number(q, 21)};
+    return (struct store_version){.topology = sql_column(q, 0),
+                                  .version = sql_number(q, 1),
+                                  .gen = sql_number(q, 2),
+                                  .op = sql_number(q, 3),
+                                  .epoch = sql_number(q, 4),
+                                  .decided = sql_number(q, 5) != 0,
+                                  .state = sql_column(q, 6),
+                                  .yaml = sql_column(q, 7),
+                                  .canonical = sql_column(q, 8),
+                                  .digest = sql_column(q, 9),
+                                  .base_dir = sql_column(q, 10),
+                                  .artifacts = sql_column(q, 11),
+                                  .types = sql_column(q, 12),
+                                  .error = sql_column(q, 13),
+                                  .final = sql_column(q, 14),
+                                  .created_at_us = (int64_t)sql_number(q, 15),
+                                  .base = sql_number(q, 16),
+                                  .parts = sql_column(q, 17),
+                                  .about = sql_column(q, 18),
+                                  .receipt = sql_column(q, 19),
+                                  .carried = sql_column(q, 20),
+                                  .last = sql_number(q, 21)};
 }
 
 static enum err each_version(struct store_sqlite *s, sqlite3_stmt *q TAKES, bool graphs,
@@ -749,7 +585,7 @@ static enum err each_version(struct store_sqlite *s, sqlite3_stmt *q TAKES, bool
         store_version_fini(&v);
     }
     if (e == ERR_OK && rc != SQLITE_DONE) {
-        e = fail_db(s, "read", f);
+        e = sql_failed(s, "read", f);
     }
     sqlite3_finalize(q);
     return e;
@@ -760,34 +596,38 @@ static enum err op_history(struct store *base, const char *topology,
                            struct fail *f)
 {
     struct store_sqlite *s = (struct store_sqlite *)base;
-    sqlite3_stmt *q = bound(
+    sqlite3_stmt *q = sql_bound(
         s, "SELECT" VERSION_COLUMNS " WHERE v.topology=? ORDER BY v.version", "t", topology);
     return each_version(s, q, false, fn, arg, f);
 }
 
-static enum err op_newest(struct store *base,
-                          void (*fn)(void *arg, const struct store_version *v), void *arg,
-                          struct fail *f)
+static enum err op_newest(struct store *base, void (*fn)(void *arg, const struct store_version *v),
+                          void *arg, struct fail *f)
 {
     struct store_sqlite *s = (struct store_sqlite *)base;
-    enum err e = exec(s,
-                      "UPDATE versions SET state='aborted' WHERE decided=0 AND state='deploying'"
-                      " AND EXISTS (SELECT 1 FROM changes c WHERE c.topology=versions.topology"
-                      " AND c.version=versions.version)",
-                      f);
+    enum err e =
+        sql_exec(s,
+                 "UPDATE versions SET state='aborted' WHERE decided=0 AND state='deploying'"
+                 " AND EXISTS (SELECT 1 FROM changes c WHERE c.topology=versions.topology"
+                 " AND c.version=versions.version)",
+                 f);
     if (e != ERR_OK) {
         return e;
     }
-    sqlite3_stmt *q = bound(s,
-                            "SELECT" VERSION_COLUMNS " WHERE v.version=(SELECT max(n.version)"
-                            " FROM versions n WHERE n.topology=v.topology AND (n.decided=1 OR"
-                            " NOT EXISTS (SELECT 1 FROM changes d WHERE d.topology=n.topology"
-                            " AND d.version=n.version))) ORDER BY v.topology",
-                            "");
+    sqlite3_stmt *q = sql_bound(s,
+                                "SELECT" VERSION_COLUMNS " WHERE v.version=(SELECT max(n.version)"
+                                " FROM versions n WHERE n.topology=v.topology AND (n.decided=1 OR"
+                                " NOT EXISTS (SELECT 1 FROM changes d WHERE d.topology=n.topology"
+                                " AND d.version=n.version))) ORDER BY v.topology",
+                                "");
     return each_version(s, q, true, fn, arg, f);
 }
 
 /* ---- the same, with places to die at */
+
+#define op_manifest store_manifest /* of store_kept.c */
+#define op_recovered store_recovered
+#define op_will_done store_will_done
 
 static enum err fail_before(const char *name, struct fail *f)
 {
@@ -811,8 +651,10 @@ WITH_FAILPOINTS(reserve, (struct store * s, uint64_t count, uint64_t *first, str
 WITH_FAILPOINTS(plan, (struct store * s, const struct store_version *v, struct fail *f), (s, v, f))
 WITH_FAILPOINTS(decide,
                 (struct store * s, const char *topology, uint64_t version, uint64_t op,
-                 struct fail *f),
-                (s, topology, version, op, f))
+                 const struct store_will *wills, size_t will_count, struct fail *f),
+                (s, topology, version, op, wills, will_count, f))
+WITH_FAILPOINTS(will_done, (struct store * s, const struct store_will *w, struct fail *f),
+                (s, w, f))
 WITH_FAILPOINTS(state,
                 (struct store * s, const char *topology, uint64_t version, const char *state,
                  const char *error, const char *final, struct fail *f),
@@ -825,8 +667,7 @@ WITH_FAILPOINTS(drained, (struct store * s, const char *worker, bool drained, st
                 (s, worker, drained, f))
 
 WITH_FAILPOINTS(manifest,
-                (struct store * s, const struct store_checkpoint *c, uint32_t keep,
-                 struct fail *f),
+                (struct store * s, const struct store_checkpoint *c, uint32_t keep, struct fail *f),
                 (s, c, keep, f))
 WITH_FAILPOINTS(recovered,
                 (struct store * s, const char *topology, uint64_t gen, const char *receipt,
@@ -856,9 +697,11 @@ static const struct store_ops sqlite_ops = {
     .history = op_history,
     .newest = op_newest,
     .manifest = tested_manifest,
-    .checkpoints = op_checkpoints,
+    .checkpoints = store_checkpoints,
     .recover = tested_recover,
     .recovered = tested_recovered,
-    .recoveries = op_recoveries,
+    .recoveries = store_recoveries,
+    .wills = store_wills,
+    .will_done = tested_will_done,
     .close = op_close,
 };

@@ -6,6 +6,7 @@
 #include "core/mem.h"
 #include "master/translate.h"
 #include "master/upgrade.h"
+#include "master/wills.h"
 #include "net/states.h"
 #include "topology/plan.h"
 
@@ -65,7 +66,8 @@ static void fill_members(const struct deployment *d, const struct plan *p, uint3
             .role = x->role,
             .head = x->head,
             .awaited = ids_of(v, &x->lists[LIST_OLD_INPUTS]),
-            .marks = ids_of(v, &x->lists[LIST_STAYING_OUTPUTS])};
+            .marks = ids_of(v, &x->lists[LIST_STAYING_OUTPUTS]),
+            .will = wills_is_left(p, x)};
     }
 }
 

@@ -100,6 +100,8 @@ static json_t *type_json(const struct oxb_pe_type *t)
     json_object_set_new(doc, "state_version", json_integer(t->state_version));
     json_object_set_new(doc, "migrates", json_boolean(t->migrate != NULL));
     json_object_set_new(doc, "snapshots", json_boolean(t->snapshot != NULL));
+    json_object_set_new(doc, "commits",
+                        json_boolean((t->abi & 0xffffu) >= 1 && t->commit != NULL));
     json_object_set_new(doc, "abi", json_pack("[ii]", (int)(t->abi >> 16), (int)(t->abi & 0xffff)));
     json_object_set_new(doc, "params", params_json(t->params));
     bool implied = t->inputs == NULL && (t->flags & OXB_SOURCE) == 0;

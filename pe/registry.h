@@ -5,7 +5,7 @@
  * The description of a type is a JSON document; topology/catalog.h reads it.  That is the border by
  * which the model learns of code without linking it:
  *   {"name","doc","source":bool,"many","replayable","own_thread","local","effects","merges",
- *    "state_version":1,"abi":[1,0],
+ *    "snapshots","commits","migrates","state_version":1,"abi":[1,0],
  *    "params":[{"name",
  *               "type":"i64|f64|bool|str|enum|path|address|duration|size|field|fields|any|map",
  *               "required":bool,"default":VALUE|null,"choices":[...],"min","max","doc"}],

@@ -5,7 +5,7 @@
 # A line that carries a `tidy:` remark, saying why, may break the rule on file-scope variables; a
 # function with `tidy: table` in it may be longer than 70 lines.
 set -u
-export LC_ALL=C TIDY_CFLAGS=${TIDY_CFLAGS:-}
+export LC_ALL=C TIDY_CFLAGS=${TIDY_CFLAGS:-} kept=build/tidy
 cd "$(dirname "$0")/.." || exit 2
 out=$(mktemp) && trap 'rm -f "$out"' EXIT
 say() { echo "$*" >>"$out"; }
@@ -19,43 +19,36 @@ mapfile -t sources < <(pick '\.[ch]$')
 mapfile -t scripts < <(pick '\.sh$|^\.ci/run$')
 
 # ---- which folder may include which
-allowed() {
-    case $1 in
-    core) echo core ;;
-    topology) echo topology core ;;
-    pe) echo pe core oxbow ;;
-    net) echo net core ;;
-    worker) echo worker pe net core ;;
-    master) echo master topology net core pe/registry.h ;;
-    cli) echo cli topology net core pe/registry.h pe/infer/model.h ;;
-    *) echo any ;;
-    esac
+awk '
+BEGIN {
+    may["core"] = "core"
+    may["topology"] = "topology core"
+    may["pe"] = "pe core oxbow"
+    may["net"] = "net core"
+    may["worker"] = "worker pe net core"
+    may["master"] = "master topology net core pe/registry.h"
+    may["cli"] = "cli topology net core pe/registry.h pe/infer/model.h"
 }
-while IFS=: read -r file line text; do
-    to=$(sed -E 's/^[^"]*"([^"]+)".*/\1/' <<<"$text")
-    ok=no
-    for a in $(allowed "${file%%/*}"); do
-        if [ "$a" = any ] || [ "$a" = "${to%%/*}" ] || [ "$a" = "$to" ]; then ok=yes; fi
-    done
-    [ $ok = yes ] || say "$file:$line: may not include $to"
-done < <(grep -nE '^ *# *include *"' "${sources[@]}" /dev/null)
+/^ *# *include *"/ {
+    split($0, part, "\""); to = part[2]
+    split(FILENAME, from, "/"); split(to, into, "/")
+    if (from[1] in may && index(" " may[from[1]] " ", " " into[1] " ") == 0 &&
+        index(" " may[from[1]] " ", " " to " ") == 0)
+        print FILENAME ":" FNR ": may not include " to
+}' "${sources[@]}" >>"$out"
 
 # ---- file heads, sizes, widths
-for f in "${sources[@]}"; do
-    name=$f short=$f
-    case $f in
-    pe/pe.h) name=oxbow/pe.h ;;           # the name its users know
-    examples/*) short=$(basename "$f") ;; # an example is a folder that users copy
-    esac
-    case $(head -n1 "$f") in
-    "/* $name - "* | "/* $short - "*) ;;
-    *) say "$f:1: first line is not \`/* $name - ...\`" ;;
-    esac
-done
-for f in "${sources[@]}" "${scripts[@]}"; do
-    lines=$(wc -l <"$f")
-    [ "$lines" -le 1000 ] || say "$f:$lines: more than 1000 lines"
-done
+awk '
+FNR == 1 {
+    name = FILENAME == "pe/pe.h" ? "oxbow/pe.h" : FILENAME # the name its users know
+    short = name
+    if (FILENAME ~ /^examples\//) sub(/.*\//, "", short) # an example is a folder that users copy
+    if (index($0, "/* " name " - ") != 1 && index($0, "/* " short " - ") != 1)
+        print FILENAME ":1: first line is not `/* " name " - ...`"
+    nextfile
+}' "${sources[@]}" >>"$out"
+awk 'FNR == 1001 { print FILENAME ":1001: more than 1000 lines" }' "${sources[@]}" "${scripts[@]}" \
+    >>"$out"
 awk 'function say(what) { print FILENAME ":" FNR ": " what }
      length($0) > 100 { say("longer than 100 columns") }
      FILENAME == "tests/tidy.sh" { next }
@@ -130,6 +123,35 @@ for f in $(pick '\.md$'); do
 done
 
 # ---- other tools, where they are installed
+# lint FILE KEY - what clang-tidy finds in it.  A minute of work for some files, so it is kept until
+# the key differs: the digests of the checks, of the file and of all of ours that it includes.
+lint() {
+    local found=$kept/${1//\//_}
+    if [ "$(head -n1 "$found" 2>/dev/null)" != "$2" ]; then
+        # shellcheck disable=SC2086
+        { echo "$2"; clang-tidy --quiet "$1" -- $TIDY_CFLAGS 2>/dev/null |
+            grep -E '^[^ ]+:[0-9]+:[0-9]+: (warning|error): '; } >"$found.$$"
+        mv "$found.$$" "$found"
+    fi
+    tail -n +2 "$found"
+}
+# keys - each source with its key for `lint`, a line each.
+keys() {
+    local checks
+    checks=$({ clang-tidy --version; cat .clang-tidy; echo "$TIDY_CFLAGS"; } | sha256sum)
+    awk -v checks="${checks:0:10}" '
+    function all(file,    k, key) {
+        if (file in seen || !(file in digest)) return ""
+        seen[file] = 1
+        key = digest[file]
+        for (k = 1; k <= includes[file]; k++) key = key all(include[file, k])
+        return key
+    }
+    FNR == NR && FILENAME == "-" { digest[$2] = substr($1, 1, 10); next }
+    /^ *# *include *"/ { split($0, part, "\""); include[FILENAME, ++includes[FILENAME]] = part[2] }
+    END { for (f in digest) if (f ~ /\.c$/) { delete seen; print f, checks all(f) } }
+    ' - "${sources[@]}" < <(sha256sum "${sources[@]}")
+}
 if command -v shellcheck >/dev/null; then
     shellcheck -S warning -f gcc -e SC1091,SC2034,SC2120,SC2148,SC2154 "${scripts[@]}" >>"$out"
 else
@@ -138,9 +160,10 @@ fi
 if [ "${CLANG_TIDY:-}" = no ]; then
     :
 elif command -v clang-tidy >/dev/null; then
-    pick '^(core|topology|pe|net|worker|master|cli|bench)/.*\.c$' |
-        xargs -P "$(nproc)" -n 4 bash -c 'clang-tidy --quiet "$@" -- $TIDY_CFLAGS 2>/dev/null' - |
-        grep -E '^[^ ]+:[0-9]+:[0-9]+: (warning|error): ' | sort -u | sed "s|^$PWD/||" >>"$out"
+    export -f lint
+    mkdir -p "$kept"
+    keys | grep -E '^(core|topology|pe|net|worker|master|cli|bench)/' |
+        xargs -P "$(nproc)" -n 2 bash -c 'lint "$1" "$2"' - | sort -u | sed "s|^$PWD/||" >>"$out"
 else
     echo "tidy: clang-tidy is not installed; its step is left out"
 fi

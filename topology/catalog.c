@@ -154,6 +154,7 @@ static enum err read_desc(struct pe_desc *d, json_t *json, struct fail *f)
     d->merges = is_true(json, "merges");
     d->stateful = json_array_size(json_object_get(json, "states")) > 0;
     d->snapshots = is_true(json, "snapshots");
+    d->commits = d->snapshots && is_true(json, "commits");
     d->migrates = is_true(json, "migrates");
     json_int_t version = json_integer_value(json_object_get(json, "state_version"));
     d->state_version = version > 0 && version <= UINT32_MAX ? (uint32_t)version : 1;

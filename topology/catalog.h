@@ -35,6 +35,7 @@ struct pe_desc {
     bool source, many, replayable, own_thread, local, effects, merges;
     bool stateful;      /* has keyed tables */
     bool snapshots;     /* has state besides them, which cannot be divided */
+    bool commits;       /* what its snapshots cover shows outside when the checkpoint is complete */
     bool migrates;      /* turns keyed entries of an older state_version into its own */
     uint32_t state_version;
     struct param_desc *params;

@@ -380,3 +380,50 @@ enum err plan_may_copy(const struct pe *pe, bool shadow, struct fail *f)
     }
     return ERR_OK;
 }
+
+/* ---- R3: ended, and tuples to come */
+
+struct ended { /* who of V' has, when these of V have */
+    const struct plan *p;
+    const bool *old;
+};
+
+static bool has_ended(const struct ended *x, uint32_t new)
+{
+    uint32_t before = x->p->match->heir_old[new];
+    return before != INDEX_NONE && x->old[before];
+}
+
+static const char *pe_name(const struct ended *x, uint32_t new)
+{
+    return x->p->diff->to->pes[x->p->to->instances[new].pe].name;
+}
+
+enum err plan_check_ended(const struct plan *p, const bool *ended, struct fail *f,
+                          const char **where)
+{
+    const struct ended x = {p, ended};
+    const struct pinstance *v = p->to->instances;
+    for (uint32_t c = 0; c < p->to->channel_count; c++) {
+        const struct pchannel *ch = &p->to->channels[c];
+        if (p->match->channel_old[c] == INDEX_NONE && has_ended(&x, ch->to) &&
+            !has_ended(&x, ch->from)) {
+            *where = pe_name(&x, ch->to);
+            return fail_set(f, ERR_DENIED,
+                            "leave its inputs as they are, or deploy the topology anew",
+                            "%s[%u] has ended, and would get tuples from %s[%u], which has not",
+                            *where, v[ch->to].index, pe_name(&x, ch->from), v[ch->from].index);
+        }
+    }
+    for (size_t i = 0; i < p->move_count; i++) {
+        const struct state_move *m = &p->moves[i];
+        if (has_ended(&x, m->new) && !ended[m->old]) {
+            *where = pe_name(&x, m->new);
+            return fail_set(f, ERR_DENIED, "wait until all of its instances have ended",
+                            "%s[%u] has ended, and would take over keys of an instance that has"
+                            " not",
+                            *where, v[m->new].index);
+        }
+    }
+    return ERR_OK;
+}

@@ -10,6 +10,7 @@
 #include "core/strbuf.h"
 #include "worker/change.h"
 #include "worker/checkpoint_acks.h"
+#include "worker/wills.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -38,6 +39,7 @@ struct agent {
     struct part *parts;
     struct saver *saver;
     struct acks acks;       /* of the newest checkpoints: the master may ask again */
+    struct wills wills;
     struct fetch fetch;
     void (*on_idle)(void *arg);
     void *idle_arg;
@@ -50,6 +52,10 @@ static void on_prepared(void *arg, struct part *d);
 static void on_change(void *arg, struct part *d);
 static void on_dropped(void *arg, struct part *d);
 static void on_saved(void *arg, const struct saved *s);
+static bool on_will(void *arg, const struct saved *s);
+static void send_from_will(void *arg, const struct msg *m);
+static void advance_all(void *arg);
+static void will_idle(void *arg);
 static void follow_change(struct agent *a, struct part *d);
 
 /* ---------------------------------------------------------------- making */
@@ -127,6 +133,7 @@ struct agent *agent_new(const struct agent_options *o, struct fail *f)
                                                  .worker = a->name,
                                                  .incarnation = o->incarnation,
                                                  .on_saved = on_saved,
+                                                 .on_will = on_will,
                                                  .arg = a});
     a->env = (struct part_env){.loop = o->loop,
                                      .pool = o->pool,
@@ -141,6 +148,9 @@ struct agent *agent_new(const struct agent_options *o, struct fail *f)
                                      .on_change = on_change,
                                      .on_dropped = on_dropped,
                                      .arg = a};
+    a->wills = (struct wills){
+        .send = send_from_will, .wanted = advance_all, .idle = will_idle, .arg = a};
+    wills_init(&a->wills, &a->env);
     a->retry = timer_new(o->loop, connect_now, a);
     a->report = timer_new(o->loop, report_all, a);
     if (take_labels(a, o->labels, f) != ERR_OK ||
@@ -220,6 +230,29 @@ static void on_saved(void *arg, const struct saved *s)
     send_ack(a, s);
 }
 
+/* H1 of the change: DONE waits for it. */
+static bool on_will(void *arg, const struct saved *s)
+{
+    struct agent *a = arg;
+    struct part *d = find(a, s->topology);
+    FAILPOINT("will.stored");
+    if (d == NULL || d->gen != s->gen || !change_on_will(d, s->instance, s->epoch, s->ok)) {
+        return false;
+    }
+    if (s->ok) {
+        follow_change(a, d);
+    }
+    return !s->ok;
+}
+
+static void send_from_will(void *arg, const struct msg *m)
+{
+    struct agent *a = arg;
+    if (a->joined) {
+        conn_send(a->conn, m);
+    }
+}
+
 /* The sinks here may have committed what is complete. */
 static void follow_commit(struct agent *a, struct part *d)
 {
@@ -271,6 +304,7 @@ static void report_all(void *arg)
 {
     struct agent *a = arg;
     agent_links_open(a); /* or not: deadlines */
+    saver_again(a->saver);
     for (struct part *d = a->parts; d != NULL; d = d->next) {
         if (!d->dropping) {
             follow_change(a, d);
@@ -319,28 +353,40 @@ static void ask_artifact(struct agent *a)
     conn_send(a->conn, &m);
 }
 
+static void begin_part(struct agent *a, struct part *d)
+{
+    const char *digest = part_artifact(d);
+    if (digest == NULL) {
+        part_prepare(d);
+    } else if (!sha256_is_hex(digest)) {
+        d->failed = true;
+        (void)fail_set(&d->fail, ERR_INVALID, "", "malformed artifact digest");
+        d->env->on_prepared(d->env->arg, d);
+    } else if (!a->fetch.active && a->joined) {
+        a->fetch.active = true;
+        snprintf(a->fetch.digest, sizeof a->fetch.digest, "%s", digest);
+        strbuf_clear(&a->fetch.bytes);
+        ask_artifact(a);
+    }
+}
+
 /* Start what can start: fetch the next artifact somebody lacks, prepare those who lack none. */
 static void advance(struct agent *a)
 {
     for (struct part *p = a->parts; p != NULL; p = p->next) {
         struct part *d = p->pending != NULL ? p->pending : p;
-        if (d->dropping || d->preparing || d->state != DEPLOYMENT_PREPARING) {
-            continue;
-        }
-        const char *digest = part_artifact(d);
-        if (digest == NULL) {
-            part_prepare(d);
-        } else if (!sha256_is_hex(digest)) {
-            d->failed = true;
-            (void)fail_set(&d->fail, ERR_INVALID, "", "malformed artifact digest");
-            on_prepared(a, d);
-        } else if (!a->fetch.active && a->joined) {
-            a->fetch.active = true;
-            snprintf(a->fetch.digest, sizeof a->fetch.digest, "%s", digest);
-            strbuf_clear(&a->fetch.bytes);
-            ask_artifact(a);
+        if (!d->dropping && !d->preparing && d->state == DEPLOYMENT_PREPARING) {
+            begin_part(a, d);
         }
     }
+    for (struct part *d = NULL; (d = wills_waiting(&a->wills, d)) != NULL;) {
+        begin_part(a, d);
+    }
+}
+
+static void advance_all(void *arg)
+{
+    advance(arg);
 }
 
 static void fail_waiting(struct agent *a, const char *what)
@@ -356,6 +402,13 @@ static void fail_waiting(struct agent *a, const char *what)
             (void)fail_set(&d->fail, ERR_NOTFOUND, "deploy again", "artifact %.12s: %s", digest,
                            what);
             on_prepared(a, d);
+        }
+    }
+    for (struct part *d = NULL; (d = wills_waiting(&a->wills, d)) != NULL;) {
+        const char *digest = part_artifact(d);
+        if (digest != NULL && strcmp(digest, a->fetch.digest) == 0) {
+            (void)fail_set(&d->fail, ERR_NOTFOUND, "", "artifact %.12s: %s", digest, what);
+            wills_fail(&a->wills, d);
         }
     }
 }
@@ -501,7 +554,8 @@ static bool has_older(const struct agent *a, const struct part *d)
 }
 
 /* waits - READY also says that every peer can be reached, for what is not found now would hang
- * after GO; and that little waits between the members of the change, or that it gets no less. */
+ * after GO; that the master has been told who of the members has ended (R3), which the report
+ * before it does; and that little waits between them, or that it gets no less. */
 static bool waits(const struct agent *a, struct part *d, uint64_t waited_us)
 {
     const char *peer = part_unlinked(d);
@@ -511,8 +565,9 @@ static bool waits(const struct agent *a, struct part *d, uint64_t waited_us)
                        "worker %s cannot be reached from worker %s", peer, a->name);
         return false;
     }
-    return peer != NULL || (d->base != NULL && waited_us < (uint64_t)SQUEEZE_MS * 1000 &&
-                            !change_squeezed(d->base));
+    bool narrow = d->base == NULL || waited_us >= (uint64_t)SQUEEZE_MS * 1000 ||
+                  change_squeezed(d->base);
+    return peer != NULL || !narrow || (d->base != NULL && !change_ends_are_known(d->base));
 }
 
 static void on_prepared(void *arg, struct part *d)
@@ -531,6 +586,9 @@ static void on_prepared(void *arg, struct part *d)
     log_event(d->failed ? LOG_WARN : LOG_INFO, "part.prepared",
               "topology=%s op=%" PRIu64 " ok=%d what=\"%s\"", d->name, d->op, !d->failed,
               d->fail.what);
+    if (d->base != NULL && !d->failed) {
+        send_report(a, d->base);
+    }
     send_ready(a, &d->plan.PREPARE, d, d->failed ? &d->fail : NULL);
 }
 
@@ -608,7 +666,13 @@ static void on_dropped(void *arg, struct part *d)
         (next->state == DEPLOYMENT_READY || next->state == DEPLOYMENT_FAILED)) {
         on_prepared(a, next); /* it waited for this one to be gone */
     }
-    if (a->parts == NULL && a->on_idle != NULL) {
+    will_idle(a);
+}
+
+static void will_idle(void *arg)
+{
+    struct agent *a = arg;
+    if (a->parts == NULL && a->wills.first == NULL && a->on_idle != NULL) {
         a->on_idle(a->idle_arg);
     }
 }
@@ -731,13 +795,14 @@ void agent_halt(struct agent *a, void (*on_idle)(void *arg), void *arg)
 {
     a->on_idle = on_idle;
     a->idle_arg = arg;
-    if (a->parts == NULL) {
+    if (a->parts == NULL && a->wills.first == NULL) {
         on_idle(arg);
         return;
     }
     for (struct part *d = a->parts; d != NULL; d = d->next) {
         part_drop(d);
     }
+    wills_halt(&a->wills);
 }
 
 /* ---------------------------------------------------------------- the connection */
@@ -844,6 +909,11 @@ static void on_message(void *arg, struct conn *c, struct msg *m)
     case M_CHECKPOINT_COMPLETE:
         if (!stale(a, m->CHECKPOINT_COMPLETE.term)) {
             on_complete(a, &m->CHECKPOINT_COMPLETE);
+        }
+        break;
+    case M_WILL:
+        if (!stale(a, m->WILL.term)) {
+            wills_take(&a->wills, &m->WILL);
         }
         break;
     case M_ARTIFACT_CHUNK:

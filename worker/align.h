@@ -55,5 +55,10 @@ static inline bool align_blocks(const struct align *a, uint32_t input)
 {
     return a->active && a->arrived[input];
 }
+/* align_switches - is it blocked by a change?  A checkpoint's wait is not the change's pause. */
+static inline bool align_switches(const struct align *a, uint32_t input)
+{
+    return align_blocks(a, input) && a->kind == ITEM_MARKER_SWITCH;
+}
 
 #endif

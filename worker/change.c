@@ -16,15 +16,16 @@
 
 struct change {
     struct part *staged;
-    struct wired *wired;        /* keep_channels, then add_channels, in order */
+    struct wired *wired; /* keep_channels, then add_channels, in order */
     size_t wired_count;
-    struct instance **members;  /* that have a cut */
+    struct instance **members; /* that have a cut */
     uint32_t member_count;
     struct channel **removed;
     uint32_t removed_count;
-    struct channel **inside;    /* of V, between members: squeezed until the change is over */
+    struct channel **inside; /* of V, between members: squeezed until the change is over */
     uint32_t inside_count;
-    struct moves *moves;        /* of state; NULL: none */
+    struct change_result before; /* what the ledgers of those that stay said at GO */
+    struct moves *moves;         /* of state; NULL: none */
     bool going;
     uint64_t go_us;
 };
@@ -317,6 +318,7 @@ static enum err make_cut(struct change *c, const struct rec_MEMBER_SPEC *spec)
     *k = (struct cut){.epoch = staged->epoch,
                       .head = spec->head,
                       .retire = spec->role == PLAN_OLD,
+                      .will = spec->will && i->keeper != NULL,
                       .inputs = w.inputs,
                       .input_count = w.input_count,
                       .ports = w.ports,
@@ -336,41 +338,8 @@ static enum err make_cut(struct change *c, const struct rec_MEMBER_SPEC *spec)
     }
     c->members[c->member_count++] = i;
     atomic_store(&i->cut, k);
+    instance_hold_end(i);
     return e;
-}
-
-static bool was_input(const struct instance *i, const struct channel *c)
-{
-    for (uint32_t n = 0; n < i->input_count; n++) {
-        if (i->inputs[n].channel == c) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* R3: who has ended has said so, and may take no tuples again; an end from somebody who has ended
- * here as well it may. */
-static enum err refuse_ended(struct change *c)
-{
-    for (uint32_t k = 0; k < c->member_count; k++) {
-        struct instance *i = c->members[k];
-        const struct cut *cut = atomic_load(&i->cut);
-        for (uint32_t n = 0; !cut->retire && n < cut->input_count; n++) {
-            const struct channel *in = cut->inputs[n].channel;
-            bool quiet = in->from != NULL && atomic_load(&in->from->ending);
-            if (!atomic_load(&i->ending) || was_input(i, in) || quiet) {
-                continue;
-            }
-            snprintf(c->staged->fail_where, sizeof c->staged->fail_where, "%s",
-                     name_text(&i->pe_name));
-            return fail_set(&c->staged->fail, ERR_DENIED,
-                            "leave its inputs as they are, or deploy the topology anew",
-                            "%s[%u] has ended, and would get a new input",
-                            name_text(&i->pe_name), i->index);
-        }
-    }
-    return ERR_OK;
 }
 
 static void wire_new_ones(struct change *c, enum err *e)
@@ -429,9 +398,6 @@ enum err change_prepare(struct part *staged)
         }
     }
     if (e == ERR_OK) {
-        e = refuse_ended(c);
-    }
-    if (e == ERR_OK) {
         moves_free(base->moved); /* the change before this one is done everywhere (R15) */
         base->moved = NULL;
         e = moves_new(staged, &c->moves);
@@ -451,6 +417,20 @@ bool change_squeezed(const struct part *base)
     const struct change *c = base->change;
     for (uint32_t n = 0; n < c->inside_count; n++) {
         if (!channel_is_squeezed(c->inside[n])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool change_ends_are_known(const struct part *base)
+{
+    const struct change *c = base->change;
+    for (uint32_t k = 0; k < c->member_count; k++) {
+        const struct instance *i = c->members[k];
+        unsigned state = atomic_load(&i->state);
+        if (atomic_load(&i->ending) == ENDS && state != INSTANCE_ENDED &&
+            state != INSTANCE_FAILED) {
             return false;
         }
     }
@@ -516,11 +496,42 @@ struct part *change_staged(const struct part *base)
     return base->change->staged;
 }
 
+static uint64_t get(_Atomic uint64_t *v)
+{
+    return atomic_load_explicit(v, memory_order_relaxed);
+}
+
+/* add_ledger - what the receiver of a channel has booked; the sender's half knows nothing. */
+static void add_ledger(struct change_result *out, struct channel *ch, bool compared)
+{
+    struct ledger *l = &ch->ledger;
+    if (ch->to == NULL) {
+        return;
+    }
+    out->compared += compared ? 1 : 0;
+    out->uncompared += compared ? 0 : 1;
+    out->lost += get(&l->gaps) + get(&l->mismatched);
+    out->duplicated += get(&l->repeats);
+    out->reordered += get(&l->reordered);
+}
+
+/* add_staying - the channels between members that stay: the marker of `epoch` compared them. */
+static void add_staying(struct change_result *out, const struct change *c, uint64_t epoch)
+{
+    for (uint32_t n = 0; n < c->inside_count; n++) {
+        struct channel *ch = c->inside[n];
+        if (!listed(c->removed, c->removed_count, ch)) {
+            add_ledger(out, ch, get(&ch->ledger.switch_epoch) == epoch);
+        }
+    }
+}
+
 void change_go(struct part *base)
 {
     struct change *c = base->change;
     c->going = true;
     c->go_us = clock_now_us();
+    add_staying(&c->before, c, c->staged->epoch);
     part_settle(c->staged);
     for (uint32_t k = 0; k < c->staged->instance_count; k++) {
         struct instance *i = c->staged->instances[k];
@@ -546,7 +557,8 @@ static bool all_cut(const struct change *c)
         struct instance *i = c->members[k];
         const struct cut *cut = atomic_load(&i->cut);
         if (atomic_load(&i->settled_epoch) != c->staged->epoch ||
-            (cut->retire && atomic_load(&i->state) != INSTANCE_RETIRED)) {
+            (cut->retire && atomic_load(&i->state) != INSTANCE_RETIRED) ||
+            (cut->will && !cut->will_stored)) {
             return false;
         }
     }
@@ -560,9 +572,16 @@ static bool all_cut(const struct change *c)
     return moves_done(c->moves);
 }
 
-static uint64_t get(_Atomic uint64_t *v)
+bool change_on_will(struct part *base, uint64_t instance, uint64_t epoch, bool stored)
 {
-    return atomic_load_explicit(v, memory_order_relaxed);
+    const struct change *c = base->change;
+    for (uint32_t k = 0; c != NULL && c->staged->epoch == epoch && k < c->member_count; k++) {
+        if (c->members[k]->id == instance) {
+            atomic_load(&c->members[k]->cut)->will_stored = stored;
+            return true;
+        }
+    }
+    return false;
 }
 
 static void collect_result(const struct change *c, struct change_result *out)
@@ -572,8 +591,8 @@ static void collect_result(const struct change *c, struct change_result *out)
     for (uint32_t k = 0; k < c->member_count; k++) {
         const struct cut *cut = atomic_load(&c->members[k]->cut);
         last = cut->cut_us > last ? cut->cut_us : last;
-        out->pauses_us = mem_resize(out->pauses_us, out->pause_count + cut->pause_count,
-                                    sizeof *out->pauses_us);
+        out->pauses_us =
+            mem_resize(out->pauses_us, out->pause_count + cut->pause_count, sizeof *out->pauses_us);
         memcpy(out->pauses_us + out->pause_count, cut->pauses_us,
                cut->pause_count * sizeof *out->pauses_us);
         out->pause_count += cut->pause_count;
@@ -581,16 +600,12 @@ static void collect_result(const struct change *c, struct change_result *out)
     out->switch_us = last - c->go_us;
     moves_facts(c->moves, out);
     for (uint32_t n = 0; n < c->removed_count; n++) {
-        struct ledger *l = &c->removed[n]->ledger;
-        if (c->removed[n]->to == NULL) {
-            continue; /* the receiver compares */
-        }
-        out->compared += get(&l->compared) > 0 ? 1 : 0;
-        out->uncompared += get(&l->compared) > 0 ? 0 : 1;
-        out->lost += get(&l->gaps) + get(&l->mismatched);
-        out->duplicated += get(&l->repeats);
-        out->reordered += get(&l->reordered);
+        add_ledger(out, c->removed[n], get(&c->removed[n]->ledger.compared) > 0);
     }
+    add_staying(out, c, c->staged->epoch);
+    out->lost -= c->before.lost;
+    out->duplicated -= c->before.duplicated;
+    out->reordered -= c->before.reordered;
 }
 
 /* ---------------------------------------------------------------- merging */
@@ -607,8 +622,8 @@ static void merge_instances(struct part *base, struct part *staged, struct grave
             base->instances[kept++] = i;
         }
     }
-    base->instances = mem_resize(base->instances, kept + staged->instance_count,
-                                 sizeof(struct instance *));
+    base->instances =
+        mem_resize(base->instances, kept + staged->instance_count, sizeof(struct instance *));
     memcpy(base->instances + kept, staged->instances,
            staged->instance_count * sizeof(struct instance *));
     base->instance_count = kept + staged->instance_count;
@@ -630,8 +645,8 @@ static void merge_channels(struct part *base, struct change *c, struct grave *g)
     g->channels = c->removed;
     g->channel_count = c->removed_count;
     c->removed = NULL;
-    base->channels = mem_resize(base->channels, kept + staged->channel_count,
-                                sizeof(struct channel *));
+    base->channels =
+        mem_resize(base->channels, kept + staged->channel_count, sizeof(struct channel *));
     memcpy(base->channels + kept, staged->channels,
            staged->channel_count * sizeof(struct channel *));
     base->channel_count = kept + staged->channel_count;
@@ -640,8 +655,8 @@ static void merge_channels(struct part *base, struct change *c, struct grave *g)
 
 static void merge_chains(struct part *base, struct part *staged)
 {
-    base->chains = mem_resize(base->chains, base->chain_count + staged->chain_count,
-                              sizeof(struct chain *));
+    base->chains =
+        mem_resize(base->chains, base->chain_count + staged->chain_count, sizeof(struct chain *));
     memcpy(base->chains + base->chain_count, staged->chains,
            staged->chain_count * sizeof(struct chain *));
     base->chain_count += staged->chain_count;
@@ -693,8 +708,7 @@ static void merge(struct part *base)
 bool change_update(struct part *base, struct change_result *out)
 {
     struct change *c = base->change;
-    if (base->arriving != NULL && base->state >= DEPLOYMENT_RUNNING &&
-        moves_done(base->arriving)) {
+    if (base->arriving != NULL && base->state >= DEPLOYMENT_RUNNING && moves_done(base->arriving)) {
         *out = (struct change_result){.op = base->op};
         moves_facts(base->arriving, out);
         base->moved = base->arriving;
@@ -876,8 +890,8 @@ void change_drop(struct part *base)
         if (g->shell->chain_count > 0) { /* discarded, and perhaps not dead yet */
             absorb(base, g->shell);
         }
-        base->chains = mem_resize(base->chains, base->chain_count + g->chain_count,
-                                  sizeof(struct chain *));
+        base->chains =
+            mem_resize(base->chains, base->chain_count + g->chain_count, sizeof(struct chain *));
         memcpy(base->chains + base->chain_count, g->chains,
                g->chain_count * sizeof(struct chain *));
         base->chain_count += g->chain_count;
@@ -896,6 +910,7 @@ void change_abort(struct part *base)
     g->cuts = mem_array(c->member_count, sizeof(struct cut *));
     for (uint32_t k = 0; k < c->member_count; k++) {
         g->cuts[g->cut_count++] = atomic_exchange(&c->members[k]->cut, NULL);
+        instance_may_end(c->members[k]);
         task_notify(instance_task(c->members[k])); /* it may have put off its end */
     }
     c->member_count = 0;

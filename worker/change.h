@@ -20,6 +20,9 @@
 MUST_CHECK enum err change_prepare(struct part *staged);
 /* change_squeezed - is no more waiting between members than may be?  If not: on_change follows. */
 bool change_squeezed(const struct part *base);
+/* change_ends_are_known - R3: does the state of each member here say whether it has ended?  It does,
+ * and stays so until its cut, but for the moment in which one ends.  If not: on_change follows. */
+bool change_ends_are_known(const struct part *base);
 /* change_expect - a new part, built: what state comes to it from where it runs already. */
 MUST_CHECK enum err change_expect(struct part *d);
 void change_go(struct part *base);
@@ -36,6 +39,9 @@ const struct fail *change_fail(const struct part *base); /* why it cannot be; NU
 void change_on_state(struct part *base, const struct msg_LINK_STATE *m);
 void change_on_ack(struct part *base, const struct msg_LINK_STATE_ACK *m);
 void change_on_peer(struct part *base);
+/* change_on_will - what that instance, removed by the change of `epoch`, has left is stored, or not
+ * yet.  Return: false when no change waits for it. */
+bool change_on_will(struct part *base, uint64_t instance, uint64_t epoch, bool stored);
 /* change_sweep - free what has been retired long enough.  Return: is anything left? */
 bool change_sweep(struct part *base);
 /* change_discard - a recovery: all but the instances listed are halted and freed; those go on.

@@ -117,10 +117,19 @@ static void note_last(struct channel *c, enum item_kind kind)
     }
 }
 
+void channel_note_first(struct channel *c, const struct item *it)
+{
+    if (it->first == 0 && it->kind == ITEM_BATCH) {
+        atomic_store_explicit(&c->first_us, clock_now_us(), memory_order_relaxed);
+    }
+}
+
 static void put(struct channel *c, struct item *it)
 {
     if (c->kind == CHANNEL_OUT) {
         it->frame = frame_new(c->id, c->sent_items++, it);
+    } else {
+        channel_note_first(c, it);
     }
     if (c->spill_count > 0 || !ring_push(&c->ring, it, atomic_load(&c->room))) {
         spill(c, it);
@@ -249,7 +258,9 @@ enum take channel_account(struct channel *c, const struct item *it)
     struct ledger *l = &c->ledger;
     if (it->kind != ITEM_BATCH) {
         compare(c, it->first);
-        if (it->kind == ITEM_END) {
+        if (it->kind == ITEM_MARKER_SWITCH) {
+            atomic_store_explicit(&l->switch_epoch, it->epoch, memory_order_relaxed);
+        } else if (it->kind == ITEM_END) {
             atomic_store_explicit(&l->ended, true, memory_order_relaxed);
         } else if (it->kind == ITEM_CLOSE) {
             atomic_store(&l->closed, true);

@@ -35,6 +35,7 @@ struct ledger {
     _Atomic uint64_t reordered;  /* tuples that came after later ones (and were dropped) */
     _Atomic uint64_t compared;   /* comparisons made */
     _Atomic uint64_t mismatched; /* of these, counts that differed */
+    _Atomic uint64_t switch_epoch; /* of the last switch marker that was compared; 0: none */
     _Atomic bool ended;          /* the end was received */
     _Atomic bool end_sent;       /* it is in the ring: nothing of the data is spilled */
     _Atomic bool close_sent;
@@ -59,6 +60,7 @@ struct channel {
     size_t spill_first, spill_count, spill_capacity;
     _Atomic bool producer_waits; /* tell the sender when half the ring is free */
     /* both */
+    _Atomic uint64_t first_us;   /* monotonic, when its first batch was put in it; 0: none was */
     _Atomic uint32_t room;       /* batches that may wait in it, 1..RING_BATCHES */
     _Atomic bool squeeze_waits;  /* tell the loop when no more than `room` wait */
     struct ledger ledger;
@@ -103,6 +105,8 @@ static inline bool channel_has_spill(const struct channel *c)
 }
 
 /* ---- receiver ---- */
+/* channel_note_first - before an item is put in the receiver's ring, by whoever puts it there. */
+void channel_note_first(struct channel *c, const struct item *it);
 enum take { TAKE_OK, TAKE_REPEAT };
 /* channel_account - book an item that was received.  TAKE_REPEAT: drop it. */
 enum take channel_account(struct channel *c, const struct item *it);

@@ -12,8 +12,7 @@
 
 /* ---------------------------------------------------------------- keepers */
 
-struct keeper *keeper_new(struct saver *s, const char *topology, uint64_t gen,
-                          const char *location)
+struct keeper *keeper_new(struct saver *s, const char *topology, uint64_t gen, const char *location)
 {
     struct keeper *k = mem_alloc(sizeof *k);
     k->saver = s;
@@ -119,7 +118,8 @@ static void freeze_states(struct keeper *k, struct save_job *job, struct oxb_pe 
     }
 }
 
-void keeper_take(struct keeper *k, struct instance *i, uint64_t epoch)
+/* new_job - all that is the same for every instance. */
+static struct save_job *new_job(struct keeper *k, struct instance *i, uint64_t epoch)
 {
     struct save_job *job = mem_alloc(sizeof *job);
     struct oxb_pe *pe = i->pe;
@@ -135,6 +135,28 @@ void keeper_take(struct keeper *k, struct instance *i, uint64_t epoch)
     job->parallelism = oxb_parallelism(pe);
     job->state_version = type->state_version;
     job->finished = i->finished;
+    return job;
+}
+
+bool keeper_leave(struct keeper *k, struct instance *i, uint64_t epoch)
+{
+    struct save_job *job = new_job(k, i, epoch);
+    job->result.is_will = true;
+    job->result.epochs = mem_array(1, sizeof *job->result.epochs);
+    job->has_file = true;
+    if (pe_snapshot_at(i->pe, epoch, &job->own) != ERR_OK) {
+        save_job_free(job);
+        return false;
+    }
+    saver_put(k->saver, job);
+    return true;
+}
+
+void keeper_take(struct keeper *k, struct instance *i, uint64_t epoch)
+{
+    struct save_job *job = new_job(k, i, epoch);
+    struct oxb_pe *pe = i->pe;
+    const struct oxb_pe_type *type = pe_type(pe);
     job->has_file = pe_state_count(pe) > 0 || type->snapshot != NULL ||
                     (i->finished && (type->finish != NULL || i->source));
     take_chain(k, job);
@@ -179,9 +201,27 @@ static void results_on_loop(void *arg)
     pthread_mutex_unlock(&s->lock);
     while (job != NULL) {
         struct save_job *next = job->next;
-        s->o.on_saved(s->o.arg, &job->result);
-        save_job_free(job);
+        if (!job->result.is_will) {
+            s->o.on_saved(s->o.arg, &job->result);
+            save_job_free(job);
+        } else if (s->o.on_will(s->o.arg, &job->result)) {
+            job->next = s->again;
+            s->again = job;
+        } else {
+            save_job_free(job);
+        }
         job = next;
+    }
+}
+
+void saver_again(struct saver *s)
+{
+    while (s->again != NULL) {
+        struct save_job *job = s->again;
+        s->again = job->next;
+        job->next = NULL;
+        job->result.fail = (struct fail){0};
+        saver_put(s, job);
     }
 }
 
@@ -190,7 +230,7 @@ static void settle(struct save_job *job)
 {
     struct keeper *k = job->keeper;
     struct saved *r = &job->result;
-    if (r->ok && job->has_file) {
+    if (r->ok && job->has_file && !r->is_will) {
         r->epochs[r->epoch_count++] = r->epoch;
     }
     if (k == NULL) {
@@ -225,8 +265,8 @@ static void *saver_main(void *arg)
         s->last = s->first == NULL ? NULL : s->last;
         pthread_mutex_unlock(&s->lock);
         struct saved *r = &job->result;
-        r->ok = r->fail.code == ERR_OK &&
-                (!job->has_file || save_write(s, job, &r->fail) == ERR_OK);
+        r->ok =
+            r->fail.code == ERR_OK && (!job->has_file || save_write(s, job, &r->fail) == ERR_OK);
         r->took_us = clock_now_us() - job->begun_us;
         FAILPOINT("checkpoint.saved");
         if (!r->ok) {
@@ -281,6 +321,7 @@ void saver_free(struct saver *s)
     pthread_join(s->thread, NULL);
     free_list(s->first);
     free_list(s->done);
+    free_list(s->again);
     pthread_cond_destroy(&s->work);
     pthread_cond_destroy(&s->idle);
     pthread_mutex_destroy(&s->lock);

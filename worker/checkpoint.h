@@ -30,6 +30,7 @@ struct saved { /* one instance, at one marker */
     size_t epoch_count;
     uint64_t bytes;   /* stored for this one */
     uint64_t pause_us, took_us;
+    bool is_will;     /* the last of an instance that a change removes: see keeper_leave */
 };
 
 struct saver_options {
@@ -38,6 +39,8 @@ struct saver_options {
     const char *worker;   /* name; borrowed */
     uint64_t incarnation;
     void (*on_saved)(void *arg, const struct saved *s); /* on the loop; borrowed until it returns */
+    /* the same for a will.  Return: it is not stored, and somebody still wants it to be */
+    bool (*on_will)(void *arg, const struct saved *s);
     void *arg;
 };
 struct saver *saver_new(const struct saver_options *o);
@@ -52,6 +55,12 @@ void keeper_free(struct keeper *k); /* accepts NULL */
 /* keeper_take - the instance has the marker of `epoch` on every input and has flushed.  What goes
  * wrong comes to on_saved: the instance goes on. */
 void keeper_take(struct keeper *k, struct instance *i, uint64_t epoch);
+/* keeper_leave - the instance is removed by the change of `epoch`, and has flushed: what it has not
+ * committed is saved as its will, without keyed tables, and tried again until it is stored or
+ * nobody wants it.  Return: false when the PE has failed: pe_error. */
+MUST_CHECK bool keeper_leave(struct keeper *k, struct instance *i, uint64_t epoch);
+/* saver_again - the loop, now and then: wills that could not be stored are tried once more. */
+void saver_again(struct saver *s);
 /* keeper_forget - its tables are about to change hands: the next checkpoint begins anew. */
 void keeper_forget(struct keeper *k); /* accepts NULL */
 

@@ -54,6 +54,7 @@ struct saver {
     pthread_cond_t work, idle;
     struct save_job *first, *last;
     struct save_job *done; /* results on their way to the loop */
+    struct save_job *again; /* the loop's: wills to be tried once more */
     bool stopping;
 };
 

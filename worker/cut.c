@@ -71,12 +71,39 @@ uint32_t cut_spills(const struct instance *i)
     return spills;
 }
 
+static bool is_input(const struct instance *i, const struct channel *c)
+{
+    for (uint32_t n = 0; n < i->input_count; n++) {
+        if (i->inputs[n].channel == c) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Inputs that are new wait for the cut from their first tuple on (R9). */
+static void measure_new(const struct instance *i, struct cut *k, uint64_t end_us)
+{
+    for (uint32_t n = 0; n < k->input_count; n++) {
+        struct input *in = &k->inputs[n];
+        uint64_t since = atomic_load_explicit(&in->channel->first_us, memory_order_relaxed);
+        if (since == 0 || is_input(i, in->channel)) {
+            continue;
+        }
+        if (k->takes != NULL) {
+            in->blocked_since_us = since;
+        } else {
+            k->pauses_us[k->pause_count++] = since < end_us ? (uint32_t)(end_us - since) : 0;
+        }
+    }
+}
+
 /* How long each input had something and was not served because of this change.  Where it waits on
- * for
- * state, the time goes on: see chain_gated in instance.c. */
+ * for state, the time goes on: see chain_gated in instance.c. */
 static void measure(struct instance *i, struct cut *k, uint64_t start_us, uint64_t end_us)
 {
-    k->pauses_us = mem_array(i->input_count, sizeof *k->pauses_us);
+    k->pauses_us = mem_array(i->input_count + k->input_count, sizeof *k->pauses_us);
+    measure_new(i, k, end_us);
     for (uint32_t n = 0; n < i->input_count; n++) {
         struct input *in = &i->inputs[n];
         bool waiting = in->channel->kind != CHANNEL_FUSED && ring_peek(&in->channel->ring) != NULL;
@@ -212,7 +239,9 @@ void cut_now(struct instance *i)
     struct cut *k = atomic_load(&i->cut);
     uint64_t start_us = clock_now_us();
     instance_flush(i);
-    if (pe_flush_sink(i->pe) != OXB_OK) {
+    keeper_forget(i->keeper); /* tables change hands; what it was saving is void (R17) */
+    if (pe_flush_sink(i->pe) != OXB_OK ||
+        (k->will && i->started && !keeper_leave(i->keeper, i, k->epoch))) {
         instance_fail(i, pe_error(i->pe));
         return;
     }
@@ -222,7 +251,6 @@ void cut_now(struct instance *i)
     for (uint32_t n = 0; n < k->close_count; n++) {
         channel_mark(k->closes[n], ITEM_CLOSE, k->epoch);
     }
-    keeper_forget(i->keeper); /* tables change hands; what it was saving is void (R17) */
     bool gives = atomic_load(&i->gives) != NULL;
     if (gives) {
         move_collect(i);
@@ -230,9 +258,9 @@ void cut_now(struct instance *i)
     if (k->pe != NULL) {
         replace_code(i, k);
     } else if (k->retire && i->started) {
-        if (!gives && pe_commit(i->pe, UINT64_MAX) == OXB_ERROR) { /* nobody does it later */
+        if (!gives && !k->will && pe_commit(i->pe, UINT64_MAX) == OXB_ERROR) {
             log_event(LOG_ERROR, "cut.commit", "pe=%s what=\"%s\"", name_text(&i->pe_name),
-                      pe_error(i->pe));
+                      pe_error(i->pe)); /* nobody does it later */
         }
         pe_stop(i->pe);
         i->started = false;
@@ -252,6 +280,7 @@ void cut_now(struct instance *i)
     i->chain->changed = true;
     struct chain *chain = i->chain;
     atomic_store(&i->cut_epoch, k->epoch);
+    instance_may_end(i);
     i->look_at_end = !k->retire;
     log_event(LOG_DEBUG, "instance.cut", "pe=%s index=%u epoch=%" PRIu64,
               name_text(&i->pe_name), i->index, k->epoch);

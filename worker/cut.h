@@ -20,6 +20,8 @@ struct cut {
     _Atomic bool go;             /* heads: may cut now */
     bool head;
     bool retire;                 /* an old instance: it is gone after the cut */
+    bool will;                   /* what the old code has not committed is kept: keeper_leave */
+    bool will_stored;            /* loop: that is durable */
     bool *awaited;               /* [inputs of V]: from inside the set */
     struct channel **marks;      /* stay, carry the marker */
     uint32_t mark_count;

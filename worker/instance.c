@@ -274,12 +274,13 @@ static void mark_outputs(struct instance *i, enum item_kind kind, uint64_t epoch
     }
 }
 
-/* R4: while a change is prepared nobody ends: what the change gives it may be needed for the end.
- * */
-static bool must_not_end(const struct instance *i)
+/* R4: while a change is prepared nobody ends, nor before all that it gives has come.  Who prepares
+ * it and who ends ask the same word, so one of them is first, and both know which. */
+static bool may_end(struct instance *i)
 {
-    const struct cut *k = atomic_load(&i->cut);
-    return (k != NULL && atomic_load(&i->cut_epoch) != k->epoch) || i->takes != NULL;
+    unsigned now = MAY_END;
+    return i->takes == NULL &&
+           (atomic_compare_exchange_strong(&i->ending, &now, ENDS) || now == ENDS);
 }
 
 /* Groups of those whose final output has left: in the tables again, which are not emitted any
@@ -297,15 +298,9 @@ static void take_kept(struct instance *i)
     }
 }
 
-/* Whoever prepares a cut stores it and then asks whether the instance is ending; here it is the
- * other way round, so that one of the two sees the other. */
 static void finish(struct instance *i)
 {
-    atomic_store(&i->ending, true);
-    i->finish_waits = !i->finished && must_not_end(i);
-    if (i->finish_waits) {
-        atomic_store(&i->ending, false);
-    }
+    i->finish_waits = !i->finished && !may_end(i);
     if (i->finished || i->finish_waits || (!i->final_done && !survives(i, pe_finish(i->pe)))) {
         return;
     }
@@ -599,8 +594,10 @@ static bool take_one(struct chain *c, uint32_t k)
     if (slot == NULL) {
         return false;
     }
-    if (align_blocks(&head->align, k) || head->inputs[k].closed) {
-        if (head->inputs[k].blocked_since_us == 0) {
+    bool closed = head->inputs[k].closed;
+    if (align_blocks(&head->align, k) || closed) {
+        bool change = closed || align_switches(&head->align, k);
+        if (change && head->inputs[k].blocked_since_us == 0) {
             head->inputs[k].blocked_since_us = clock_now_us();
         }
         return false;

@@ -41,6 +41,12 @@ struct instance_stats { /* relaxed; one writer */
     struct hist service_us; /* per batch */
 };
 
+enum ending {
+    MAY_END,      /* when its inputs have, or its source */
+    MUST_NOT_END, /* R4: a change is prepared; what comes is put off */
+    ENDS          /* it has, or is about to: INSTANCE_ENDED follows, or INSTANCE_FAILED */
+};
+
 struct instance {
     /* fixed */
     uint64_t id;
@@ -72,7 +78,7 @@ struct instance {
     struct move *takes;           /* its gate is closed until these have come; NULL: open */
     struct stage *kept;           /* from who had finished; joins the tables at its end */
     bool final_done;              /* who it takes over from has emitted the final output */
-    _Atomic bool ending;          /* it ends, or has: see finish */
+    _Atomic unsigned ending;      /* enum ending */
     bool look_at_end;             /* it has cut: see end_late */
     bool finish_waits;            /* its end came while a change was prepared: after the cut (R4) */
     uint32_t order;               /* producers before consumers, within one topology */
@@ -150,5 +156,19 @@ void instance_fail(struct instance *i, const char *text);
 void instance_flush(struct instance *i);   /* everything emitted so far leaves for its channel */
 void instance_set_state(struct instance *i, enum instance_state state);
 void instance_check_ended(struct instance *i); /* finish if every input has ended */
+
+/* instance_hold_end - from now on it does not end, unless it does already.  Any thread.
+ * instance_may_end - the cut is made, or the change given up. */
+static inline void instance_hold_end(struct instance *i)
+{
+    unsigned now = MAY_END;
+    atomic_compare_exchange_strong(&i->ending, &now, MUST_NOT_END);
+}
+
+static inline void instance_may_end(struct instance *i)
+{
+    unsigned now = MUST_NOT_END;
+    atomic_compare_exchange_strong(&i->ending, &now, MAY_END);
+}
 
 #endif

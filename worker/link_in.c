@@ -164,6 +164,7 @@ static const char *in_deliver(struct link_in *i, struct channel *c, const struct
     if (in_decode(c, head, block, bytes, &it) != ERR_OK) {
         return "a batch that is malformed or of another schema";
     }
+    channel_note_first(c, &it);
     if (!ring_push(&c->ring, &it, RING_BATCHES)) {
         batch_free(it.batch);
         return "more items than the credit allows";

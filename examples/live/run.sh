@@ -49,6 +49,15 @@ received() {
     "$OXBOW" --master "$master" -o json status live |
         sed -nE '/"name": *"tally"/,/\}/s/.*"tuples_in": *([0-9]+).*/\1/p' | head -n 1
 }
+# words COUNT - waits until the tally has that many more.
+words() {
+    wanted=$(($(received) + $1)) waited=0
+    while [ "$(received)" -lt $wanted ]; do
+        waited=$((waited + 1))
+        [ $waited -lt 600 ] || { echo "FAILED: no more words come" >&2; exit 1; }
+        sleep 0.1
+    done
+}
 # change WHAT VERB ARGUMENTS... - carried out while words flow.
 change() {
     echo
@@ -68,6 +77,8 @@ change() {
     done
 }
 
+words 50000
+
 # 1: a PE is inserted between two that run; it passes every word.
 sed -e 's#work/##' -e '/^  tally:/i\
   letters:\
@@ -80,13 +91,13 @@ sed -e 's#work/##' -e '/^  tally:/i\
     "$here/topology.yaml" >"$work/next.yaml"
 change "a PE is inserted: split -> letters -> tally" upgrade "$work/next.yaml" --yes
 
-sleep 3 # of words in between
+words 100000 # in between
 
 # 2: the user's PE is replaced by its next version; its state is migrated.
 sed -i 's/tally\.so/tally2.so/' "$work/next.yaml"
 change "code is replaced, state migrated: tally version 1 -> 2" upgrade "$work/next.yaml" --yes
 
-sleep 3
+words 100000
 
 # 3: two instances become three; a third of the state moves.
 change "a rescale: tally 2 -> 3" scale live tally=3

@@ -83,8 +83,8 @@ bool pending_close(struct pending *p, uint64_t epoch, struct oxb_blob *blob)
         close(p->fd);
         p->fd = -1;
         p->list = mem_grow(p->list, p->count, &p->capacity, sizeof *p->list);
-        p->list[p->count++] = (struct segment){mem_dup(p->path), p->file, p->end,
-                                               (uint64_t)now.st_size, 0};
+        p->list[p->count++] =
+            (struct segment){mem_dup(p->path), p->file, p->end, (uint64_t)now.st_size, 0};
         p->file = NULL;
         p->end += (uint64_t)now.st_size;
     }
@@ -110,6 +110,35 @@ static bool write_at(int fd, const char *data, size_t bytes, uint64_t at)
         data += n;
         at += (uint64_t)n;
         bytes -= (size_t)n;
+    }
+    return true;
+}
+
+/* is_ours - what stands where the segment goes is a half copy of it, or was never written: a crash
+ * leaves nothing else behind what was synced. */
+static bool is_ours(struct pending *p, const struct segment *s, int from, int to)
+{
+    enum { BLOCK = 4096 };
+    char ours[BLOCK], there[BLOCK];
+    for (uint64_t done = 0; done < s->bytes;) {
+        size_t want = s->bytes - done < BLOCK ? (size_t)(s->bytes - done) : BLOCK;
+        ssize_t n = pread(to, there, want, (off_t)(s->start + done));
+        if (n == 0) {
+            break;
+        }
+        if (n < 0 || pread(from, ours, (size_t)n, (off_t)done) != n) {
+            return failed(p, s->path, "compare it with what it is to get");
+        }
+        for (ssize_t i = 0; i < n; i++) {
+            if (there[i] != ours[i] && there[i] != 0) {
+                snprintf(p->error, sizeof p->error,
+                         "%s: other bytes stand at %" PRIu64 ", where %s goes; another program "
+                         "wrote to it, or it was written anew",
+                         s->path, s->start + done + (uint64_t)i, s->file);
+                return false;
+            }
+        }
+        done += (uint64_t)n;
     }
     return true;
 }
@@ -166,7 +195,8 @@ static bool commit_open(struct pending *p, const struct segment *s, int to)
         return failed(p, s->file, "read what was not yet committed");
     }
     FAILPOINT("segment.commit.before");
-    bool ok = reaches(p, s, has, s->start) && copy(p, s, from, to); /* G3 */
+    bool ok = reaches(p, s, has, s->start) && (has == s->start || is_ours(p, s, from, to)) &&
+              copy(p, s, from, to); /* G3 */
     FAILPOINT("segment.commit.copied");
     close(from);
     if (ok && fsync(to) != 0) {
@@ -188,7 +218,7 @@ bool pending_commit(struct pending *p, uint64_t epoch)
         if (epoch != UINT64_MAX && (s->epoch == 0 || s->epoch > epoch)) {
             break;
         }
-        int to = open(s->path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+        int to = open(s->path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
         ok = to >= 0 ? commit_open(p, s, to) : failed(p, s->path, "open it for writing");
         if (to >= 0) {
             close(to);
@@ -216,8 +246,7 @@ json_t *pending_save(const struct pending *p)
         const struct segment *s = &p->list[i];
         json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:I, s:I}", "path", s->path, "file",
                                               s->file, "start", (json_int_t)s->start, "bytes",
-                                              (json_int_t)s->bytes, "epoch",
-                                              (json_int_t)s->epoch));
+                                              (json_int_t)s->bytes, "epoch", (json_int_t)s->epoch));
     }
     return json_pack("{s:s, s:I, s:I, s:I, s:o}", "path", p->path, "end", (json_int_t)p->end,
                      "generation", (json_int_t)p->generation, "number", (json_int_t)p->number,

@@ -75,6 +75,7 @@ wait_for() {
 spawn() {
     local name=$1
     shift
+    : >"$WORK/$name.out" # what an earlier one said is gone before anybody looks
     "$@" >"$WORK/$name.out" 2>"$WORK/$name.err" </dev/null &
     LAST_PID=$!
     PIDS+=("$LAST_PID")

@@ -21,7 +21,10 @@ oxbow deploy "$WORK/t.yaml" >"$WORK/deploy.out" 2>"$WORK/deploy.err" ||
     give_up "deploys" "$(tail -n1 "$WORK/deploy.err")"
 check "numbers flow" wait_for 10 lines_above "$WORK/numbers" 2000
 run() { timeout -k 5 60 "$BIN/oxbow" --master "$URL" "$@" >"$WORK/out" 2>"$WORK/run.err"; }
-slots_of() { curl -sS -m 5 "$URL/v1/workers" | tr '{' '\n' | sed -nE "s/.*\"name\":\"$1\".*\"slots_used\":([0-9]+).*/\1/p"; }
+slots_of() {
+    curl -sS -m 5 "$URL/v1/workers" | tr '{' '\n' |
+        sed -nE "s/.*\"name\":\"$1\".*\"slots_used\":([0-9]+).*/\1/p"
+}
 
 run -o json scale wide work=4
 check_same "scale up" $? 0

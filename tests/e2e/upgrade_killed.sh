@@ -16,7 +16,10 @@ topology() { # STEP: numbers -> two filters -> store, other parameters at each s
     echo "  - {from: work, to: join}"
     echo "  - {from: join, to: store}"
 }
-version() { curl -sS -m 5 "$URL/v1/topologies/killed" | sed -nE 's/^[^[]*"version": ?([0-9]+).*/\1/p'; }
+version() {
+    curl -sS -m 5 "$URL/v1/topologies/killed" |
+        sed -nE 's/^[^[]*"version": ?([0-9]+).*/\1/p'
+}
 joined() { [ "$(curl -sS -m 5 "$URL/v1/workers" | grep -o '"state": *"up"' | wc -l)" = 2 ]; }
 topology 0 >"$WORK/t.yaml"
 oxbow deploy "$WORK/t.yaml" >"$WORK/deploy.out" 2>"$WORK/deploy.err" ||

@@ -72,6 +72,7 @@ static void make_nodes(struct making *k)
     im->nodes = mem_array((size_t)v->instance_count + to->instance_count, sizeof *im->nodes);
     k->node_new = mem_array(to->instance_count, sizeof *k->node_new);
     im->node_count = v->instance_count;
+    assert(v->instance_count <= 64); /* who has ended is told in bits: control.c */
     for (uint32_t i = 0; i < v->instance_count; i++) {
         im->nodes[i] = (struct inode){.pe = pe_of(k, SIDE_V, v->instances[i].pe),
                                       .index = v->instances[i].index,

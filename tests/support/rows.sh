@@ -174,14 +174,15 @@ static const struct oxb_port outputs[] = {{"out", "*, b: i64, n: i64", "stamped"
 extern const struct oxb_pe_type oxb_pe;
 OXB_EXPORT const struct oxb_pe_type oxb_pe = {
     .abi = OXB_ABI, .name = "tally", .doc = "counts by key", .params = params, .inputs = inputs,
-    .outputs = outputs, .states = states, .state_version = AT + 1, .self_bytes = sizeof(struct tally),
+    .outputs = outputs, .states = states, .state_version = AT + 1,
+    .self_bytes = sizeof(struct tally),
     .migrate = migrate, .prepare = prepare, .bind = bind, .process = process,
 };
 C
 make_tallies() {
     local v
     for v in 1 2 3 4 5; do
-        cc -shared -fPIC -O1 -DVERSION=$v -DAT=$((v > 3)) "$WORK/tally.c" -I"$BIN/include" -o "$WORK/tally$v.so" ||
-            give_up "the plug-in builds"
+        cc -shared -fPIC -O1 -DVERSION=$v -DAT=$((v > 3)) "$WORK/tally.c" -I"$BIN/include" \
+            -o "$WORK/tally$v.so" || give_up "the plug-in builds"
     done
 }

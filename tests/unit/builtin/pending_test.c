@@ -195,6 +195,55 @@ static void a_file_of_another_length_is_not_touched(void **state)
     }
 }
 
+static void bytes_of_somebody_else_are_not_written_over(void **state)
+{
+    (void)state;
+    for (size_t more = 1; more <= 9; more += 4) { /* a part of the place, and more than all of it */
+        struct pe_run a;
+        assert_true(open_exact(&a, 1));
+        assert_true(pe_run_start(&a));
+        feed(&a, 1);
+        struct pe_snapshot s = save(&a, 5);
+        FILE *f = fopen(path, "w");
+        assert_non_null(f);
+        assert_int_equal(fwrite("otherwise", 1, more, f), more);
+        fclose(f);
+        assert_int_equal(pe_commit(a.pe, 5), OXB_ERROR);
+        assert_non_null(strstr(pe_error(a.pe), "other bytes stand at 0"));
+        char *now = text_of(path);
+        assert_memory_equal(now, "otherwise", more);
+        assert_int_equal(strlen(now), more);
+        mem_free(now);
+        pe_run_close(&a);
+        pe_snapshot_fini(&s);
+        assert_int_equal(unlink(path), 0);
+    }
+}
+
+static void a_removed_one_leaves_a_will_that_another_process_carries_out(void **state)
+{
+    (void)state;
+    struct pe_run a, b;
+    assert_true(open_exact(&a, 1));
+    assert_true(pe_run_start(&a));
+    feed(&a, 1);
+    struct pe_snapshot s = save(&a, 5);
+    pe_snapshot_fini(&s);
+    feed(&a, 2);
+    s = save(&a, 7); /* at its cut: 7 is the epoch of the change */
+    assert_int_equal(s.file_count, 1);
+    pe_run_close(&a);
+    expect("");
+    for (int again = 0; again < 2; again++) { /* whoever asked may not have heard the answer */
+        assert_true(restore(&b, &s, 1));
+        assert_int_equal(pe_commit(b.pe, 7), OXB_OK);
+        expect("{\"n\":1}\n{\"n\":2}\n");
+        assert_int_equal(segments(), 0);
+        pe_run_close(&b);
+    }
+    pe_snapshot_fini(&s);
+}
+
 static void a_successor_goes_on_with_what_is_pending(void **state)
 {
     (void)state;
@@ -311,6 +360,8 @@ int main(void)
         cmocka_unit_test(a_recovery_takes_back_what_no_reader_saw),
         cmocka_unit_test(a_half_commit_is_made_whole_at_every_length),
         cmocka_unit_test(a_file_of_another_length_is_not_touched),
+        cmocka_unit_test(bytes_of_somebody_else_are_not_written_over),
+        cmocka_unit_test(a_removed_one_leaves_a_will_that_another_process_carries_out),
         cmocka_unit_test(a_successor_goes_on_with_what_is_pending),
         cmocka_unit_test(random_deaths_leave_every_line_once),
     };

@@ -9,6 +9,8 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/tcp.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -261,6 +263,26 @@ static void a_receiver_gets_the_lines(void **state)
     pe_run_close(&r);
 }
 
+/* expect_no_connection_to - until this machine has no established connection to port. */
+static void expect_no_connection_to(uint16_t port)
+{
+    bool there = true;
+    for (unsigned tries = 0; there && tries < 1000; tries++) {
+        char line[512];
+        FILE *f = fopen("/proc/net/tcp", "re");
+        assert_non_null(f);
+        there = false;
+        while (fgets(line, sizeof line, f) != NULL) {
+            unsigned to, state;
+            there = there || (sscanf(line, " %*u: %*x:%*x %*x:%x %x", &to, &state) == 2 &&
+                              to == port && state == TCP_ESTABLISHED);
+        }
+        assert_int_equal(fclose(f), 0);
+        poll(NULL, 0, there ? 5 : 0);
+    }
+    assert_false(there);
+}
+
 static void a_receiver_may_come_late_and_come_back(void **state)
 {
     (void)state;
@@ -278,7 +300,7 @@ static void a_receiver_may_come_late_and_come_back(void **state)
     struct linger at_once = {.l_onoff = 1, .l_linger = 0};
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
     close(fd); /* a reset, so that the sink knows at its next write */
-    usleep(20000);
+    expect_no_connection_to(port);
     assert_int_equal(pe_run_feed(&r, "{\"n\":2}"), OXB_OK);
     assert_int_equal(pe_finish(r.pe), OXB_OK);
     fd = accept(listening, NULL, NULL);

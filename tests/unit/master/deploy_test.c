@@ -91,6 +91,29 @@ static void expect_state(const char *wanted)
     fail_msg("the topology is %s, not %s", last, wanted);
 }
 
+/* expect_away - until the master has seen worker `name` go. */
+static void expect_away(const char *name)
+{
+    for (int i = 0; i < 400; i++) {
+        int status;
+        size_t k;
+        json_t *w, *all = http_json(r.http, "GET", "/v1/workers", NULL, NULL, &status);
+        bool away = false;
+        json_array_foreach(all, k, w)
+        {
+            const char *state = json_string_value(json_object_get(w, "state"));
+            away = away || (strcmp(json_string_value(json_object_get(w, "name")), name) == 0 &&
+                            state != NULL && strcmp(state, "up") != 0);
+        }
+        json_decref(all);
+        if (away) {
+            return;
+        }
+        usleep(5000);
+    }
+    fail_msg("the master does not see that %s is away", name);
+}
+
 static void expect_error(const char *part, const char *where)
 {
     int status;
@@ -254,7 +277,7 @@ static void what_finished_may_be_deployed_again_as_the_next_version(void **state
     assert_int_equal(again.version, 2);
     assert_int_equal(again.gen, 2);
     assert_true(again.op > pa.op);
-    assert_true(again.instances[0] > pa.op); /* ids are new */
+    assert_true(again.instances[0] > pa.op);                 /* ids are new */
     report(&a, &pa, DEPLOYMENT_ENDED, INSTANCE_ENDED, 1, 2); /* an echo of the first life */
     fake_silent(&a, 200);
 }
@@ -323,7 +346,7 @@ static void a_lost_worker_fails_its_topologies_and_a_short_absence_does_not(void
     struct plan pa, pb;
     run(&pa, &pb);
     fake_leave(&b);
-    usleep(150000);
+    expect_away("w2");
     fake_join(&b, r.control, "w2", W2);
     report(&b, &pb, DEPLOYMENT_RUNNING, INSTANCE_RUNNING, 5, 1);
     fake_report_end(&b, 1);
@@ -341,7 +364,7 @@ static void another_process_under_the_name_means_the_first_was_lost(void **state
     struct plan pa, pb;
     run(&pa, &pb);
     fake_leave(&b);
-    usleep(100000);
+    expect_away("w2");
     fake_join(&b, r.control, "w2", W2 + 1);
     fake_report_end(&b, 0);
     assert_true(fake_expect(&a, M_STOP)->STOP.now);
@@ -527,9 +550,9 @@ static void topologies_that_cannot_be_are_refused_with_every_problem(void **stat
     json_t *diags = json_object_get(json_object_get(root, "error"), "diags");
     assert_int_equal(json_array_size(diags), 2);
     json_decref(root);
-    root = http_json(r.http, "POST", "/v1/topologies", "application/json",
-                     "{\"yaml\": \"oxbow: 1\\ntopology: t\\npes:\\n  a: {use: ./p.so}\\n\"}",
-                     &status);
+    root =
+        http_json(r.http, "POST", "/v1/topologies", "application/json",
+                  "{\"yaml\": \"oxbow: 1\\ntopology: t\\npes:\\n  a: {use: ./p.so}\\n\"}", &status);
     assert_int_equal(status, 422);
     json_decref(root);
     assert_int_equal(post("/v1/topologies", "application/json", "{\"yaml\": 7}"), 400);

@@ -160,8 +160,8 @@ static void a_plan_comes_back_whole_and_moves_through_its_states(void **state)
     assert_int_equal(s->ops->plan(s, &v, &f), ERR_OK);
     assert_int_equal(s->ops->plan(s, &v, &f), ERR_IO); /* the same version twice */
     assert_false(look(s).decided);
-    assert_int_equal(s->ops->decide(s, "t", 1, 9, &f), ERR_STALE); /* another op */
-    assert_int_equal(s->ops->decide(s, "t", 1, 10, &f), ERR_OK);
+    assert_int_equal(s->ops->decide(s, "t", 1, 9, NULL, 0, &f), ERR_STALE); /* another op */
+    assert_int_equal(s->ops->decide(s, "t", 1, 10, NULL, 0, &f), ERR_OK);
     assert_int_equal(s->ops->state(s, "t", 1, "finished", NULL, "{\"x\":1}", &f), ERR_OK);
     s->ops->close(s);
     s = open_store();
@@ -169,7 +169,7 @@ static void a_plan_comes_back_whole_and_moves_through_its_states(void **state)
     assert_true(seen.decided);
     assert_string_equal(seen.state, "finished");
     assert_string_equal(seen.final, "{\"x\":1}");
-    assert_int_equal(s->ops->decide(s, "t", 1, 10, &f), ERR_STALE); /* it is over */
+    assert_int_equal(s->ops->decide(s, "t", 1, 10, NULL, 0, &f), ERR_STALE); /* it is over */
     v.version = 2;
     assert_int_equal(s->ops->plan(s, &v, &f), ERR_OK);
     seen = look(s);
@@ -188,7 +188,7 @@ static void die_after(bool deciding)
         struct fail f = {0};
         struct store_version v = sample();
         bool ok = store_sqlite_open(dir, &s, &f) == ERR_OK && s->ops->plan(s, &v, &f) == ERR_OK &&
-                  (!deciding || s->ops->decide(s, "t", 1, 10, &f) == ERR_OK);
+                  (!deciding || s->ops->decide(s, "t", 1, 10, NULL, 0, &f) == ERR_OK);
         _exit(ok ? 0 : 1);
     }
     int status;
@@ -281,7 +281,7 @@ static void decided(struct store *s, uint64_t version, uint64_t op)
     v.base = version > 1 ? version - 1 : 0;
     v.parts = v.about = (char *)"{}";
     assert_int_equal(s->ops->plan(s, &v, &f), ERR_OK);
-    assert_int_equal(s->ops->decide(s, "t", version, op, &f), ERR_OK);
+    assert_int_equal(s->ops->decide(s, "t", version, op, NULL, 0, &f), ERR_OK);
     assert_int_equal(s->ops->state(s, "t", version, "running", NULL, NULL, &f), ERR_OK);
 }
 
@@ -316,7 +316,7 @@ static void a_decision_or_a_recovery_makes_a_checkpoint_void(void **state)
     v.version = 2;
     v.gen = 5;
     assert_int_equal(s->ops->recover(s, &v, &f), ERR_OK);
-    assert_int_equal(put(s, 40, 2, 4, 3), ERR_STALE); /* of the generation before */
+    assert_int_equal(put(s, 40, 2, 4, 3), ERR_STALE);        /* of the generation before */
     assert_int_equal(s->ops->recover(s, &v, &f), ERR_STALE); /* not twice under one generation */
     assert_int_equal(put(s, 41, 2, 5, 3), ERR_OK);
     assert_int_equal(checkpoints_of(s).count, 3);
@@ -335,6 +335,57 @@ static void a_topology_that_begins_anew_has_no_checkpoint(void **state)
     v.op = 30;
     assert_int_equal(s->ops->plan(s, &v, &f), ERR_OK);
     assert_int_equal(checkpoints_of(s).count, 0);
+    s->ops->close(s);
+}
+
+static void count_will(void *arg, const struct store_will *w)
+{
+    assert_string_equal(w->topology, "t");
+    assert_string_equal(w->uid, "sink");
+    assert_string_equal(w->host, "here");
+    assert_int_equal(w->bytes, 3);
+    assert_memory_equal(w->body, "a\0b", 3);
+    *(uint64_t *)arg = *(uint64_t *)arg * 1000 + w->epoch + w->index;
+}
+
+static uint64_t wills_of_store(struct store *s)
+{
+    struct fail f;
+    uint64_t sum = 0;
+    assert_int_equal(s->ops->wills(s, count_will, &sum, &f), ERR_OK);
+    return sum;
+}
+
+/* Decided with its rows or not at all; void when a recovery goes back behind the change. */
+static void wills_are_there_from_the_decision_until_done_or_void(void **state)
+{
+    (void)state;
+    struct fail f;
+    struct store *s = open_store();
+    struct store_will rows[] = {
+        {(char *)"t", 50, (char *)"sink", 0, (char *)"file-sink", (char *)"here", (char *)"a\0b",
+         3},
+        {(char *)"t", 50, (char *)"sink", 1, (char *)"file-sink", (char *)"here", (char *)"a\0b",
+         3},
+    };
+    struct store_version v = sample();
+    assert_int_equal(s->ops->plan(s, &v, &f), ERR_OK);
+    assert_int_equal(s->ops->decide(s, "t", 1, 9, rows, 2, &f), ERR_STALE);
+    assert_int_equal(wills_of_store(s), 0);
+    assert_int_equal(s->ops->decide(s, "t", 1, 10, rows, 2, &f), ERR_OK);
+    s->ops->close(s);
+    s = open_store();
+    assert_int_equal(wills_of_store(s), 50051);
+    v.gen = 5;
+    v.from_epoch = 60; /* a checkpoint taken after the change */
+    assert_int_equal(s->ops->recover(s, &v, &f), ERR_OK);
+    assert_int_equal(wills_of_store(s), 50051);
+    assert_int_equal(s->ops->will_done(s, &rows[0], &f), ERR_OK);
+    assert_int_equal(wills_of_store(s), 51);
+    v.gen = 6;
+    v.from_epoch = 40;
+    assert_int_equal(s->ops->recover(s, &v, &f), ERR_OK);
+    assert_int_equal(wills_of_store(s), 0);
     s->ops->close(s);
 }
 
@@ -367,6 +418,7 @@ int main(void)
         IN_A_FOLDER(the_newest_checkpoints_are_kept),
         IN_A_FOLDER(a_decision_or_a_recovery_makes_a_checkpoint_void),
         IN_A_FOLDER(a_topology_that_begins_anew_has_no_checkpoint),
+        IN_A_FOLDER(wills_are_there_from_the_decision_until_done_or_void),
         IN_A_FOLDER(a_file_that_is_no_store_is_refused_with_a_reason),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,7 @@
 /* tests/unit/net/messages_test.c - control messages keep their meaning, between versions too.
  *
- * Goal:   today's program reads what version 1 sent, and writes it byte for byte; older and newer
- *         peers understand each other; what is malformed is refused with message and field named.
+ * Goal:   today's program reads what every version sent, and writes its own byte for byte; older
+ * and newer peers understand each other; what is malformed is refused with message and field named.
  * Method: one fully filled example of every message, generated from messages.def, against the
  *         golden bytes; versions are mixed by cutting or adding fields with msgpack-c, which knows
  *         nothing of our codec.  `messages_test write` prints the golden file anew: only for a new
@@ -22,11 +22,13 @@
 
 #include <cmocka.h>
 
-#define GOLDEN "tests/golden/messages_v1.txt"
+#define GOLDEN_1 "tests/golden/messages_v1.txt"
+#define GOLDEN_2 "tests/golden/messages_v2.txt"
 
 /* ---- one filled example of every message ---- */
 struct filler {
     msgpack_zone *zone; /* what the examples live in */
+    unsigned version;   /* later rows stay empty */
     unsigned n;         /* fields filled so far; makes each value its own */
 };
 
@@ -76,12 +78,18 @@ static void fill_bin(struct filler *f, const char *name, struct msg_bin *out)
     out->data = p;
 }
 
-#define FILL_FIELD(kind, name, since) fill_##kind(f, #name, &r->name);
+#define FILL_FIELD(kind, name, since)                                                              \
+    if ((since) <= f->version) {                                                                   \
+        fill_##kind(f, #name, &r->name);                                                           \
+    }
 #define FILL_LIST(record, name, since)                                                             \
-    r->name##_count = 2;                                                                           \
-    r->name = msgpack_zone_malloc(f->zone, 2 * sizeof *r->name);                                   \
-    fill_rec_##record(f, &r->name[0]);                                                             \
-    fill_rec_##record(f, &r->name[1]);
+    if ((since) <= f->version) {                                                                   \
+        r->name##_count = 2;                                                                       \
+        r->name = msgpack_zone_malloc(f->zone, 2 * sizeof *r->name);                               \
+        memset(r->name, 0, 2 * sizeof *r->name);                                                   \
+        fill_rec_##record(f, &r->name[0]);                                                         \
+        fill_rec_##record(f, &r->name[1]);                                                         \
+    }
 #define X(record)                                                                                  \
     static void fill_rec_##record(struct filler *f, struct rec_##record *r)                        \
     {                                                                                              \
@@ -110,16 +118,23 @@ static const struct {
 };
 #define COUNT (sizeof messages / sizeof messages[0])
 
-/* example - the whole frame of the i-th message, filled; a body is what follows the head. */
-static struct strbuf example(size_t i)
+/* example_of - the whole frame of the i-th message, filled as far as `version` knew it; a body is
+ * what follows the head. */
+static struct strbuf example_of(size_t i, unsigned version)
 {
-    struct filler f = {.zone = msgpack_zone_new(8192), .n = messages[i].kind * 13};
+    struct filler f = {
+        .zone = msgpack_zone_new(8192), .n = messages[i].kind * 13, .version = version};
     struct msg m = {0};
     struct strbuf frame = {0};
     messages[i].fill(&f, &m);
     assert_int_equal(msg_encode(&m, &frame), ERR_OK);
     msgpack_zone_free(f.zone);
     return frame;
+}
+
+static struct strbuf example(size_t i)
+{
+    return example_of(i, PROTOCOL_VERSION);
 }
 
 static enum err decode(size_t i, const void *body, size_t bytes, struct msg *m, struct fail *f)
@@ -146,7 +161,8 @@ static void assert_reencodes_to(size_t i, const char *body, size_t bytes, const 
 /* ---- golden bytes ---- */
 static void write_golden(FILE *out)
 {
-    fprintf(out, "# one filled example of every message of protocol version 1: kind name frame\n");
+    fprintf(out, "# one filled example of every message of protocol version %u: kind name frame\n",
+            PROTOCOL_VERSION);
     for (size_t i = 0; i < COUNT; i++) {
         struct strbuf frame = example(i);
         fprintf(out, "%u %s ", messages[i].kind, messages[i].name);
@@ -158,47 +174,69 @@ static void write_golden(FILE *out)
     }
 }
 
-static void golden_bytes_of_version_1_are_read_and_written(void **state)
+/* take_golden - one line of a golden file.  Return: false for a comment. */
+static bool take_golden(const char *line, size_t *i, struct strbuf *frame)
 {
-    (void)state;
-    FILE *in = fopen(GOLDEN, "r");
+    unsigned kind = 0;
+    int at = 0;
+    if (line[0] == '#') {
+        return false;
+    }
+    assert_int_equal(sscanf(line, "%u %*s %n", &kind, &at), 1);
+    for (unsigned byte; sscanf(line + at, "%2x", &byte) == 1; at += 2) {
+        strbuf_char(frame, (char)byte);
+    }
+    for (*i = 0; *i < COUNT && messages[*i].kind != kind;) {
+        (*i)++;
+    }
+    assert_true(*i < COUNT);
+    uint8_t head[FRAME_HEAD_BYTES];
+    uint32_t bytes;
+    uint16_t head_kind;
+    memcpy(head, frame->data, sizeof head);
+    assert_true(frame_head_read(head, &bytes, &head_kind));
+    assert_int_equal(head_kind, kind);
+    assert_int_equal(bytes, frame->bytes - sizeof head);
+    return true;
+}
+
+/* What that version sent says to today's program what its example says, the later rows empty. */
+static size_t read_golden(const char *path, unsigned version)
+{
+    FILE *in = fopen(path, "r");
     assert_non_null(in);
     char *line = NULL;
-    size_t capacity = 0, seen = 0;
+    size_t capacity = 0, seen = 0, i = 0;
     while (getline(&line, &capacity, in) > 0) {
-        unsigned kind = 0;
-        int at = 0;
         struct strbuf frame = {0};
-        if (line[0] == '#') {
-            continue;
+        if (take_golden(line, &i, &frame)) {
+            struct strbuf want = example_of(i, version);
+            assert_reencodes_to(i, frame.data + FRAME_HEAD_BYTES, frame.bytes - FRAME_HEAD_BYTES,
+                                want.data + FRAME_HEAD_BYTES, want.bytes - FRAME_HEAD_BYTES);
+            if (version == PROTOCOL_VERSION) {
+                assert_int_equal(want.bytes, frame.bytes);
+                assert_memory_equal(want.data, frame.data, frame.bytes);
+            }
+            strbuf_fini(&want);
+            seen++;
         }
-        assert_int_equal(sscanf(line, "%u %*s %n", &kind, &at), 1);
-        for (unsigned byte; sscanf(line + at, "%2x", &byte) == 1; at += 2) {
-            strbuf_char(&frame, (char)byte);
-        }
-        size_t i = 0;
-        while (i < COUNT && messages[i].kind != kind) {
-            i++;
-        }
-        assert_true(i < COUNT);
-        uint8_t head[FRAME_HEAD_BYTES];
-        uint32_t bytes;
-        uint16_t head_kind;
-        memcpy(head, frame.data, sizeof head);
-        assert_true(frame_head_read(head, &bytes, &head_kind));
-        assert_int_equal(head_kind, kind);
-        assert_int_equal(bytes, frame.bytes - sizeof head);
-        assert_reencodes_to(i, frame.data + sizeof head, bytes, frame.data + sizeof head, bytes);
-        struct strbuf today = example(i);
-        assert_int_equal(today.bytes, frame.bytes);
-        assert_memory_equal(today.data, frame.data, frame.bytes);
-        strbuf_fini(&today);
         strbuf_fini(&frame);
-        seen++;
     }
-    assert_int_equal(seen, COUNT); /* version 1 is today's: every message is there */
     free(line);
     fclose(in);
+    return seen;
+}
+
+static void golden_bytes_of_older_versions_are_read(void **state)
+{
+    (void)state;
+    assert_int_equal(read_golden(GOLDEN_1, 1), 29);
+}
+
+static void golden_bytes_of_this_version_are_read_and_written(void **state)
+{
+    (void)state;
+    assert_int_equal(read_golden(GOLDEN_2, PROTOCOL_VERSION), COUNT); /* every message is there */
 }
 
 /* ---- mixed versions ---- */
@@ -539,7 +577,8 @@ static void a_message_prints_as_one_line(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(golden_bytes_of_version_1_are_read_and_written),
+        cmocka_unit_test(golden_bytes_of_older_versions_are_read),
+        cmocka_unit_test(golden_bytes_of_this_version_are_read_and_written),
         cmocka_unit_test(rows_an_older_peer_does_not_send_are_zero_or_empty),
         cmocka_unit_test(rows_only_a_newer_peer_knows_are_skipped),
         cmocka_unit_test(absent_text_is_empty_and_never_null),

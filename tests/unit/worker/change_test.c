@@ -23,10 +23,10 @@
 /* ---- the collector: every tuple once, in order; `key` carries how often it was marked ---- */
 struct seen {
     pthread_mutex_t lock;
-    int64_t next;          /* seq expected */
-    uint64_t bad;          /* tuples out of order, lost or doubled */
-    int64_t marked_now;    /* marks on the latest tuple */
-    uint64_t mixes;        /* changes of the mark in excess of the changes made */
+    int64_t next;       /* seq expected */
+    uint64_t bad;       /* tuples out of order, lost or doubled */
+    int64_t marked_now; /* marks on the latest tuple */
+    uint64_t mixes;     /* changes of the mark in excess of the changes made */
     uint64_t ends;
 };
 static struct seen seen = {.lock = PTHREAD_MUTEX_INITIALIZER}; /* tidy: test state */
@@ -152,9 +152,13 @@ static void begin_edit(uint64_t op)
 static void add_channel(uint64_t id, uint64_t stream, uint64_t from, uint64_t to, bool fused)
 {
     struct msg_PREPARE *m = &edit.p.msg.PREPARE;
-    edit.p.channels[m->add_channels_count++] = (struct rec_CHANNEL_SPEC){
-        .id = id, .stream = stream, .from = from, .to = to, .from_worker = "w", .to_worker = "w",
-        .fused = fused};
+    edit.p.channels[m->add_channels_count++] = (struct rec_CHANNEL_SPEC){.id = id,
+                                                                         .stream = stream,
+                                                                         .from = from,
+                                                                         .to = to,
+                                                                         .from_worker = "w",
+                                                                         .to_worker = "w",
+                                                                         .fused = fused};
 }
 
 static void remove_channel(uint64_t id)
@@ -214,8 +218,13 @@ static void keep_input_of_mid(bool fused)
 {
     struct msg_PREPARE *m = &edit.p.msg.PREPARE;
     static struct rec_CHANNEL_SPEC keep; /* tidy: test only */
-    keep = (struct rec_CHANNEL_SPEC){.id = 1, .stream = 3, .from = SRC, .to = MID,
-                                     .from_worker = "w", .to_worker = "w", .fused = fused};
+    keep = (struct rec_CHANNEL_SPEC){.id = 1,
+                                     .stream = 3,
+                                     .from = SRC,
+                                     .to = MID,
+                                     .from_worker = "w",
+                                     .to_worker = "w",
+                                     .fused = fused};
     m->keep_channels = &keep;
     m->keep_channels_count = 1;
     edit.p.streams[2] = (struct rec_STREAM_SPEC){.id = 3, .name = "in"};
@@ -229,8 +238,8 @@ static struct part *start_graph(struct local *l, bool fused, const char *middle)
     seen.bad = seen.mixes = seen.ends = 0;
     seen.marked_now = 0;
     plan_init(&p, "t");
-    unsigned src = plan_pe(&p, "sequence", "{\"keys\":1,\"start\":0,\"bytes\":0}", 1, "", NUMBERED,
-                           "w");
+    unsigned src =
+        plan_pe(&p, "sequence", "{\"keys\":1,\"start\":0,\"bytes\":0}", 1, "", NUMBERED, "w");
     unsigned mid = plan_pe(&p, middle, "{}", 1, NUMBERED, NUMBERED, "w");
     unsigned out = plan_pe(&p, "tail", "{}", 1, NUMBERED, "", "w");
     plan_stream(&p, src, mid, PLAN_BALANCED, 0, fused);
@@ -247,6 +256,9 @@ static void check_result(const struct change_result *r, uint64_t compared)
     assert_int_equal(r->lost, 0);
     assert_int_equal(r->duplicated, 0);
     assert_int_equal(r->reordered, 0);
+    for (size_t k = 0; k < r->pause_count; k++) {
+        assert_true(r->pauses_us[k] <= r->switch_us); /* both are from GO to a cut, at most */
+    }
     mem_free(r->pauses_us);
 }
 
@@ -341,6 +353,75 @@ static void code_is_replaced_in_place_and_keeps_its_state(void **state)
     }
 }
 
+/* The receipt's zeros are of every channel that the marker passed, not only of those that close. */
+static void channels_that_stay_inside_the_set_are_compared_by_the_marker(void **state)
+{
+    (void)state;
+    for (int fused = 0; fused < 2; fused++) {
+        struct local *l = local_new("w", 2);
+        struct part *d = start_graph(l, fused == 1, "union");
+        for (uint64_t op = 2; op < 20; op++) {
+            struct change_result r;
+            begin_edit(op);
+            keep_input_of_mid(fused == 1);
+            struct rec_CHANNEL_SPEC keep[2] = {*edit.p.msg.PREPARE.keep_channels,
+                                               {.id = 2,
+                                                .stream = 1,
+                                                .from = MID,
+                                                .to = OUT,
+                                                .from_worker = "w",
+                                                .to_worker = "w",
+                                                .fused = fused == 1}};
+            edit.p.msg.PREPARE.keep_channels = keep;
+            edit.p.msg.PREPARE.keep_channels_count = 2;
+            member(MID, PLAN_STAYING, true, 0);
+            static const uint64_t inner = 2;
+            edit.members[0].marks = (struct msg_bin){(const uint8_t *)&inner, sizeof inner};
+            member(OUT, PLAN_STAYING, false, inner);
+            local_change(l, d, &edit.p.msg);
+            local_change_go(l, d, &r);
+            check_result(&r, 1);
+        }
+        end_graph(l, d, 0);
+        local_free(l);
+    }
+}
+
+/* Two sources into one collector.  A checkpoint's marker comes to it from one before the other, and
+ * what waits meanwhile does not wait for the change that follows. */
+static void the_wait_for_a_checkpoint_is_not_the_pause_of_the_next_change(void **state)
+{
+    (void)state;
+    static struct plan p; /* tidy: large, test only */
+    struct local *l = local_new("w", 2);
+    plan_init(&p, "t");
+    unsigned src =
+        plan_pe(&p, "sequence", "{\"keys\":1,\"start\":0,\"bytes\":0}", 2, "", NUMBERED, "w");
+    unsigned out = plan_pe(&p, "tail", "{}", 1, NUMBERED, "", "w");
+    plan_stream(&p, src, out, PLAN_BALANCED, 0, false);
+    struct part *d = local_deploy(l, plan_for(&p, "w"));
+    local_go(l, d);
+    for (uint64_t op = 2; op < 40; op++) {
+        struct change_result r;
+        local_inject(l, d, op * 2);
+        local_wait_epoch(l, d, op * 2);
+        begin_edit(op);
+        edit.p.msg.PREPARE.epoch = op * 2 + 1;
+        struct rec_CHANNEL_SPEC keep[2];
+        memcpy(keep, p.channels, sizeof keep);
+        edit.p.msg.PREPARE.keep_channels = keep;
+        edit.p.msg.PREPARE.keep_channels_count = 2;
+        member(OUT, PLAN_STAYING, true, 0);
+        local_change(l, d, &edit.p.msg);
+        local_change_go(l, d, &r);
+        check_result(&r, 0);
+    }
+    local_drain(l, d);
+    local_wait(l, d, DEPLOYMENT_ENDED);
+    local_drop(l, d);
+    local_free(l);
+}
+
 static void an_aborted_change_is_not_noticed(void **state)
 {
     (void)state;
@@ -354,6 +435,52 @@ static void an_aborted_change_is_not_noticed(void **state)
     }
     local_wait_swept(l, d);
     end_graph(l, d, 0);
+    local_free(l);
+}
+
+static bool ends_are_known(const void *arg)
+{
+    return change_ends_are_known(arg);
+}
+
+/* R3, R4: the source is asked to end while a change is prepared.  Whoever is first, READY tells:
+ * who has ended by then, and nobody else until the change is given up or made. */
+static void at_ready_it_is_known_who_has_ended(void **state)
+{
+    (void)state;
+    struct local *l = local_new("w", 3);
+    unsigned had_ended = 0, put_off = 0;
+    for (uint64_t round = 0; round < 300; round++) {
+        struct part *d = start_graph(l, round % 2 == 0, "union");
+        struct change_result r;
+        bool ended[3];
+        plan_insert(2, 2, 100, round % 4 < 2);
+        keep_input_of_mid(round % 2 == 0);
+        local_change_begin(l, d, &edit.p.msg);
+        local_drain(l, d);
+        local_change_ready(l, d);
+        local_wait_for(l, ends_are_known, d);
+        for (unsigned k = 1; k < 3; k++) { /* the source is no member */
+            ended[k] = atomic_load(&d->instances[k]->state) == INSTANCE_ENDED;
+            had_ended += ended[k];
+            put_off += !ended[k];
+        }
+        if (round % 3 == 0) {
+            local_change_go(l, d, &r);
+            check_result(&r, 1);
+        } else {
+            for (unsigned k = 1; k < 3; k++) {
+                assert_int_equal(atomic_load(&d->instances[k]->state) == INSTANCE_ENDED, ended[k]);
+            }
+            local_change_abort(l, d);
+        }
+        local_wait(l, d, DEPLOYMENT_ENDED);
+        assert_int_equal(seen.bad, 0);
+        assert_int_equal(seen.ends, 1);
+        local_drop(l, d);
+    }
+    print_message("# %u had ended, %u were put off\n", had_ended, put_off);
+    assert_true(put_off > 0);
     local_free(l);
 }
 
@@ -383,7 +510,10 @@ int main(void)
         cmocka_unit_test(a_pe_comes_and_goes_between_rings),
         cmocka_unit_test(fused_chains_are_split_and_joined),
         cmocka_unit_test(code_is_replaced_in_place_and_keeps_its_state),
+        cmocka_unit_test(channels_that_stay_inside_the_set_are_compared_by_the_marker),
+        cmocka_unit_test(the_wait_for_a_checkpoint_is_not_the_pause_of_the_next_change),
         cmocka_unit_test(an_aborted_change_is_not_noticed),
+        cmocka_unit_test(at_ready_it_is_known_who_has_ended),
         cmocka_unit_test(a_drop_in_the_middle_of_a_change_leaves_nothing_behind),
     };
     return cmocka_run_group_tests(tests, setup, NULL);

@@ -24,8 +24,7 @@
 
 enum { KEYS = 3000 };
 
-static const struct oxb_value values[] = {
-    {"n", OXB_I64}, {"blob", OXB_BYTES}, {NULL, OXB_NONE}};
+static const struct oxb_value values[] = {{"n", OXB_I64}, {"blob", OXB_BYTES}, {NULL, OXB_NONE}};
 static const struct oxb_state_decl states[] = {{"things", values}, {NULL, NULL}};
 
 static int save_own(struct oxb_pe *pe, struct oxb_blob *out)
@@ -72,6 +71,18 @@ static void on_saved(void *arg, const struct saved *s)
     loop_quit(loop);
 }
 
+static unsigned wills_stored, wills_failed;
+
+static bool on_will(void *arg, const struct saved *s)
+{
+    (void)arg;
+    assert_true(s->is_will);
+    wills_stored += s->ok;
+    wills_failed += !s->ok;
+    loop_quit(loop);
+    return !s->ok;
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -79,7 +90,8 @@ static int set_up(void **state)
     assert_non_null(mkdtemp(folder));
     pool = pool_new(1u << 20);
     loop = loop_new();
-    saver = saver_new(&(struct saver_options){.loop = loop, .worker = "w", .on_saved = on_saved});
+    saver = saver_new(&(struct saver_options){
+        .loop = loop, .worker = "w", .on_saved = on_saved, .on_will = on_will});
     return 0;
 }
 
@@ -189,7 +201,7 @@ static void what_is_saved_comes_back_while_writing_goes_on(void **state)
         change(i, &now, &p, epoch % 10 == 1 ? 2000 : (unsigned)prng_below(&p, 40));
         struct model then = now;
         keeper_take(i->keeper, i, epoch);
-        change(i, &now, &p, 300); /* beside the saver */
+        change(i, &now, &p, 300);      /* beside the saver */
         if (prng_below(&p, 15) == 0) { /* the next one comes before this one is saved */
             then = now;
             keeper_take(i->keeper, i, ++epoch);
@@ -232,6 +244,36 @@ static void what_cannot_be_saved_is_said_and_the_next_one_is_whole(void **state)
     assert_int_equal(last.epoch_count, 1); /* H3 */
     mem_free(nowhere);
     instance_free(i);
+}
+
+static void a_will_is_tried_again_until_it_is_stored(void **state)
+{
+    (void)state;
+    struct model now = {0};
+    struct prng p = {.state = 6};
+    struct instance *i = make(true);
+    char *nowhere = mem_printf("%s/file", folder);
+    char *path = mem_printf("%s/file/t/7.things.0", folder);
+    struct fail f;
+    wills_stored = wills_failed = 0;
+    assert_int_equal(file_write_safe(nowhere, "", 0, &f), ERR_OK);
+    i->keeper = keeper_new(saver, "t", 1, nowhere);
+    change(i, &now, &p, 100);
+    assert_true(keeper_leave(i->keeper, i, 7));
+    instance_free(i); /* it needs neither the instance nor its tables */
+    for (unsigned tries = 1; tries <= 3; tries++) {
+        loop_run(loop);
+        assert_int_equal(wills_failed, tries);
+        if (tries == 3) {
+            assert_int_equal(unlink(nowhere), 0);
+        }
+        saver_again(saver);
+    }
+    loop_run(loop);
+    assert_int_equal(wills_stored, 1);
+    assert_int_equal(access(path, R_OK), 0);
+    mem_free(nowhere);
+    mem_free(path);
 }
 
 static void damaged_files_are_not_used(void **state)
@@ -279,6 +321,7 @@ int main(void)
 #define IN_A_FOLDER(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
         IN_A_FOLDER(what_is_saved_comes_back_while_writing_goes_on),
         IN_A_FOLDER(what_cannot_be_saved_is_said_and_the_next_one_is_whole),
+        IN_A_FOLDER(a_will_is_tried_again_until_it_is_stored),
         IN_A_FOLDER(damaged_files_are_not_used),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
