@@ -364,6 +364,17 @@ void rs_begin_change(struct rs *w, uint32_t plan, bool recovery, enum change_sta
     rs_feed(w, CHANGE_IN_START, NULL);
 }
 
+static bool ended_refuse(const struct rs *w) /* R3, as master/conduct.c asks it */
+{
+    bool ended[64];
+    struct fail f = {0};
+    const char *where;
+    for (uint32_t n = 0; n < 64; n++) {
+        ended[n] = (w->chief.ended_nodes >> n & 1) != 0;
+    }
+    return plan_check_ended(w->im->plan, ended, !rs_without(w, NO_PROBE), &f, &where) != ERR_OK;
+}
+
 static void decide(struct rs *w)
 {
     struct rs_chief *a = &w->chief;
@@ -377,7 +388,7 @@ static void decide(struct rs *w)
         rs_chief_down(w);
         return;
     }
-    if (rs_draw(w, 24) == 0) {
+    if (ended_refuse(w) || rs_draw(w, 24) == 0) {
         change_step(&a->change, &(struct change_event){.kind = CHANGE_IN_UNDECIDABLE},
                     &a->actions);
         return;
@@ -559,9 +570,11 @@ static void on_hello(struct rs *w, const struct rs_message *m)
     a->member[k] = MEMBER_HERE;
     w->moved += !back;
     bool changing = a->active && !a->is_recovery && change_is_decided(&a->change);
+    int side = rs_plan(w, a->d.plan)->side;
     if (m->gen == a->d.gen && m->running && !a->d.recovering) {
         a->holder[k] = a->holder[k] == 0 ? m->incarnation : a->holder[k];
-        a->ended[k] = a->ended[k] || (m->ended && a->holder[k] == m->incarnation && !changing);
+        a->ended[k] = a->ended[k] || (m->ended && m->side == side && !changing &&
+                                      a->holder[k] == m->incarnation);
     } else if (a->holder[k] == 0 && rs_is_used(w, a->d.plan, k) && !a->d.recovering) {
         if (changing) {
             struct rs_message was = {.worker = (uint8_t)k,
@@ -653,6 +666,7 @@ void rs_chief_takes(struct rs *w, const struct rs_message *m)
         on_hello(w, m);
         break;
     case TELL_READY:
+        a->ended_nodes |= m->ended_nodes;
         rs_feed(w, CHANGE_IN_READY, m);
         break;
     case TELL_NOT_READY:
@@ -675,7 +689,8 @@ void rs_chief_takes(struct rs *w, const struct rs_message *m)
         check_end(w);
         break;
     case TELL_ENDED:
-        if (of_part && !a->d.recovering && !(a->active && change_is_decided(&a->change))) {
+        if (of_part && m->side == rs_plan(w, a->d.plan)->side && !a->d.recovering &&
+            !(a->active && change_is_decided(&a->change))) {
             w->moved += !a->ended[k];
             a->ended[k] = true;
         }
@@ -732,6 +747,7 @@ void rs_upgrade_start(struct rs *w)
         x->chan[c] = !ch->there[SIDE_NEW] ? 0 : ch->there[SIDE_V] ? now->chan[c] : ++a->d.ids;
     }
     a->attempts++;
+    a->ended_nodes = 0;
     rs_begin_change(w, x->number, false, CHANGE_PLANNED);
 }
 

@@ -16,7 +16,11 @@ void rs_lost(struct rs *w)
     if (a->d.over || a->d.recovering) {
         return;
     }
-    rs_keep(w, CHECKPOINT_IN_RESET, NULL);
+    if (!rs_without(w, NO_LOST)) {
+        rs_keep(w, CHECKPOINT_IN_LOST, NULL);
+    } else {
+        rs_keep(w, CHECKPOINT_IN_RESET, NULL);
+    }
     if (!a->up) {
         return;
     }

@@ -56,7 +56,10 @@ enum rs_rule { /* bits: those that are switched off */
     NO_END_AGAIN = 1 << 21,   /* R12 R21: a target that has ended says so again */
     NO_INCARNATION = 1 << 22, /* a process that starts anew is not the one that was there */
     NO_GO_FENCE = 1 << 23,    /* messages of a change name the generation it was planned in */
-    NO_PROBE = 1 << 25,       /* R3: who has ended, or had in the checkpoint, gets no new inputs */
+    NO_PROBE = 1 << 25,       /* R3: who has ended gets nothing new, also from who has by now */
+    NO_HAD = 1 << 29,         /* R3: nor who had in the checkpoint it was restored from */
+    NO_LOST = 1 << 27,        /* P2: none begins between a loss and the end of its recovery */
+    NO_RELEASE = 1 << 28,     /* a checkpoint that is injected releases what waits for earlier ones */
     NO_FLOOR = 1 << 26,       /* R21: void markers are neither sent again nor taken */
     NO_NEWEST = 1 << 24,      /* I8: no recovery goes below what was committed */
 };
@@ -146,6 +149,7 @@ struct rs_proc {              /* a process of a worker */
     uint64_t incarnation, term, fence_op;
     uint32_t gen;             /* accepted; 0: it holds nothing */
     uint32_t plan;            /* recovery that it prepared; 0: none */
+    int side;                 /* version that it runs */
     bool running;             /* that generation was told to go */
     uint64_t held, gone;      /* op prepared, op that was told to go */
     uint32_t void_below, epoch; /* epoch: of the op that is held */
@@ -196,7 +200,9 @@ struct rs_message {
     uint8_t proc;             /* to or from */
     uint8_t worker;
     bool recovery;            /* PREPARE .. DONE: of a recovery, not an upgrade */
-    bool holds, running, ended; /* HELLO */
+    bool running, ended;      /* HELLO */
+    int side;                 /* HELLO, ENDED: version */
+    uint64_t ended_nodes;     /* READY of an upgrade: nodes of V that have ended */
     uint32_t gen, plan, epoch, inst;
     uint64_t incarnation, term, op, held, gone;
 };
@@ -240,6 +246,7 @@ struct rs_chief {             /* the master's memory */
     struct change_actions actions;
     struct checkpoint keeping;
     int live_slot;
+    uint64_t ended_nodes;     /* as READY told */
     uint32_t final_epoch, tries, attempts;
     bool apart, refused;      /* refused: a worker could not do what the last try asked */
 };

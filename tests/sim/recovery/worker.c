@@ -7,9 +7,12 @@
 
 #include <string.h>
 
+static uint64_t ended_nodes(struct rs *w, uint32_t p);
+
 static void answer(struct rs *w, uint32_t p, enum rs_kind kind, const struct rs_message *to)
 {
-    rs_send(w, (struct rs_message){.kind = kind,
+    rs_send(w, (struct rs_message){.ended_nodes = to->recovery ? 0 : ended_nodes(w, p),
+.kind = kind,
                                    .proc = (uint8_t)p,
                                    .recovery = to->recovery,
                                    .gen = w->procs[p].gen,
@@ -132,7 +135,7 @@ void rs_hello(struct rs *w, uint32_t p)
     rs_send(w, (struct rs_message){.kind = TELL_HELLO,
                                    .proc = (uint8_t)p,
                                    .gen = x->gen,
-                                   .holds = x->gen != 0,
+                                   .side = x->side,
                                    .running = x->running,
                                    .ended = is_ended(w, p),
                                    .held = x->held,
@@ -231,6 +234,7 @@ static void prepare_recovery(struct rs *w, uint32_t p, const struct rs_message *
     drop_lower(w, p, plan, !rs_without(w, NO_DROP));
     x->gen = m->gen;
     x->plan = m->plan;
+    x->side = plan->side;
     x->running = x->done = false;
     x->held = x->gone = 0;
     x->void_below = x->commit_epoch = 0;
@@ -272,69 +276,16 @@ static void go_recovery(struct rs *w, uint32_t p, const struct rs_message *m)
 
 /* ---------------------------------------------------------------- an upgrade */
 
-static struct rs_inst *life_of(struct rs *w, uint32_t gen, uint32_t n)
+/* Who has ended, or had in the checkpoint it was restored from and will again (R3). */
+static uint64_t ended_nodes(struct rs *w, uint32_t p)
 {
-    for (uint32_t p = 0; p < RS_PROCS && n != NONE; p++) {
-        if (w->procs[p].alive && w->procs[p].gen == gen && rs_inst(w, p, n)->there) {
-            return rs_inst(w, p, n);
-        }
+    uint64_t bits = 0;
+    for (uint32_t n = 0; n < w->im->node_count && n < 64; n++) {
+        const struct rs_inst *x = rs_inst(w, p, n);
+        bool ended = x->finished || (x->had_ended && !rs_without(w, NO_HAD));
+        bits |= (uint64_t)(x->there && w->im->nodes[n].there[SIDE_V] && ended) << n;
     }
-    return NULL;
-}
-
-static bool ended(const struct rs *w, const struct rs_inst *x)
-{
-    return x != NULL && (x->finished || (x->had_ended && !rs_without(w, NO_PROBE)));
-}
-
-static bool has_ended(struct rs *w, uint32_t gen, uint32_t n) /* also in whose place it comes */
-{
-    return ended(w, life_of(w, gen, n)) || ended(w, life_of(w, gen, w->im->nodes[n].heir));
-}
-
-/* Is it about this process: is `n` here, or in whose place it comes? */
-static bool concerns(struct rs *w, uint32_t p, uint32_t n, const struct rs_plan *plan)
-{
-    uint32_t heir = w->im->nodes[n].heir;
-    return is_here(w, p, n, plan) || (heir != NONE && rs_inst(w, p, heir)->there);
-}
-
-/* Does a new channel only continue one of V between the same two instances, one of them moved? */
-static bool continues(const struct rs *w, const struct ichannel *new)
-{
-    const struct inode *from = &w->im->nodes[new->from], *to = &w->im->nodes[new->to];
-    for (uint32_t c = 0; c < w->im->channel_count; c++) {
-        const struct ichannel *ch = &w->im->channels[c];
-        const struct inode *f = &w->im->nodes[ch->from], *t = &w->im->nodes[ch->to];
-        if (ch->there[SIDE_V] && f->pe == from->pe && f->index == from->index &&
-            t->pe == to->pe && t->index == to->index) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* R3: who has ended can take no new tuples, nor groups that are still counted elsewhere.  Nor does
- * it help that who would send them has ended by now: a recovery of V' goes back to a checkpoint of
- * V, when it may not have. */
-static bool probe(struct rs *w, uint32_t p, const struct rs_plan *plan)
-{
-    const struct image *im = w->im;
-    uint32_t gen = w->procs[p].gen;
-    for (uint32_t c = 0; c < im->channel_count; c++) {
-        const struct ichannel *ch = &im->channels[c];
-        bool quiet = has_ended(w, gen, ch->from) && (rs_without(w, NO_PROBE) || continues(w, ch));
-        if (ch->new_side && concerns(w, p, ch->to, plan) && has_ended(w, gen, ch->to) && !quiet) {
-            return false;
-        }
-    }
-    for (uint32_t m = 0; m < im->move_count; m++) {
-        if (concerns(w, p, im->moves[m].to, plan) && has_ended(w, gen, im->moves[m].to) &&
-            !has_ended(w, gen, im->moves[m].from)) {
-            return false;
-        }
-    }
-    return true;
+    return bits;
 }
 
 static void await(struct rs *w, uint32_t n, struct rs_inst *x)
@@ -412,7 +363,7 @@ static void prepare_upgrade(struct rs *w, uint32_t p, const struct rs_message *m
         answer(w, p, x->done ? TELL_DONE : TELL_READY, m);
     } else if (m->op <= x->fence_op) {
         return;
-    } else if (x->held != 0 || !x->running || !probe(w, p, plan)) {
+    } else if (x->held != 0 || !x->running) {
         answer(w, p, TELL_NOT_READY, m);
     } else {
         x->held = m->op;
@@ -488,6 +439,9 @@ static void on_checkpoint(struct rs *w, uint32_t p, const struct rs_message *m)
         struct rs_inst *x = rs_inst(w, p, n);
         if (!x->there || !x->started || x->retired) {
             continue;
+        }
+        if (!rs_without(w, NO_RELEASE)) {
+            align_void(&x->align[rs_side(x)], m->epoch);
         }
         bool saved = at >= 0 && x->mark_epoch[at] == m->epoch && (x->saving >> at & 1) == 0;
         if (saved) { /* a master that was away asks again */
@@ -571,6 +525,7 @@ static bool say_done(struct rs *w, uint32_t p)
     }
     if (done) {
         x->done = true;
+        x->side = SIDE_NEW;
         rs_send(w, (struct rs_message){.kind = TELL_DONE,
                                        .proc = (uint8_t)p,
                                        .gen = x->gen,
@@ -596,8 +551,11 @@ bool rs_worker_event(struct rs *w, bool idle)
         if (!x->alive || !is_ended(w, p) || x->cut_off || (!idle && rs_draw(w, 2) == 0)) {
             continue;
         }
-        rs_send(w, (struct rs_message){
-                       .kind = TELL_ENDED, .proc = (uint8_t)p, .gen = x->gen, .ended = true});
+        rs_send(w, (struct rs_message){.kind = TELL_ENDED,
+                                       .proc = (uint8_t)p,
+                                       .gen = x->gen,
+                                       .side = x->side,
+                                       .ended = true});
         return true;
     }
     return some;
