@@ -147,8 +147,14 @@ SIM := $(call src,$(filter-out tests/sim/main.c tests/sim/live%.c %_test.c,$(wil
 SIM_SECONDS ?= 60
 SIM_ARGS ?=
 .PHONY: sim
-sim: $(B)/tests/sim/sim ## simulate upgrades for SIM_SECONDS (60); SEED=n shows one schedule
+sim: $(B)/tests/sim/sim $(B)/tests/sim/recovery/sim-recovery ## simulate upgrades, then failures, each for SIM_SECONDS (60); SEED=n shows an upgrade, RECOVERY=n a failure
+ifndef RECOVERY
 	@$(B)/tests/sim/sim $(if $(SEED),--seed $(SEED),--seconds $(SIM_SECONDS)) $(SIM_ARGS)
+endif
+ifndef SEED
+	@$(B)/tests/sim/recovery/sim-recovery \
+	  $(if $(RECOVERY),--seed $(RECOVERY),--seconds $(SIM_SECONDS)) $(SIM_ARGS)
+endif
 $(B)/tests/sim/sim: $(B)/tests/sim/main.o $(SIM) $(MASTER) $(CLI) $(TOPOLOGY) $(LIB)
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(LIBS) -lcmocka

@@ -14,8 +14,8 @@
  *                            late acks do not count; none begins before done(op), and one begins
  *                            right after it (PROTOCOL R17, R18).
  * An instance cannot save:   the checkpoint is given up and counted; the next one is tried in time.
- * A worker is lost:          what is live is given up, and none begins before the recovery is over: one
- *                            that old instances complete would lack what the lost ones had.
+ * A worker is lost:          what is live is given up, and none begins before the recovery is over:
+ *                            one that old instances complete would lack what the lost ones had.
  * A worker comes back:       it is sent the live epoch again, or the last complete one.
  *
  * Owns:       struct checkpoint, struct checkpoint_actions.

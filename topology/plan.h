@@ -137,8 +137,7 @@ MUST_CHECK enum err plan_may_copy(const struct pe *pe, bool shadow, struct fail 
  * @ended: [instances of V].  @where: set with ERR_DENIED to the PE; borrowed from the plan.  Other
  * facts of the plan are not looked at: see refusals. */
 MUST_CHECK enum err plan_check_ended(const struct plan *p, const bool *ended, bool goes_back,
-                                     struct fail *f,
-                                     const char **where);
+                                     struct fail *f, const char **where);
 
 /* plan_text - for a person: `+ ~ -` lines, covering set, moves, prediction, notes, refusals.
  * plan_json - the same for a program; caller decrefs.  Callers free. */

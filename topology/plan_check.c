@@ -80,10 +80,12 @@ static const char *forgotten(const struct pe *a, const struct pe *b)
 {
     size_t i, k;
     const json_t *x, *y;
-    json_array_foreach (states_of(a), i, x) {
+    json_array_foreach(states_of(a), i, x)
+    {
         const char *name = json_string_value(json_object_get(x, "name"));
         bool found = false;
-        json_array_foreach (states_of(b), k, y) {
+        json_array_foreach(states_of(b), k, y)
+        {
             const char *other = json_string_value(json_object_get(y, "name"));
             found = found || (name != NULL && other != NULL && strcmp(name, other) == 0);
         }
@@ -422,12 +424,11 @@ enum err plan_check_ended(const struct plan *p, const bool *ended, bool goes_bac
         bool quiet = has_ended(&x, ch->from) && (!goes_back || goes_on(p, ch));
         if (p->match->channel_old[c] == INDEX_NONE && has_ended(&x, ch->to) && !quiet) {
             *where = pe_name(&x, ch->to);
-            return fail_set(f, ERR_DENIED,
-                            "leave its inputs as they are, or deploy the topology anew",
-                            "%s[%u] has ended, and would get tuples from %s[%u], which %s", *where,
-                            v[ch->to].index, pe_name(&x, ch->from), v[ch->from].index,
-                            has_ended(&x, ch->from) ? "had not at the last checkpoint, perhaps"
-                                                    : "has not");
+            return fail_set(
+                f, ERR_DENIED, "leave its inputs as they are, or deploy the topology anew",
+                "%s[%u] has ended, and would get tuples from %s[%u], which %s", *where,
+                v[ch->to].index, pe_name(&x, ch->from), v[ch->from].index,
+                has_ended(&x, ch->from) ? "had not at the last checkpoint, perhaps" : "has not");
         }
     }
     for (size_t i = 0; i < p->move_count; i++) {

@@ -130,8 +130,8 @@ static void print_sum(const struct tally *sum, const struct options *o, double s
     const struct rs_stats *s = &sum->stats;
     printf("sim-recovery: %" PRIu64 " schedules of %" PRIu64 " plans (%" PRIu64
            " refused or too large), %" PRIu64 " steps, %.0f schedules/s, from plan %" PRIu64 "\n",
-           sum->schedules, sum->plans, sum->refused, sum->steps,
-           (double)sum->schedules / seconds, o->from);
+           sum->schedules, sum->plans, sum->refused, sum->steps, (double)sum->schedules / seconds,
+           o->from);
     printf("sim-recovery: %" PRIu64 " kills, %" PRIu64 " cut off, %" PRIu64
            " masters died; %" PRIu64 " recoveries begun, %" PRIu64 " of a part, %" PRIu64
            " again, %" PRIu64 " in an upgrade\n",

@@ -16,9 +16,9 @@
  *             elsewhere, and an old one may go on in a process that the master has given up.
  * Invariants: those of docs/PROTOCOL.md, each a `wrong` here; every rule that keeps them can be
  *             switched off, and then something must be found (rules_test.c).
- * See:        data.c (instances), wire.c (channels, logs), snap.c (checkpoints and what is restored),
- *             worker.c (processes), chief.c, recover.c (the master), books.c (what is right),
- *             world.c (what comes next). */
+ * See:        data.c (instances), wire.c (channels, logs), snap.c (checkpoints, what is restored),
+ *             worker.c (processes), chief.c, members.c, recover.c (the master), books.c (what is
+ *             right), world.c (what comes next). */
 #ifndef OXB_TESTS_SIM_RECOVERY_RS_H
 #define OXB_TESTS_SIM_RECOVERY_RS_H
 
@@ -59,7 +59,7 @@ enum rs_rule { /* bits: those that are switched off */
     NO_PROBE = 1 << 25,       /* R3: who has ended gets nothing new, also from who has by now */
     NO_HAD = 1 << 29,         /* R3: nor who had in the checkpoint it was restored from */
     NO_LOST = 1 << 27,        /* P2: none begins between a loss and the end of its recovery */
-    NO_RELEASE = 1 << 28,     /* a checkpoint that is injected releases what waits for earlier ones */
+    NO_RELEASE = 1 << 28,     /* one that is injected releases what waits for earlier ones */
     NO_FLOOR = 1 << 26,       /* R21: void markers are neither sent again nor taken */
     NO_NEWEST = 1 << 24,      /* I8: no recovery goes below what was committed */
 };
@@ -119,7 +119,6 @@ struct rs_in {                /* the receiving end */
 struct rs_done {              /* one processing, of a tuple with identity over all replays */
     uint16_t ident;
     uint8_t side;             /* 0: by no member; 1 old, 2 new */
-    uint8_t again;            /* not used up: padding with a value */
     uint32_t step;
     uint32_t chain;           /* over all before it, and over what each went through */
 };
@@ -255,7 +254,7 @@ struct rs_knobs {             /* of one schedule, drawn from its seed */
     uint32_t capacity, budget;
     uint32_t kills, crashes, losses, zombies;
     uint32_t start, every;
-    bool naive_whole;         /* not covered by a checkpoint: all is restored, as master/recover.c */
+    bool naive_whole;         /* not covered by a checkpoint: all is restored, as recover.c does */
     bool small_again;         /* a second try leaves alone what the first left alone */
     bool bound;               /* sinks that commit, and sources, stay on their host */
     uint8_t commits;          /* bits of PE number % 8: its sinks commit with the checkpoint */
@@ -400,12 +399,17 @@ void rs_hello(struct rs *w, uint32_t p);
 void rs_drop_life(struct rs *w, uint32_t p, uint32_t n);
 bool rs_defers(struct rs *w, uint32_t p, uint32_t n);
 
-/* chief.c */
-void rs_chief_reset(struct rs *w);
-void rs_chief_takes(struct rs *w, const struct rs_message *m);
+/* members.c: who is there, what they say, the end, the upgrade */
 bool rs_chief_event(struct rs *w, bool idle);
-void rs_chief_down(struct rs *w);
+void rs_chief_takes(struct rs *w, const struct rs_message *m);
 void rs_upgrade_start(struct rs *w);
+struct rs_plan *rs_plan_new(struct rs *w);
+
+/* chief.c: messages, coordinators */
+void rs_tell(struct rs *w, uint32_t worker, struct rs_message m); /* to who holds its part */
+void rs_chief_up(struct rs *w);
+void rs_chief_reset(struct rs *w);
+void rs_chief_down(struct rs *w);
 void rs_feed(struct rs *w, enum change_input kind, const struct rs_message *m);
 void rs_keep(struct rs *w, enum checkpoint_input kind, const struct rs_message *m);
 void rs_begin_change(struct rs *w, uint32_t plan, bool recovery, enum change_state at);
@@ -416,7 +420,6 @@ static inline struct rs_plan *rs_plan(struct rs *w, uint32_t number)
 {
     return &w->plans[number % RS_PLANS];
 }
-struct rs_plan *rs_plan_new(struct rs *w);
 void rs_acknowledge_by(struct rs *w); /* who must acknowledge checkpoints from now on */
 bool rs_is_used(struct rs *w, uint32_t plan, uint32_t worker); /* holds something of it */
 

@@ -250,7 +250,9 @@ void rs_restore(struct rs *w, uint32_t p, uint32_t n, const struct rs_plan *plan
     if (rs_without(w, NO_ONE) && s != NULL && rs_draw(w, 3) == 0) {
         for (int k = 0; k < RS_SLOTS; k++) { /* an older one that is still there */
             s = w->slots[k].epoch != 0 && w->slots[k].epoch < s->epoch &&
-                        w->slots[k].nodes[n].durable ? &w->slots[k] : s;
+                        w->slots[k].nodes[n].durable
+                    ? &w->slots[k]
+                    : s;
         }
     }
     enum kind kind = rs_kind_of(w, n);

@@ -12,7 +12,7 @@ static uint64_t ended_nodes(struct rs *w, uint32_t p);
 static void answer(struct rs *w, uint32_t p, enum rs_kind kind, const struct rs_message *to)
 {
     rs_send(w, (struct rs_message){.ended_nodes = to->recovery ? 0 : ended_nodes(w, p),
-.kind = kind,
+                                   .kind = kind,
                                    .proc = (uint8_t)p,
                                    .recovery = to->recovery,
                                    .gen = w->procs[p].gen,
@@ -49,7 +49,7 @@ void rs_drop_life(struct rs *w, uint32_t p, uint32_t n)
     close_ends(w, p, n);
     x->there = false;
     x->saving = 0;
-    w->holders[n] &= (uint8_t)~(1u << p);
+    w->holders[n] &= (uint8_t) ~(1u << p);
 }
 
 static struct rs_inst *new_life(struct rs *w, uint32_t p, uint32_t n, uint32_t id)
@@ -78,8 +78,8 @@ uint32_t rs_proc_start(struct rs *w, uint32_t worker)
 {
     for (uint32_t p = 0; p < RS_PROCS; p++) {
         if (!w->procs[p].alive) {
-            w->procs[p] = (struct rs_proc){
-                .alive = true, .worker = worker, .incarnation = ++w->incarnations};
+            w->procs[p] =
+                (struct rs_proc){.alive = true, .worker = worker, .incarnation = ++w->incarnations};
             RS_TRACE(w, "%u: a process of w%u starts", p, worker);
             return p;
         }
@@ -146,8 +146,7 @@ void rs_hello(struct rs *w, uint32_t p)
 
 static bool is_here(struct rs *w, uint32_t p, uint32_t n, const struct rs_plan *plan)
 {
-    return plan->inst[n] != 0 &&
-           plan->place[w->home[n]] == w->procs[p].worker;
+    return plan->inst[n] != 0 && plan->place[w->home[n]] == w->procs[p].worker;
 }
 
 /* Is all there that is to stay, and does it still have what it is to send again? */

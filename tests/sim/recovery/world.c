@@ -173,8 +173,8 @@ static void draw_knobs(struct rs *w)
                              .crashes = rs_draw(w, 3) == 0 ? 1 + rs_draw(w, 2) : 0,
                              .losses = rs_draw(w, 4) == 0 ? 1 + rs_draw(w, 4) : 0,
                              .zombies = rs_draw(w, 3) == 0 ? 1 + rs_draw(w, 2) : 0,
-                             .start = rs_draw(w, 5) == 0 ? UINT32_MAX
-                                                         : rs_draw(w, 20 * w->actor_count),
+                             .start =
+                                 rs_draw(w, 5) == 0 ? UINT32_MAX : rs_draw(w, 20 * w->actor_count),
                              .every = (4 + rs_draw(w, 30)) * w->actor_count,
                              .naive_whole = rs_draw(w, 3) == 0,
                              .small_again = rs_draw(w, 2) == 0,
@@ -241,7 +241,8 @@ static void deploy(struct rs *w)
     w->chief.d.plan = 1;
     rs_acknowledge_by(w);
     for (uint32_t p = 0; p < w->worker_count; p++) {
-        struct rs_message m = {.recovery = true, .proc = (uint8_t)p, .gen = 1, .plan = 1, .term = 1};
+        struct rs_message m = {
+            .recovery = true, .proc = (uint8_t)p, .gen = 1, .plan = 1, .term = 1};
         m.kind = TELL_PREPARE;
         rs_worker_takes(w, &m);
         m.kind = TELL_GO;
@@ -280,8 +281,8 @@ static void reset(struct rs *w, uint64_t seed, uint32_t off, FILE *trace)
         w->totals[s] = rs_draw(w, 8) == 0 ? 0 : rs_draw(w, most + 1);
     }
     for (uint32_t n = 0; n < im->node_count; n++) {
-        w->commits[n] = rs_kind_of(w, n) == KIND_SINK &&
-                        (w->k.commits >> im->nodes[n].pe % 8 & 1) != 0;
+        w->commits[n] =
+            rs_kind_of(w, n) == KIND_SINK && (w->k.commits >> im->nodes[n].pe % 8 & 1) != 0;
     }
     memset(w->procs, 0, sizeof w->procs);
     w->incarnations = 0;
@@ -466,9 +467,8 @@ static void trace_stuck(struct rs *w) /* who has what, when nothing goes on */
             const struct rs_inst *x = rs_inst(w, p, n);
             if (x->there) {
                 RS_TRACE(w, "%u: p%u[%u] %s%s%s inject %u after %u", p, w->im->nodes[n].pe,
-                         w->im->nodes[n].index, x->started ? "started " : "",
-                         x->cut ? "cut " : "", x->finished ? "ended " : "", x->inject,
-                         x->injected);
+                         w->im->nodes[n].index, x->started ? "started " : "", x->cut ? "cut " : "",
+                         x->finished ? "ended " : "", x->inject, x->injected);
             }
         }
         for (uint32_t c = 0; c < w->im->channel_count; c++) {
