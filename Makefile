@@ -49,7 +49,8 @@ MASTER := $(call src,$(filter-out master/main.c,$(wildcard master/*.c)))
 CLI := $(call src,$(filter-out cli/main.c,$(wildcard cli/*.c)))
 LIB := $(CORE) $(PE) $(NET) $(WORKER)
 SUPPORT := $(call src,tests/support/*.c)
-UNIT := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/*/*_test.c tests/sim/*_test.c))
+UNIT := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/*/*_test.c tests/sim/*_test.c \
+        tests/sim/recovery/*_test.c))
 E2E_TOOLS := $(patsubst %.c,$(B)/%,$(wildcard tests/e2e/*.c))
 FUZZ := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/*_fuzz.c))
 BENCH := $(call src,$(filter-out bench/gentext.c bench/%_bench.c,$(wildcard bench/*.c)))
@@ -148,8 +149,14 @@ SIM := $(call src,$(filter-out tests/sim/main.c tests/sim/live%.c %_test.c,$(wil
 SIM_SECONDS ?= 60
 SIM_ARGS ?=
 .PHONY: sim
-sim: $(B)/tests/sim/sim ## simulate upgrades for SIM_SECONDS (60); SEED=n shows one schedule
+sim: $(B)/tests/sim/sim $(B)/tests/sim/recovery/sim-recovery ## simulate upgrades, then failures, each for SIM_SECONDS (60); SEED=n shows an upgrade, RECOVERY=n a failure
+ifndef RECOVERY
 	@$(B)/tests/sim/sim $(if $(SEED),--seed $(SEED),--seconds $(SIM_SECONDS)) $(SIM_ARGS)
+endif
+ifndef SEED
+	@$(B)/tests/sim/recovery/sim-recovery \
+	  $(if $(RECOVERY),--seed $(RECOVERY),--seconds $(SIM_SECONDS)) $(SIM_ARGS)
+endif
 $(B)/tests/sim/sim: $(B)/tests/sim/main.o $(SIM) $(MASTER) $(CLI) $(TOPOLOGY) $(LIB)
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(LIBS) -lcmocka

@@ -64,11 +64,11 @@ static void go_idle(struct checkpoint *c, uint64_t now_us)
     c->due_us = now_us + c->every_us;
 }
 
-/* begin_if_due - P1, P2: only from IDLE and while no change is between its decision and its end. */
+/* begin_if_due - P1, P2: only from IDLE and while no change is between its plan and its end. */
 static void begin_if_due(struct checkpoint *c, uint64_t now_us, struct checkpoint_actions *out)
 {
     bool due = c->every_us > 0 && now_us >= c->due_us;
-    if (c->state != CHECKPOINT_IDLE || c->held || (!due && !c->asked)) {
+    if (c->state != CHECKPOINT_IDLE || c->held || c->lost || (!due && !c->asked)) {
         return;
     }
     c->state = CHECKPOINT_BEGINNING;
@@ -83,7 +83,7 @@ static void on_begun(struct checkpoint *c, const struct checkpoint_event *in,
     if (c->state != CHECKPOINT_BEGINNING) {
         return;
     }
-    if (in->epoch == 0 || c->held) { /* P2: a decision came in between */
+    if (in->epoch == 0 || c->held || c->lost) { /* P2: a decision came in between */
         c->failed += in->epoch == 0;
         go_idle(c, in->now_us);
         return;
@@ -202,9 +202,14 @@ void checkpoint_step(struct checkpoint *c, const struct checkpoint_event *in,
         c->held = false;
         c->asked = true; /* R18: until it is complete the old version's is what there is */
         break;
+    case CHECKPOINT_IN_LOST:
+        give_up(c, in->now_us, out);
+        c->lost = true;
+        c->asked = false;
+        return;
     case CHECKPOINT_IN_RESET:
         give_up(c, in->now_us, out);
-        c->held = false;
+        c->held = c->lost = false;
         c->asked = false;
         break;
     case CHECKPOINT_IN_BACK:

@@ -14,11 +14,13 @@
  *                            late acks do not count; none begins before done(op), and one begins
  *                            right after it (PROTOCOL R17, R18).
  * An instance cannot save:   the checkpoint is given up and counted; the next one is tried in time.
+ * A worker is lost:          what is live is given up, and none begins before the recovery is over:
+ *                            one that old instances complete would lack what the lost ones had.
  * A worker comes back:       it is sent the live epoch again, or the last complete one.
  *
  * Owns:       struct checkpoint, struct checkpoint_actions.
  * Runs on:    anywhere; pure: no clock, no ids of its own.
- * Invariants: P1 at most one epoch is live (R17).  P2 nothing is injected while held.
+ * Invariants: P1 at most one epoch is live (R17).  P2 nothing is injected while held or lost.
  *             P3 STORE is asked for once per epoch, when every instance has acknowledged it.
  *             P4 COMPLETE is only ever asked for after CHECKPOINT_IN_STORED.
  *             P5 after two epochs voided in a row a change has to wait for the third.
@@ -49,6 +51,7 @@ enum checkpoint_input {
     CHECKPOINT_IN_ABORTED,    /* that change was given up */
     CHECKPOINT_IN_DECIDED,    /* a change is decided: what is live is void */
     CHECKPOINT_IN_DONE,       /* that change is over */
+    CHECKPOINT_IN_LOST,       /* it is to be recovered: nothing is live, none begins before RESET */
     CHECKPOINT_IN_RESET,      /* the instances are new ones (recovery): nothing is live */
     CHECKPOINT_IN_BACK,       /* a worker is connected again */
     CHECKPOINT_INPUTS
@@ -96,6 +99,7 @@ struct checkpoint {
     uint64_t due_us;        /* of the next */
     bool asked;             /* one is wanted as soon as possible */
     bool held;              /* between a change's plan and its end */
+    bool lost;              /* between a loss and the end of its recovery */
     unsigned voids;         /* in a row */
     uint64_t complete;      /* newest complete epoch; 0: none */
     /* counted */

@@ -112,9 +112,9 @@ bool recover_lost(struct master *m, struct deployment *d, const char *why, uint6
     }
     log_event(LOG_WARN, "topology.lost", "topology=%s gen=%" PRIu64 " why=\"%s\"", d->name,
               d->token.gen, why);
-    struct checkpoint_event reset = {.kind = CHECKPOINT_IN_RESET, .now_us = now_us};
+    struct checkpoint_event lost = {.kind = CHECKPOINT_IN_LOST, .now_us = now_us};
     struct checkpoint_actions none = {0};
-    checkpoint_step(&k->machine, &reset, &none);
+    checkpoint_step(&k->machine, &lost, &none);
     k->apart = k->apart || (d->state == TOPOLOGY_RUNNING && change_is_over(&d->change));
     k->final_epoch = 0;
     if (k->lost_us == 0) {

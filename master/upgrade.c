@@ -105,7 +105,8 @@ enum err upgrade_check_ended(const struct deployment *next, const struct deploym
         const struct instance_view *v = &base->instances[i];
         ended[v->number] = v->state == INSTANCE_ENDED;
     }
-    enum err e = plan_check_ended(p, ended, f, where);
+    bool goes_back = base->topology->checkpoint_every_us > 0;
+    enum err e = plan_check_ended(p, ended, goes_back, f, where);
     mem_free(ended);
     return e;
 }

@@ -132,10 +132,12 @@ MUST_CHECK enum err plan_may_copy(const struct pe *pe, bool shadow, struct fail 
 /* plan_check_ended - R3: may it be decided when these instances have ended and, until their cut, no
  * other of its members does?  Who has ended has said so, and can take neither tuples nor keys from
  * who has not; who moves has ended when the one it follows has.  No worker sees both ends.
+ * @goes_back: it may be recovered from a checkpoint of V, when some of them had not ended yet: so
+ * an input from one that has ended counts as well, but for those that go on as they were.
  * @ended: [instances of V].  @where: set with ERR_DENIED to the PE; borrowed from the plan.  Other
  * facts of the plan are not looked at: see refusals. */
-MUST_CHECK enum err plan_check_ended(const struct plan *p, const bool *ended, struct fail *f,
-                                     const char **where);
+MUST_CHECK enum err plan_check_ended(const struct plan *p, const bool *ended, bool goes_back,
+                                     struct fail *f, const char **where);
 
 /* plan_text - for a person: `+ ~ -` lines, covering set, moves, prediction, notes, refusals.
  * plan_json - the same for a program; caller decrefs.  Callers free. */

@@ -406,20 +406,34 @@ static const char *pe_name(const struct ended *x, uint32_t new)
     return x->p->diff->to->pes[x->p->to->instances[new].pe].name;
 }
 
-enum err plan_check_ended(const struct plan *p, const bool *ended, struct fail *f,
+/* Was there a channel between those whose places its ends take? */
+static bool goes_on(const struct plan *p, const struct pchannel *new)
+{
+    uint32_t from = p->match->heir_old[new->from], to = p->match->heir_old[new->to];
+    const struct pgraph *v = p->match->from;
+    for (uint32_t c = 0; c < v->channel_count; c++) {
+        if (v->channels[c].from == from && v->channels[c].to == to) {
+            return true;
+        }
+    }
+    return false;
+}
+
+enum err plan_check_ended(const struct plan *p, const bool *ended, bool goes_back, struct fail *f,
                           const char **where)
 {
     const struct ended x = {p, ended};
     const struct pinstance *v = p->to->instances;
     for (uint32_t c = 0; c < p->to->channel_count; c++) {
         const struct pchannel *ch = &p->to->channels[c];
-        if (p->match->channel_old[c] == INDEX_NONE && has_ended(&x, ch->to) &&
-            !has_ended(&x, ch->from)) {
+        bool quiet = has_ended(&x, ch->from) && (!goes_back || goes_on(p, ch));
+        if (p->match->channel_old[c] == INDEX_NONE && has_ended(&x, ch->to) && !quiet) {
             *where = pe_name(&x, ch->to);
-            return fail_set(f, ERR_DENIED,
-                            "leave its inputs as they are, or deploy the topology anew",
-                            "%s[%u] has ended, and would get tuples from %s[%u], which has not",
-                            *where, v[ch->to].index, pe_name(&x, ch->from), v[ch->from].index);
+            return fail_set(
+                f, ERR_DENIED, "leave its inputs as they are, or deploy the topology anew",
+                "%s[%u] has ended, and would get tuples from %s[%u], which %s", *where,
+                v[ch->to].index, pe_name(&x, ch->from), v[ch->from].index,
+                has_ended(&x, ch->from) ? "had not at the last checkpoint, perhaps" : "has not");
         }
     }
     for (size_t i = 0; i < p->move_count; i++) {

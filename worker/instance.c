@@ -735,7 +735,7 @@ static void cut_heads(struct chain *c)
     }
 }
 
-/* R17: what aligned on a checkpoint that a change made void goes on. */
+/* R17: what aligned on a checkpoint that a change made void, or that was given up, goes on. */
 static void apply_void(struct chain *c)
 {
     uint64_t below = atomic_load_explicit(&c->void_below, memory_order_relaxed);

@@ -188,6 +188,7 @@ void part_drain(struct part *d)
 void part_inject(struct part *d, uint64_t epoch)
 {
     for (uint32_t k = 0; k < d->chain_count; k++) {
+        chain_void(d->chains[k], epoch); /* what was before it was given up (R17) */
         if (d->chains[k]->members[0]->source) {
             chain_inject(d->chains[k], epoch);
         }

@@ -102,7 +102,9 @@ const char *part_artifact(const struct part *d);
 void part_prepare(struct part *d); /* starts the helper; on_prepared follows */
 void part_go(struct part *d);
 void part_drain(struct part *d);
-void part_inject(struct part *d, uint64_t epoch); /* checkpoint marker at the sources */
+/* part_inject - a checkpoint's marker at the sources; earlier ones were given up, and release here
+ * what waits for their markers: who feeds it may never have sent one, and wait for it in turn. */
+void part_inject(struct part *d, uint64_t epoch);
 void part_commit(struct part *d, uint64_t epoch); /* that checkpoint is complete: sinks commit */
 void part_void(struct part *d, uint64_t epoch);   /* checkpoints below it are void */
 /* part_committed - is commit_epoch committed here?  @what: why not, if one could not; else "". */

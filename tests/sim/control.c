@@ -120,7 +120,7 @@ static bool ended_refuse(const struct world *w)
     for (uint32_t n = 0; n < 64; n++) {
         ended[n] = (w->master.ended >> n & 1) != 0;
     }
-    return plan_check_ended(w->im->plan, ended, &f, &where) != ERR_OK;
+    return plan_check_ended(w->im->plan, ended, false, &f, &where) != ERR_OK;
 }
 
 static void decide(struct world *w)

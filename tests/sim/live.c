@@ -386,7 +386,7 @@ static bool ended_refuse(const struct plan *p)
             wrong(V_STUCK, "a step has ended in the middle of an end");
         }
     }
-    bool refused = plan_check_ended(p, ended, &f, &where) != ERR_OK;
+    bool refused = plan_check_ended(p, ended, false, &f, &where) != ERR_OK;
     if (refused) {
         TRACE(sim.w, "not decided: %s", f.what);
     }

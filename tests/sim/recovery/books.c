@@ -12,9 +12,20 @@
 
 const char *wrong_name(enum wrong v)
 {
-    static const char *const names[WRONGS] = {
-        "fine", "sequence", "channel ends differ", "mixed", "state", "order", "lost", "doubled",
-        "after end", "two epochs", "gone unprepared", "committed", "not there", "stuck"};
+    static const char *const names[WRONGS] = {"fine",
+                                              "sequence",
+                                              "channel ends differ",
+                                              "mixed",
+                                              "state",
+                                              "order",
+                                              "lost",
+                                              "doubled",
+                                              "after end",
+                                              "two epochs",
+                                              "gone unprepared",
+                                              "committed",
+                                              "not there",
+                                              "stuck"};
     return names[v];
 }
 
@@ -70,10 +81,8 @@ uint16_t rs_born_child(struct rs *w, uint16_t parent, uint32_t pe, unsigned k, u
     uint16_t *at = &w->children[(size_t)parent * w->im->pe_count + pe];
     const struct rs_ident *of = &w->idents[parent];
     if (*at == UINT16_MAX) {
-        struct rs_ident about = {.birth = (uint8_t)pe,
-                                 .key = of->key,
-                                 .source = of->source,
-                                 .parent = parent};
+        struct rs_ident about = {
+            .birth = (uint8_t)pe, .key = of->key, .source = of->source, .parent = parent};
         uint16_t first = new_ident(w, about);
         at = &w->children[(size_t)parent * w->im->pe_count + pe];
         if (new_ident(w, about) != first + 1) {
@@ -89,10 +98,9 @@ uint16_t rs_born_final(struct rs *w, uint32_t pe, unsigned key)
 {
     uint16_t *at = &w->finals[pe * KEYS + key];
     if (*at == UINT16_MAX) {
-        *at = new_ident(w, (struct rs_ident){.birth = (uint8_t)pe,
-                                             .key = (uint8_t)key,
-                                             .source = 255,
-                                             .parent = RS_IDENTS});
+        *at = new_ident(
+            w, (struct rs_ident){
+                   .birth = (uint8_t)pe, .key = (uint8_t)key, .source = 255, .parent = RS_IDENTS});
     }
     return *at;
 }
@@ -106,11 +114,12 @@ void rs_note(struct rs *w, uint32_t p, uint32_t n, uint16_t ident, uint32_t stam
         h->count -= 32;
     }
     uint32_t before = h->count > 0 ? h->items[h->count - 1].chain : 0;
-    h->items[h->count++] = (struct rs_done){
-        .ident = ident,
-        .side = !w->im->nodes[n].member ? 0 : x->cut ? 2 : 1,
-        .step = (uint32_t)w->steps,
-        .chain = rs_mix(before, rs_mix(ident, stamp))};
+    h->items[h->count++] = (struct rs_done){.ident = ident,
+                                            .side = !w->im->nodes[n].member ? 0
+                                                    : x->cut                ? 2
+                                                                            : 1,
+                                            .step = (uint32_t)w->steps,
+                                            .chain = rs_mix(before, rs_mix(ident, stamp))};
 }
 
 /* ---------------------------------------------------------------- the one history */
@@ -197,8 +206,8 @@ static void check_order(struct rs *w, uint32_t pe, const struct rs_history *cons
         uint32_t first = NONE;
         for (uint32_t k = 0; k < count; k++) {
             bool left = at[k] < h[k]->count;
-            if (left && (first == NONE ||
-                         h[k]->items[at[k]].step < h[first]->items[at[first]].step)) {
+            if (left &&
+                (first == NONE || h[k]->items[at[k]].step < h[first]->items[at[first]].step)) {
                 first = k;
             }
         }
@@ -255,8 +264,7 @@ static void check_sources(struct rs *w, int side)
 {
     for (uint32_t n = 0; n < w->im->node_count; n++) {
         const struct inode *i = &w->im->nodes[n];
-        for (uint32_t k = 0; i->source != NONE && i->there[side] && k < w->totals[i->source];
-             k++) {
+        for (uint32_t k = 0; i->source != NONE && i->there[side] && k < w->totals[i->source]; k++) {
             uint16_t t = w->born[i->source * RS_TUPLES + k];
             if (t == UINT16_MAX || w->counts[(size_t)t * w->im->pe_count + i->pe] == 0) {
                 RS_TRACE(w, "tuple at %u of source %u was not produced", k, i->source);

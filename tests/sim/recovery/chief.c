@@ -44,7 +44,7 @@ void rs_send(struct rs *w, struct rs_message m)
     }
 }
 
-static void tell(struct rs *w, uint32_t worker, struct rs_message m) /* to who holds its part */
+void rs_tell(struct rs *w, uint32_t worker, struct rs_message m) /* to who holds its part */
 {
     struct rs_chief *a = &w->chief;
     uint32_t p = rs_proc_of(w, worker, a->seen[worker]);
@@ -70,8 +70,8 @@ bool rs_is_used(struct rs *w, uint32_t plan, uint32_t worker)
 bool rs_control_step(struct rs *w)
 {
     static const char *const names[TELL_KINDS] = {
-        "PREPARE", "READY", "NOT_READY", "GO", "PEER_GO", "ABORT", "DONE",
-        "HELLO", "CHECKPOINT", "ACK", "COMPLETE", "COMMITTED", "ENDED", "DROP"};
+        "PREPARE", "READY",      "NOT_READY", "GO",       "PEER_GO",   "ABORT", "DONE",
+        "HELLO",   "CHECKPOINT", "ACK",       "COMPLETE", "COMMITTED", "ENDED", "DROP"};
     if (w->message_count == 0) {
         return false;
     }
@@ -124,8 +124,8 @@ void rs_chief_down(struct rs *w)
     struct change_actions actions = a->actions;
     actions.count = 0;
     struct rs_durable kept_d = a->d;
-    *a = (struct rs_chief){.d = kept_d, .actions = actions, .live_slot = -1,
-                           .attempts = a->attempts};
+    *a = (struct rs_chief){
+        .d = kept_d, .actions = actions, .live_slot = -1, .attempts = a->attempts};
 }
 
 static bool may_die(struct rs *w, uint32_t odds) /* at a durable write */
@@ -150,7 +150,7 @@ void rs_acknowledge_by(struct rs *w)
     checkpoint_of(&w->chief.keeping, ids, count);
 }
 
-static void chief_up(struct rs *w)
+void rs_chief_up(struct rs *w)
 {
     struct rs_chief *a = &w->chief;
     a->up = true;
@@ -217,7 +217,7 @@ static void tell_complete(struct rs *w, uint32_t epoch, uint64_t worker_id)
 {
     for (uint32_t k = 0; k < w->worker_count; k++) {
         if ((worker_id == 0 || worker_id == k + 1) && rs_is_used(w, w->chief.d.plan, k)) {
-            tell(w, k, (struct rs_message){.kind = TELL_COMPLETE, .epoch = epoch});
+            rs_tell(w, k, (struct rs_message){.kind = TELL_COMPLETE, .epoch = epoch});
         }
     }
 }
@@ -259,8 +259,8 @@ static void keep_one(struct rs *w, struct checkpoint_action x)
         rs_tempt(w);
         for (uint32_t k = 0; k < w->worker_count; k++) {
             if (x.worker_id == 0 || x.worker_id == k + 1) {
-                tell(w, k,
-                     (struct rs_message){.kind = TELL_CHECKPOINT, .epoch = (uint32_t)x.epoch});
+                rs_tell(w, k,
+                        (struct rs_message){.kind = TELL_CHECKPOINT, .epoch = (uint32_t)x.epoch});
             }
         }
         break;
@@ -358,10 +358,21 @@ void rs_begin_change(struct rs *w, uint32_t plan, bool recovery, enum change_sta
     RS_TRACE(w, "op %u, generation %u: %s", (unsigned)token.op, a->d.gen,
              recovery ? "a recovery" : "an upgrade");
     rs_tempt(w);
-    if (!recovery) {
+    if (!recovery && !rs_without(w, NO_HOLD)) {
         rs_keep(w, at == CHANGE_PLANNED ? CHECKPOINT_IN_PLANNED : CHECKPOINT_IN_DECIDED, NULL);
     }
     rs_feed(w, CHANGE_IN_START, NULL);
+}
+
+static bool ended_refuse(const struct rs *w) /* R3, as master/conduct.c asks it */
+{
+    bool ended[64];
+    struct fail f = {0};
+    const char *where;
+    for (uint32_t n = 0; n < 64; n++) {
+        ended[n] = (w->chief.ended_nodes >> n & 1) != 0;
+    }
+    return plan_check_ended(w->im->plan, ended, !rs_without(w, NO_PROBE), &f, &where) != ERR_OK;
 }
 
 static void decide(struct rs *w)
@@ -377,9 +388,8 @@ static void decide(struct rs *w)
         rs_chief_down(w);
         return;
     }
-    if (rs_draw(w, 24) == 0) {
-        change_step(&a->change, &(struct change_event){.kind = CHANGE_IN_UNDECIDABLE},
-                    &a->actions);
+    if (ended_refuse(w) || rs_draw(w, 24) == 0) {
+        change_step(&a->change, &(struct change_event){.kind = CHANGE_IN_UNDECIDABLE}, &a->actions);
         return;
     }
     a->d.decided = a->change.token.op;
@@ -389,8 +399,7 @@ static void decide(struct rs *w)
         a->d.void_below = rs_plan(w, a->plan)->epoch;
     }
     for (size_t k = 0; k < a->change.part_count; k++) {
-        a->d.decided_incarnation[a->change.parts[k].worker_id - 1] =
-            a->change.parts[k].incarnation;
+        a->d.decided_incarnation[a->change.parts[k].worker_id - 1] = a->change.parts[k].incarnation;
     }
     RS_TRACE(w, "decided");
     if (may_die(w, 6)) {
@@ -470,15 +479,15 @@ static void perform_one(struct rs *w, struct change_action x)
     switch (x.what) {
     case CHANGE_DO_PREPARE:
         m.kind = TELL_PREPARE;
-        tell(w, k, m);
+        rs_tell(w, k, m);
         break;
     case CHANGE_DO_GO:
         m.kind = TELL_GO;
-        tell(w, k, m);
+        rs_tell(w, k, m);
         break;
     case CHANGE_DO_ABORT:
         m.kind = TELL_ABORT;
-        tell(w, k, m);
+        rs_tell(w, k, m);
         break;
     case CHANGE_DO_TIMER:
         a->timer = true;
@@ -509,304 +518,6 @@ static void perform(struct rs *w)
         memmove(a->actions.items, a->actions.items + 1, a->actions.count * sizeof x);
         perform_one(w, x);
     }
-}
-
-/* ---------------------------------------------------------------- members */
-
-static void lose(struct rs *w, uint32_t k, uint64_t incarnation)
-{
-    struct rs_chief *a = &w->chief;
-    struct rs_message m = {.worker = (uint8_t)k, .incarnation = incarnation};
-    w->moved++;
-    if (rs_without(w, NO_INCARNATION)) {
-        return;
-    }
-    RS_TRACE(w, "w%u is lost", k);
-    uint32_t plan = a->d.plan;
-    bool restarted = a->holder[k] == 0;
-    if (incarnation == 0 && a->active && !a->is_recovery) {
-        m.incarnation = a->d.decided_incarnation[k]; /* not seen since this master started */
-    }
-    rs_feed(w, CHANGE_IN_LOST, &m);
-    bool had = a->up && plan == a->d.plan && rs_is_used(w, plan, k) &&
-               (a->holder[k] == incarnation || restarted);
-    if (had && !a->d.recovering && !(a->active && !a->is_recovery && change_is_decided(&a->change))) {
-        rs_lost(w);
-    }
-}
-
-/* A worker is connected again and says what it holds (R2). */
-static void on_hello(struct rs *w, const struct rs_message *m)
-{
-    struct rs_chief *a = &w->chief;
-    uint32_t k = m->worker;
-    uint64_t before = a->seen[k];
-    if (m->incarnation < before) { /* another one has its name: it is refused, and ends */
-        uint32_t p = rs_proc_of(w, k, m->incarnation);
-        if (p != NONE) {
-            rs_proc_end(w, p);
-        }
-        return;
-    }
-    bool back = a->member[k] != MEMBER_HERE || before == m->incarnation;
-    a->seen[k] = m->incarnation;
-    if (before != 0 && before != m->incarnation) {
-        lose(w, k, before);
-    }
-    if (!a->up) {
-        return;
-    }
-    bool given_up = a->member[k] == MEMBER_GIVEN_UP;
-    a->member[k] = MEMBER_HERE;
-    w->moved += !back;
-    bool changing = a->active && !a->is_recovery && change_is_decided(&a->change);
-    if (m->gen == a->d.gen && m->running && !a->d.recovering) {
-        a->holder[k] = a->holder[k] == 0 ? m->incarnation : a->holder[k];
-        a->ended[k] = a->ended[k] || (m->ended && a->holder[k] == m->incarnation && !changing);
-    } else if (a->holder[k] == 0 && rs_is_used(w, a->d.plan, k) && !a->d.recovering) {
-        if (changing) {
-            struct rs_message was = {.worker = (uint8_t)k,
-                                     .incarnation = a->d.decided_incarnation[k]};
-            rs_feed(w, CHANGE_IN_LOST, &was);
-        } else {
-            rs_lost(w); /* it came back without its part */
-        }
-    }
-    if (!a->up) {
-        return;
-    }
-    struct rs_message about = *m;
-    bool of_recovery = a->active && a->is_recovery && a->change.token.gen == a->d.gen;
-    if (m->gen != 0 && m->gen < a->d.gen && (!of_recovery || given_up || rs_draw(w, 2) == 0)) {
-        tell(w, k, (struct rs_message){.kind = TELL_DROP, .gen = m->gen});
-    }
-    if (a->active && !a->is_recovery && m->held != a->change.token.op && m->held != 0 &&
-        m->gone == 0) {
-        tell(w, k, (struct rs_message){.kind = TELL_ABORT, .op = m->held});
-    } else if (!a->active && m->held != 0 && m->gone == 0 && m->held != a->d.decided) {
-        tell(w, k, (struct rs_message){.kind = TELL_ABORT, .op = m->held});
-    }
-    rs_feed(w, CHANGE_IN_BACK, &about);
-    if (a->up && !a->d.recovering) {
-        rs_keep(w, CHECKPOINT_IN_BACK, m);
-    }
-}
-
-/* ---------------------------------------------------------------- the end */
-
-static bool everything_ended(struct rs *w)
-{
-    const struct rs_chief *a = &w->chief;
-    bool all = !a->d.recovering && !(a->active && change_is_decided(&a->change));
-    for (uint32_t k = 0; k < w->worker_count && all; k++) {
-        all = !rs_is_used(w, a->d.plan, k) || (a->ended[k] && a->holder[k] != 0);
-    }
-    return all;
-}
-
-static bool final_is_committed(struct rs *w) /* E3 */
-{
-    const struct rs_chief *a = &w->chief;
-    if (rs_without(w, NO_LAST)) {
-        return true;
-    }
-    if (a->final_epoch == 0 || a->keeping.complete < a->final_epoch) {
-        return false;
-    }
-    for (uint32_t k = 0; k < w->worker_count; k++) {
-        if (rs_is_used(w, a->d.plan, k) && a->committed[k] < a->final_epoch) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static void check_end(struct rs *w)
-{
-    struct rs_chief *a = &w->chief;
-    if (!everything_ended(w)) {
-        return;
-    }
-    if (a->active && !a->is_recovery) {
-        rs_feed(w, CHANGE_IN_CANCEL, NULL);
-        if (!a->up || a->active) {
-            return;
-        }
-    }
-    if (final_is_committed(w)) {
-        RS_TRACE(w, "over");
-        a->d.over = true;
-    } else if (a->final_epoch == 0 && a->keeping.state == CHECKPOINT_IDLE) {
-        rs_keep(w, CHECKPOINT_IN_ASKED, NULL);
-    }
-}
-
-void rs_chief_takes(struct rs *w, const struct rs_message *m)
-{
-    struct rs_chief *a = &w->chief;
-    uint32_t k = m->worker;
-    if (!a->up) {
-        return;
-    }
-    bool of_part = m->gen == a->d.gen && a->holder[k] == m->incarnation;
-    switch (m->kind) {
-    case TELL_HELLO:
-        on_hello(w, m);
-        break;
-    case TELL_READY:
-        rs_feed(w, CHANGE_IN_READY, m);
-        break;
-    case TELL_NOT_READY:
-        a->refused = true;
-        rs_feed(w, CHANGE_IN_NOT_READY, m);
-        break;
-    case TELL_DONE:
-        rs_feed(w, CHANGE_IN_DONE, m);
-        break;
-    case TELL_ACK:
-        if (of_part || rs_without(w, NO_ACK_FENCE)) {
-            rs_keep(w, CHECKPOINT_IN_ACK, m);
-        }
-        break;
-    case TELL_COMMITTED:
-        if (of_part && m->epoch > a->committed[k]) {
-            a->committed[k] = m->epoch;
-            w->moved++;
-        }
-        check_end(w);
-        break;
-    case TELL_ENDED:
-        if (of_part && !a->d.recovering && !(a->active && change_is_decided(&a->change))) {
-            w->moved += !a->ended[k];
-            a->ended[k] = true;
-        }
-        check_end(w);
-        break;
-    default:
-        break;
-    }
-}
-
-/* ---------------------------------------------------------------- events */
-
-static bool all_settled_here(struct rs *w)
-{
-    const struct rs_chief *a = &w->chief;
-    for (uint32_t k = 0; k < w->worker_count; k++) {
-        bool used = rs_is_used(w, a->d.plan, k);
-        if (used && (a->member[k] != MEMBER_HERE || a->holder[k] != a->seen[k])) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* rs_upgrade_start - the upgrade is asked for, if it can be and is not done. */
-void rs_upgrade_start(struct rs *w)
-{
-    struct rs_chief *a = &w->chief;
-    if (!a->up || a->active || a->d.recovering || a->d.decided != 0 || a->d.over ||
-        a->attempts >= 3 || !all_settled_here(w)) {
-        return;
-    }
-    for (uint32_t k = 0; k < w->worker_count; k++) {
-        if (a->member[k] != MEMBER_HERE) {
-            return; /* somebody may be needed that V does not use */
-        }
-    }
-    const struct rs_plan *now = rs_plan(w, a->d.plan);
-    struct rs_plan *x = rs_plan_new(w);
-    x->gen = a->d.gen;
-    x->side = SIDE_NEW;
-    x->slot = -1;
-    x->epoch = ++a->d.epoch;
-    x->floor = x->epoch + 1;
-    memcpy(x->place, now->place, sizeof x->place);
-    for (uint32_t n = 0; n < w->im->node_count; n++) {
-        const struct inode *i = &w->im->nodes[n];
-        x->stays[n] = i->there[SIDE_V];
-        x->inst[n] = !i->there[SIDE_NEW] ? 0 : i->there[SIDE_V] ? now->inst[n] : ++a->d.ids;
-    }
-    for (uint32_t c = 0; c < w->im->channel_count; c++) {
-        const struct ichannel *ch = &w->im->channels[c];
-        x->logged[c] = false;
-        x->chan[c] = !ch->there[SIDE_NEW] ? 0 : ch->there[SIDE_V] ? now->chan[c] : ++a->d.ids;
-    }
-    a->attempts++;
-    rs_begin_change(w, x->number, false, CHANGE_PLANNED);
-}
-
-struct rs_plan *rs_plan_new(struct rs *w)
-{
-    const struct rs_chief *a = &w->chief;
-    for (;;) {
-        uint32_t at = ++w->plan_count % RS_PLANS;
-        bool used = at == a->d.plan % RS_PLANS ||
-                    (a->d.decided != 0 && at == a->d.next_plan % RS_PLANS);
-        if (!used) {
-            w->plans[at].number = w->plan_count;
-            return &w->plans[at];
-        }
-    }
-}
-
-static bool notice(struct rs *w, bool idle) /* connections that closed, and patience that ends */
-{
-    struct rs_chief *a = &w->chief;
-    uint32_t first = rs_draw(w, w->worker_count);
-    for (uint32_t i = 0; i < w->worker_count; i++) {
-        uint32_t k = (first + i) % w->worker_count;
-        uint32_t p = rs_proc_of(w, k, a->seen[k]);
-        bool gone = p == NONE || w->procs[p].cut_off;
-        if (a->member[k] == MEMBER_HERE && gone) {
-            a->member[k] = MEMBER_GONE_AWAY;
-            w->moved++;
-            return true;
-        }
-        if (a->member[k] == MEMBER_GONE_AWAY && gone && (idle || rs_draw(w, 4) == 0)) {
-            a->member[k] = MEMBER_GIVEN_UP;
-            lose(w, k, a->seen[k]);
-            return true;
-        }
-    }
-    return false;
-}
-
-bool rs_chief_event(struct rs *w, bool idle)
-{
-    struct rs_chief *a = &w->chief;
-    if (!a->up) {
-        if (idle || rs_draw(w, 3) == 0) {
-            chief_up(w);
-            return true;
-        }
-        return false;
-    }
-    if (notice(w, idle) || !a->up) {
-        return true;
-    }
-    if (a->d.recovering && !a->active && rs_recover_step(w)) {
-        return true;
-    }
-    if (!a->d.recovering) {
-        enum checkpoint_state before = a->keeping.state;
-        rs_keep(w, CHECKPOINT_IN_TICK, NULL);
-        if (!a->up || a->keeping.state != before) {
-            return true;
-        }
-    }
-    if (w->steps >= w->k.start && !a->active && rs_draw(w, 4) == 0) {
-        rs_upgrade_start(w);
-        return a->active;
-    }
-    if (a->active && a->timer && idle) {
-        rs_feed(w, CHANGE_IN_DEADLINE, NULL);
-        return true;
-    }
-    if (idle && everything_ended(w)) {
-        check_end(w);
-    }
-    return false;
 }
 
 void rs_chief_reset(struct rs *w)

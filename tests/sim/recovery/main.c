@@ -4,8 +4,7 @@
  *   sim-recovery --seed N        one schedule, with the topologies, the plan and every step
  *
  * A seed stands for one plan and one schedule of it and gives the same output always. */
-#include "tests/sim/draft.h"
-#include "tests/sim/recovery/rs.h"
+#include "tests/sim/recovery/world_of.h"
 
 #include "core/clock.h"
 #include "core/log.h"
@@ -18,7 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { JOBS_MAX = 64, AMPLIFICATION_MAX = 120 };
+enum { JOBS_MAX = 64 };
 
 struct options {
     uint64_t seed, from, seconds, count;
@@ -69,19 +68,13 @@ static struct options take_options(int argc, char **argv)
     return o;
 }
 
-static struct rs *make_world(struct draft *d)
-{
-    const struct image *im = draft_image(d);
-    return im != NULL && im->amplification <= AMPLIFICATION_MAX ? rs_new(im) : NULL;
-}
-
 static int run_one(const struct options *o)
 {
     struct draft *d = draft_new(o->seed / SCHEDULES_PER_PLAN, 0);
     char *text = draft_text(d);
     fputs(text, stdout);
     mem_free(text);
-    struct rs *w = make_world(d);
+    struct rs *w = world_of(d);
     enum wrong v = NOTHING;
     if (w == NULL) {
         puts("--- nothing to simulate: no change, a refusal, or too large");
@@ -99,7 +92,7 @@ static int run_one(const struct options *o)
 static void run_plan(uint64_t plan, const struct options *o, struct tally *t)
 {
     struct draft *d = draft_new(plan, 0);
-    struct rs *w = make_world(d);
+    struct rs *w = world_of(d);
     t->plans++;
     t->refused += w == NULL;
     for (uint64_t s = 0; w != NULL && s < SCHEDULES_PER_PLAN; s++) {
@@ -137,8 +130,8 @@ static void print_sum(const struct tally *sum, const struct options *o, double s
     const struct rs_stats *s = &sum->stats;
     printf("sim-recovery: %" PRIu64 " schedules of %" PRIu64 " plans (%" PRIu64
            " refused or too large), %" PRIu64 " steps, %.0f schedules/s, from plan %" PRIu64 "\n",
-           sum->schedules, sum->plans, sum->refused, sum->steps,
-           (double)sum->schedules / seconds, o->from);
+           sum->schedules, sum->plans, sum->refused, sum->steps, (double)sum->schedules / seconds,
+           o->from);
     printf("sim-recovery: %" PRIu64 " kills, %" PRIu64 " cut off, %" PRIu64
            " masters died; %" PRIu64 " recoveries begun, %" PRIu64 " of a part, %" PRIu64
            " again, %" PRIu64 " in an upgrade\n",

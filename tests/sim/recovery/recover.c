@@ -16,7 +16,11 @@ void rs_lost(struct rs *w)
     if (a->d.over || a->d.recovering) {
         return;
     }
-    rs_keep(w, CHECKPOINT_IN_RESET, NULL);
+    if (!rs_without(w, NO_LOST)) {
+        rs_keep(w, CHECKPOINT_IN_LOST, NULL);
+    } else {
+        rs_keep(w, CHECKPOINT_IN_RESET, NULL);
+    }
     if (!a->up) {
         return;
     }
@@ -53,8 +57,7 @@ static bool is_settled(struct rs *w)
 static bool is_bound(struct rs *w, uint32_t place) /* to its host */
 {
     for (uint32_t n = 0; n < w->im->node_count && w->k.bound; n++) {
-        if (w->home[n] == place &&
-            (w->commits[n] || rs_kind_of(w, n) == KIND_SOURCE)) {
+        if (w->home[n] == place && (w->commits[n] || rs_kind_of(w, n) == KIND_SOURCE)) {
             return true;
         }
     }
@@ -144,8 +147,7 @@ struct finding {
     const struct pgraph *g;
 };
 
-static struct finding begin_finding(struct rs *w, const struct rs_plan *x, bool covered,
-                                    bool again)
+static struct finding begin_finding(struct rs *w, const struct rs_plan *x, bool covered, bool again)
 {
     struct finding f = {.g = x->side == SIDE_NEW ? w->im->plan->to : w->im->plan->match->from};
     uint32_t epoch = x->slot >= 0 ? w->slots[x->slot].epoch : 0;
@@ -159,8 +161,8 @@ static struct finding begin_finding(struct rs *w, const struct rs_plan *x, bool 
     }
     for (uint32_t k = 0; k < f.g->channel_count; k++) {
         uint32_t c = channel_of(w, x->side, k);
-        f.retained[k] = rs_without(w, NO_PRODUCERS) ? !w->im->channels[c].fused
-                                                    : reaches(w, c, epoch);
+        f.retained[k] =
+            rs_without(w, NO_PRODUCERS) ? !w->im->channels[c].fused : reaches(w, c, epoch);
     }
     return f;
 }
@@ -171,8 +173,8 @@ static void find_set(struct rs *w, struct rs_plan *x, bool covered, bool again)
     struct recovery set;
     struct recovery_input in = {.graph = f.g,
                                 .lost = f.lost,
-                                .covering = covered || rs_without(w, NO_COVERING) ? NULL
-                                                                                  : f.covering,
+                                .covering =
+                                    covered || rs_without(w, NO_COVERING) ? NULL : f.covering,
                                 .retained = f.retained};
     (rs_without(w, NO_DESCENDANTS) ? make_upwards : recovery_make)(&in, &set);
     for (uint32_t i = 0; i < f.g->instance_count; i++) {
@@ -201,8 +203,9 @@ static void give_ids(struct rs *w, struct rs_plan *x)
     for (uint32_t c = 0; c < w->im->channel_count; c++) {
         const struct ichannel *ch = &w->im->channels[c];
         bool same = x->stays[ch->from] && x->stays[ch->to];
-        x->chan[c] = !ch->there[x->side] ? 0
-                     : same || (!fresh && was->chan[c] != 0) ? was->chan[c] : ++a->d.ids;
+        x->chan[c] = !ch->there[x->side]                     ? 0
+                     : same || (!fresh && was->chan[c] != 0) ? was->chan[c]
+                                                             : ++a->d.ids;
     }
 }
 

@@ -16,9 +16,9 @@
  *             elsewhere, and an old one may go on in a process that the master has given up.
  * Invariants: those of docs/PROTOCOL.md, each a `wrong` here; every rule that keeps them can be
  *             switched off, and then something must be found (rules_test.c).
- * See:        data.c (instances), wire.c (channels, logs), snap.c (checkpoints and what is restored),
- *             worker.c (processes), chief.c, recover.c (the master), books.c (what is right),
- *             world.c (what comes next). */
+ * See:        data.c (instances), wire.c (channels, logs), snap.c (checkpoints, what is restored),
+ *             worker.c (processes), chief.c, members.c, recover.c (the master), books.c (what is
+ *             right), world.c (what comes next). */
 #ifndef OXB_TESTS_SIM_RECOVERY_RS_H
 #define OXB_TESTS_SIM_RECOVERY_RS_H
 
@@ -41,7 +41,7 @@ enum rs_rule { /* bits: those that are switched off */
     NO_MANIFEST = 1 << 6,     /* R18: the manifest is durable before anybody commits */
     NO_DISCARD = 1 << 7,      /* R21: sinks in the set forget what came after the checkpoint */
     NO_TRIM_RULE = 1 << 8,    /* R26: what the link has acknowledged is still kept */
-    NO_FLOOR = 1 << 9,        /* R21: void markers are neither sent again nor taken */
+    NO_COUNT_BOTH = 1 << 9,   /* a restored receiver begins at the checkpoint's position */
     NO_ACK_FENCE = 1 << 10,   /* a checkpoint is acknowledged by the lives of this generation */
     NO_DURABLE = 1 << 11,     /* R18: acknowledged only when durable */
     NO_GEN_DURABLE = 1 << 12, /* R21: gen + 1 is durable before anybody hears of it */
@@ -56,7 +56,11 @@ enum rs_rule { /* bits: those that are switched off */
     NO_END_AGAIN = 1 << 21,   /* R12 R21: a target that has ended says so again */
     NO_INCARNATION = 1 << 22, /* a process that starts anew is not the one that was there */
     NO_GO_FENCE = 1 << 23,    /* messages of a change name the generation it was planned in */
-    NO_PROBE = 1 << 25,       /* R3: who has said its last gets no new inputs */
+    NO_PROBE = 1 << 25,       /* R3: who has ended gets nothing new, also from who has by now */
+    NO_HAD = 1 << 29,         /* R3: nor who had in the checkpoint it was restored from */
+    NO_LOST = 1 << 27,        /* P2: none begins between a loss and the end of its recovery */
+    NO_RELEASE = 1 << 28,     /* one that is injected releases what waits for earlier ones */
+    NO_FLOOR = 1 << 26,       /* R21: void markers are neither sent again nor taken */
     NO_NEWEST = 1 << 24,      /* I8: no recovery goes below what was committed */
 };
 
@@ -115,7 +119,6 @@ struct rs_in {                /* the receiving end */
 struct rs_done {              /* one processing, of a tuple with identity over all replays */
     uint16_t ident;
     uint8_t side;             /* 0: by no member; 1 old, 2 new */
-    uint8_t again;            /* not used up: padding with a value */
     uint32_t step;
     uint32_t chain;           /* over all before it, and over what each went through */
 };
@@ -127,6 +130,7 @@ struct rs_history {           /* of one life: what it has processed and was not 
 
 struct rs_inst {              /* a life of a node */
     bool there, started, cut, retired, finished, exported, await_other;
+    bool had_ended;           /* in the checkpoint it was restored from */
     uint8_t final_keys, await_keys; /* bits */
     uint8_t saving;           /* bits of slots: frozen, not durable yet */
     uint32_t id;
@@ -144,6 +148,7 @@ struct rs_proc {              /* a process of a worker */
     uint64_t incarnation, term, fence_op;
     uint32_t gen;             /* accepted; 0: it holds nothing */
     uint32_t plan;            /* recovery that it prepared; 0: none */
+    int side;                 /* version that it runs */
     bool running;             /* that generation was told to go */
     uint64_t held, gone;      /* op prepared, op that was told to go */
     uint32_t void_below, epoch; /* epoch: of the op that is held */
@@ -194,7 +199,9 @@ struct rs_message {
     uint8_t proc;             /* to or from */
     uint8_t worker;
     bool recovery;            /* PREPARE .. DONE: of a recovery, not an upgrade */
-    bool holds, running, ended; /* HELLO */
+    bool running, ended;      /* HELLO */
+    int side;                 /* HELLO, ENDED: version */
+    uint64_t ended_nodes;     /* READY of an upgrade: nodes of V that have ended */
     uint32_t gen, plan, epoch, inst;
     uint64_t incarnation, term, op, held, gone;
 };
@@ -238,6 +245,7 @@ struct rs_chief {             /* the master's memory */
     struct change_actions actions;
     struct checkpoint keeping;
     int live_slot;
+    uint64_t ended_nodes;     /* as READY told */
     uint32_t final_epoch, tries, attempts;
     bool apart, refused;      /* refused: a worker could not do what the last try asked */
 };
@@ -246,7 +254,7 @@ struct rs_knobs {             /* of one schedule, drawn from its seed */
     uint32_t capacity, budget;
     uint32_t kills, crashes, losses, zombies;
     uint32_t start, every;
-    bool naive_whole;         /* not covered by a checkpoint: all is restored, as master/recover.c */
+    bool naive_whole;         /* not covered by a checkpoint: all is restored, as recover.c does */
     bool small_again;         /* a second try leaves alone what the first left alone */
     bool bound;               /* sinks that commit, and sources, stay on their host */
     uint8_t commits;          /* bits of PE number % 8: its sinks commit with the checkpoint */
@@ -391,12 +399,17 @@ void rs_hello(struct rs *w, uint32_t p);
 void rs_drop_life(struct rs *w, uint32_t p, uint32_t n);
 bool rs_defers(struct rs *w, uint32_t p, uint32_t n);
 
-/* chief.c */
-void rs_chief_reset(struct rs *w);
-void rs_chief_takes(struct rs *w, const struct rs_message *m);
+/* members.c: who is there, what they say, the end, the upgrade */
 bool rs_chief_event(struct rs *w, bool idle);
-void rs_chief_down(struct rs *w);
+void rs_chief_takes(struct rs *w, const struct rs_message *m);
 void rs_upgrade_start(struct rs *w);
+struct rs_plan *rs_plan_new(struct rs *w);
+
+/* chief.c: messages, coordinators */
+void rs_tell(struct rs *w, uint32_t worker, struct rs_message m); /* to who holds its part */
+void rs_chief_up(struct rs *w);
+void rs_chief_reset(struct rs *w);
+void rs_chief_down(struct rs *w);
 void rs_feed(struct rs *w, enum change_input kind, const struct rs_message *m);
 void rs_keep(struct rs *w, enum checkpoint_input kind, const struct rs_message *m);
 void rs_begin_change(struct rs *w, uint32_t plan, bool recovery, enum change_state at);
@@ -407,7 +420,6 @@ static inline struct rs_plan *rs_plan(struct rs *w, uint32_t number)
 {
     return &w->plans[number % RS_PLANS];
 }
-struct rs_plan *rs_plan_new(struct rs *w);
 void rs_acknowledge_by(struct rs *w); /* who must acknowledge checkpoints from now on */
 bool rs_is_used(struct rs *w, uint32_t plan, uint32_t worker); /* holds something of it */
 

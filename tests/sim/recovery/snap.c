@@ -207,7 +207,7 @@ static void open_channels(struct rs *w, uint32_t p, uint32_t n, const struct rs_
         rs_in_open(w, p, c, plan->chan[c]);
         if (s != NULL && w->im->channels[c].there[s->side]) {
             struct rs_in *in = rs_in(w, p, c);
-            in->received = s->received[c];
+            in->received = rs_without(w, NO_COUNT_BOTH) ? 0 : s->received[c];
             in->hash = s->received_hash[c];
         }
     }
@@ -236,6 +236,7 @@ static void restore_own(struct rs *w, struct rs_inst *x, uint32_t n, const struc
     }
     x->position = own->position;
     x->total = own->total;
+    x->had_ended = own->finished;
     bool keeps = rs_without(w, NO_DISCARD) && w->commits[n] && x->done.count > own->done.count;
     if (from == n && !keeps) { /* else what it has done stays with whose place it takes */
         rs_history_copy(&x->done, &own->done, own->done.count);
@@ -249,7 +250,9 @@ void rs_restore(struct rs *w, uint32_t p, uint32_t n, const struct rs_plan *plan
     if (rs_without(w, NO_ONE) && s != NULL && rs_draw(w, 3) == 0) {
         for (int k = 0; k < RS_SLOTS; k++) { /* an older one that is still there */
             s = w->slots[k].epoch != 0 && w->slots[k].epoch < s->epoch &&
-                        w->slots[k].nodes[n].durable ? &w->slots[k] : s;
+                        w->slots[k].nodes[n].durable
+                    ? &w->slots[k]
+                    : s;
         }
     }
     enum kind kind = rs_kind_of(w, n);

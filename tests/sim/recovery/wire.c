@@ -90,8 +90,8 @@ static bool move_one(struct rs *w, uint32_t p, uint32_t c)
     struct rs_out *o = rs_out(w, p, c);
     uint32_t q;
     struct rs_in *in = o->id != 0 && o->near.count > 0 ? far_end(w, c, o->id, &q) : NULL;
-    if (in == NULL || (o->near.slots[o->near.first].kind == ITEM_BATCH &&
-                       in->far.count >= w->k.capacity)) {
+    if (in == NULL ||
+        (o->near.slots[o->near.first].kind == ITEM_BATCH && in->far.count >= w->k.capacity)) {
         return false;
     }
     struct rs_item e = rs_pop(&o->near);
@@ -205,7 +205,6 @@ void rs_resend(struct rs *w, uint32_t p, uint32_t c, uint32_t id, uint32_t epoch
     bool says = q->count > 0 && q->slots[(q->first + q->count - 1) % RS_QUEUE].kind == ITEM_END;
     if (rs_inst(w, p, w->im->channels[c].from)->finished && !says &&
         !rs_without(w, NO_END_AGAIN)) { /* it ended before the marker */
-        put(w, &o->near,
-            &(struct rs_item){.kind = ITEM_END, .number = o->sent, .stamp = o->hash});
+        put(w, &o->near, &(struct rs_item){.kind = ITEM_END, .number = o->sent, .stamp = o->hash});
     }
 }

@@ -7,9 +7,12 @@
 
 #include <string.h>
 
+static uint64_t ended_nodes(struct rs *w, uint32_t p);
+
 static void answer(struct rs *w, uint32_t p, enum rs_kind kind, const struct rs_message *to)
 {
-    rs_send(w, (struct rs_message){.kind = kind,
+    rs_send(w, (struct rs_message){.ended_nodes = to->recovery ? 0 : ended_nodes(w, p),
+                                   .kind = kind,
                                    .proc = (uint8_t)p,
                                    .recovery = to->recovery,
                                    .gen = w->procs[p].gen,
@@ -46,7 +49,7 @@ void rs_drop_life(struct rs *w, uint32_t p, uint32_t n)
     close_ends(w, p, n);
     x->there = false;
     x->saving = 0;
-    w->holders[n] &= (uint8_t)~(1u << p);
+    w->holders[n] &= (uint8_t) ~(1u << p);
 }
 
 static struct rs_inst *new_life(struct rs *w, uint32_t p, uint32_t n, uint32_t id)
@@ -75,8 +78,8 @@ uint32_t rs_proc_start(struct rs *w, uint32_t worker)
 {
     for (uint32_t p = 0; p < RS_PROCS; p++) {
         if (!w->procs[p].alive) {
-            w->procs[p] = (struct rs_proc){
-                .alive = true, .worker = worker, .incarnation = ++w->incarnations};
+            w->procs[p] =
+                (struct rs_proc){.alive = true, .worker = worker, .incarnation = ++w->incarnations};
             RS_TRACE(w, "%u: a process of w%u starts", p, worker);
             return p;
         }
@@ -132,7 +135,7 @@ void rs_hello(struct rs *w, uint32_t p)
     rs_send(w, (struct rs_message){.kind = TELL_HELLO,
                                    .proc = (uint8_t)p,
                                    .gen = x->gen,
-                                   .holds = x->gen != 0,
+                                   .side = x->side,
                                    .running = x->running,
                                    .ended = is_ended(w, p),
                                    .held = x->held,
@@ -143,8 +146,7 @@ void rs_hello(struct rs *w, uint32_t p)
 
 static bool is_here(struct rs *w, uint32_t p, uint32_t n, const struct rs_plan *plan)
 {
-    return plan->inst[n] != 0 &&
-           plan->place[w->home[n]] == w->procs[p].worker;
+    return plan->inst[n] != 0 && plan->place[w->home[n]] == w->procs[p].worker;
 }
 
 /* Is all there that is to stay, and does it still have what it is to send again? */
@@ -217,7 +219,11 @@ static void prepare_recovery(struct rs *w, uint32_t p, const struct rs_message *
         answer(w, p, x->running ? TELL_DONE : TELL_READY, m);
         return;
     }
-    if (m->gen == x->gen && !rs_without(w, NO_GEN_DURABLE)) {
+    if (m->gen == x->gen) { /* of one generation there is one plan */
+        if (rs_without(w, NO_GEN_DURABLE)) {
+            x->plan = m->plan;
+            answer(w, p, x->running ? TELL_DONE : TELL_READY, m);
+        }
         return;
     }
     if (!can_stay(w, p, plan)) {
@@ -227,6 +233,7 @@ static void prepare_recovery(struct rs *w, uint32_t p, const struct rs_message *
     drop_lower(w, p, plan, !rs_without(w, NO_DROP));
     x->gen = m->gen;
     x->plan = m->plan;
+    x->side = plan->side;
     x->running = x->done = false;
     x->held = x->gone = 0;
     x->void_below = x->commit_epoch = 0;
@@ -268,61 +275,16 @@ static void go_recovery(struct rs *w, uint32_t p, const struct rs_message *m)
 
 /* ---------------------------------------------------------------- an upgrade */
 
-static struct rs_inst *life_of(struct rs *w, uint32_t gen, uint32_t n)
+/* Who has ended, or had in the checkpoint it was restored from and will again (R3). */
+static uint64_t ended_nodes(struct rs *w, uint32_t p)
 {
-    for (uint32_t p = 0; p < RS_PROCS && n != NONE; p++) {
-        if (w->procs[p].alive && w->procs[p].gen == gen && rs_inst(w, p, n)->there) {
-            return rs_inst(w, p, n);
-        }
+    uint64_t bits = 0;
+    for (uint32_t n = 0; n < w->im->node_count && n < 64; n++) {
+        const struct rs_inst *x = rs_inst(w, p, n);
+        bool ended = x->finished || (x->had_ended && !rs_without(w, NO_HAD));
+        bits |= (uint64_t)(x->there && w->im->nodes[n].there[SIDE_V] && ended) << n;
     }
-    return NULL;
-}
-
-static bool has_ended(struct rs *w, uint32_t gen, uint32_t n) /* also in whose place it comes */
-{
-    const struct rs_inst *x = life_of(w, gen, n);
-    const struct rs_inst *heir = life_of(w, gen, w->im->nodes[n].heir);
-    return (x != NULL && x->finished) || (heir != NULL && heir->finished);
-}
-
-/* R3: who has ended can take no new tuples, nor groups that are still counted elsewhere.  Who has
- * said its last must not even if they have ended as well: a recovery of V' from a checkpoint of V
- * goes back to when they had not. */
-static bool is_final(const struct rs *w, uint32_t n, uint32_t from)
-{
-    const struct inode *i = &w->im->nodes[n];
-    if (w->im->pes[i->pe].kind != KIND_FINAL || rs_without(w, NO_PROBE)) {
-        return false;
-    }
-    for (uint32_t c = 0; c < w->im->channel_count && from != NONE; c++) { /* the same, moved? */
-        const struct ichannel *ch = &w->im->channels[c];
-        const struct inode *f = &w->im->nodes[from], *g = &w->im->nodes[ch->from];
-        if (ch->there[SIDE_V] && (ch->to == n || ch->to == i->heir) && g->pe == f->pe &&
-            g->index == f->index) {
-            return false;
-        }
-    }
-    return from != NONE || i->heir == NONE;
-}
-
-static bool probe(struct rs *w, uint32_t p, const struct rs_plan *plan)
-{
-    const struct image *im = w->im;
-    uint32_t gen = w->procs[p].gen;
-    for (uint32_t c = 0; c < im->channel_count; c++) {
-        const struct ichannel *ch = &im->channels[c];
-        if (ch->new_side && is_here(w, p, ch->to, plan) && has_ended(w, gen, ch->to) &&
-            (!has_ended(w, gen, ch->from) || is_final(w, ch->to, ch->from))) {
-            return false;
-        }
-    }
-    for (uint32_t m = 0; m < im->move_count; m++) {
-        if (is_here(w, p, im->moves[m].to, plan) && has_ended(w, gen, im->moves[m].to) &&
-            (!has_ended(w, gen, im->moves[m].from) || is_final(w, im->moves[m].to, NONE))) {
-            return false;
-        }
-    }
-    return true;
+    return bits;
 }
 
 static void await(struct rs *w, uint32_t n, struct rs_inst *x)
@@ -400,7 +362,7 @@ static void prepare_upgrade(struct rs *w, uint32_t p, const struct rs_message *m
         answer(w, p, x->done ? TELL_DONE : TELL_READY, m);
     } else if (m->op <= x->fence_op) {
         return;
-    } else if (x->held != 0 || !x->running || !probe(w, p, plan)) {
+    } else if (x->held != 0 || !x->running) {
         answer(w, p, TELL_NOT_READY, m);
     } else {
         x->held = m->op;
@@ -476,6 +438,9 @@ static void on_checkpoint(struct rs *w, uint32_t p, const struct rs_message *m)
         struct rs_inst *x = rs_inst(w, p, n);
         if (!x->there || !x->started || x->retired) {
             continue;
+        }
+        if (!rs_without(w, NO_RELEASE)) {
+            align_void(&x->align[rs_side(x)], m->epoch);
         }
         bool saved = at >= 0 && x->mark_epoch[at] == m->epoch && (x->saving >> at & 1) == 0;
         if (saved) { /* a master that was away asks again */
@@ -559,6 +524,7 @@ static bool say_done(struct rs *w, uint32_t p)
     }
     if (done) {
         x->done = true;
+        x->side = SIDE_NEW;
         rs_send(w, (struct rs_message){.kind = TELL_DONE,
                                        .proc = (uint8_t)p,
                                        .gen = x->gen,
@@ -584,8 +550,11 @@ bool rs_worker_event(struct rs *w, bool idle)
         if (!x->alive || !is_ended(w, p) || x->cut_off || (!idle && rs_draw(w, 2) == 0)) {
             continue;
         }
-        rs_send(w, (struct rs_message){
-                       .kind = TELL_ENDED, .proc = (uint8_t)p, .gen = x->gen, .ended = true});
+        rs_send(w, (struct rs_message){.kind = TELL_ENDED,
+                                       .proc = (uint8_t)p,
+                                       .gen = x->gen,
+                                       .side = x->side,
+                                       .ended = true});
         return true;
     }
     return some;

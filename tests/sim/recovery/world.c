@@ -173,8 +173,8 @@ static void draw_knobs(struct rs *w)
                              .crashes = rs_draw(w, 3) == 0 ? 1 + rs_draw(w, 2) : 0,
                              .losses = rs_draw(w, 4) == 0 ? 1 + rs_draw(w, 4) : 0,
                              .zombies = rs_draw(w, 3) == 0 ? 1 + rs_draw(w, 2) : 0,
-                             .start = rs_draw(w, 5) == 0 ? UINT32_MAX
-                                                         : rs_draw(w, 20 * w->actor_count),
+                             .start =
+                                 rs_draw(w, 5) == 0 ? UINT32_MAX : rs_draw(w, 20 * w->actor_count),
                              .every = (4 + rs_draw(w, 30)) * w->actor_count,
                              .naive_whole = rs_draw(w, 3) == 0,
                              .small_again = rs_draw(w, 2) == 0,
@@ -241,7 +241,8 @@ static void deploy(struct rs *w)
     w->chief.d.plan = 1;
     rs_acknowledge_by(w);
     for (uint32_t p = 0; p < w->worker_count; p++) {
-        struct rs_message m = {.recovery = true, .proc = (uint8_t)p, .gen = 1, .plan = 1, .term = 1};
+        struct rs_message m = {
+            .recovery = true, .proc = (uint8_t)p, .gen = 1, .plan = 1, .term = 1};
         m.kind = TELL_PREPARE;
         rs_worker_takes(w, &m);
         m.kind = TELL_GO;
@@ -280,8 +281,8 @@ static void reset(struct rs *w, uint64_t seed, uint32_t off, FILE *trace)
         w->totals[s] = rs_draw(w, 8) == 0 ? 0 : rs_draw(w, most + 1);
     }
     for (uint32_t n = 0; n < im->node_count; n++) {
-        w->commits[n] = rs_kind_of(w, n) == KIND_SINK &&
-                        (w->k.commits >> im->nodes[n].pe % 8 & 1) != 0;
+        w->commits[n] =
+            rs_kind_of(w, n) == KIND_SINK && (w->k.commits >> im->nodes[n].pe % 8 & 1) != 0;
     }
     memset(w->procs, 0, sizeof w->procs);
     w->incarnations = 0;
@@ -459,6 +460,28 @@ static bool sweep(struct rs *w) /* one step of anybody who can make one */
     return done;
 }
 
+static void trace_stuck(struct rs *w) /* who has what, when nothing goes on */
+{
+    for (uint32_t p = 0; p < RS_PROCS && w->trace != NULL; p++) {
+        for (uint32_t n = 0; n < w->im->node_count; n++) {
+            const struct rs_inst *x = rs_inst(w, p, n);
+            if (x->there) {
+                RS_TRACE(w, "%u: p%u[%u] %s%s%s inject %u after %u", p, w->im->nodes[n].pe,
+                         w->im->nodes[n].index, x->started ? "started " : "", x->cut ? "cut " : "",
+                         x->finished ? "ended " : "", x->inject, x->injected);
+            }
+        }
+        for (uint32_t c = 0; c < w->im->channel_count; c++) {
+            const struct rs_out *o = rs_out(w, p, c);
+            const struct rs_in *in = rs_in(w, p, c);
+            if ((o->id != 0 && o->near.count > 0) || (in->id != 0 && in->far.count > 0)) {
+                RS_TRACE(w, "%u: channel %u: id %u has %u, id %u has %u", p, c, o->id,
+                         o->id != 0 ? o->near.count : 0, in->id, in->id != 0 ? in->far.count : 0);
+            }
+        }
+    }
+}
+
 static void play(struct rs *w)
 {
     uint32_t fails = 0, idle = 0; /* idle: events in a row that moved nothing */
@@ -466,6 +489,7 @@ static void play(struct rs *w)
     while (w->found == NOTHING && !w->too_big && !w->chief.d.over) {
         if (++w->steps > STEPS_MAX || idle > IDLE_MAX) {
             rs_violate(w, WRONG_STUCK);
+            trace_stuck(w);
             return;
         }
         w->now++;
@@ -475,7 +499,7 @@ static void play(struct rs *w)
         fails = done ? 0 : fails + 1;
         idle = w->moved != moved ? 0 : idle;
         moved = w->moved;
-        if (fails <= w->actor_count) {
+        if (fails <= 4 + w->actor_count / 16) {
             continue;
         }
         fails = 0;

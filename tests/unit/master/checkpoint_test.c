@@ -138,6 +138,37 @@ static void none_begins_while_a_change_is_planned(void **state)
     checkpoint_fini(&c);
 }
 
+/* Found by the simulator: with the workers that were left it was complete, and counted as one of the
+ * new version, while what the lost one still had to take was nowhere. */
+static void none_begins_while_a_loss_is_recovered(void **state)
+{
+    (void)state;
+    struct checkpoint c;
+    set_up(&c);
+    begin(&c, 7, 1000);
+    expect(feed(&c, CHECKPOINT_IN_LOST, 0, 0, 1100), "G");
+    expect(feed(&c, CHECKPOINT_IN_ACK, 7, 10, 5000), ""); /* late, and the next would be due */
+    expect(feed(&c, CHECKPOINT_IN_ASKED, 0, 0, 5000), "");
+    expect(feed(&c, CHECKPOINT_IN_ABORTED, 0, 0, 5000), ""); /* a change that is given up for it */
+    expect(feed(&c, CHECKPOINT_IN_DONE, 0, 0, 5000), "");
+    expect(feed(&c, CHECKPOINT_IN_TICK, 0, 0, 9000), "");
+    expect(feed(&c, CHECKPOINT_IN_RESET, 0, 0, 9000), "");
+    begin(&c, 8, 10000);
+    checkpoint_fini(&c);
+}
+
+static void a_loss_while_an_epoch_is_reserved_wins(void **state)
+{
+    (void)state;
+    struct checkpoint c;
+    set_up(&c);
+    expect(feed(&c, CHECKPOINT_IN_TICK, 0, 0, 1000), "B");
+    expect(feed(&c, CHECKPOINT_IN_LOST, 0, 0, 1000), "");
+    expect(feed(&c, CHECKPOINT_IN_BEGUN, 7, 0, 1000), "");
+    assert_false(checkpoint_is_live(&c));
+    checkpoint_fini(&c);
+}
+
 static void the_third_is_not_voided(void **state)
 {
     (void)state;
@@ -183,7 +214,7 @@ static void a_worker_that_comes_back_is_told_again(void **state)
 struct model {
     uint64_t live, stored, complete, next;
     unsigned acked; /* bits */
-    bool held, begun;
+    bool held, lost, begun;
 };
 
 static void check_actions(struct model *m, const struct checkpoint_actions *out)
@@ -192,11 +223,11 @@ static void check_actions(struct model *m, const struct checkpoint_actions *out)
         uint64_t epoch = out->items[i].epoch;
         switch (out->items[i].what) {
         case CHECKPOINT_DO_BEGIN:
-            assert_true(m->live == 0 && !m->held);
+            assert_true(m->live == 0 && !m->held && !m->lost);
             m->begun = true;
             break;
         case CHECKPOINT_DO_INJECT:
-            assert_false(m->held);
+            assert_false(m->held || m->lost);
             assert_true(epoch > m->complete);
             m->live = epoch;
             m->acked = 0;
@@ -208,7 +239,7 @@ static void check_actions(struct model *m, const struct checkpoint_actions *out)
             break;
         case CHECKPOINT_DO_COMPLETE:
             assert_int_equal(epoch, m->stored);
-            assert_false(m->held);
+            assert_false(m->held || m->lost);
             m->complete = epoch;
             m->live = 0;
             break;
@@ -235,13 +266,14 @@ static void random_walks_keep_the_invariants(void **state)
                 CHECKPOINT_IN_TICK,    CHECKPOINT_IN_ASKED,  CHECKPOINT_IN_BEGUN,
                 CHECKPOINT_IN_ACK,     CHECKPOINT_IN_ACK,    CHECKPOINT_IN_ACK,
                 CHECKPOINT_IN_ACK,     CHECKPOINT_IN_FAILED, CHECKPOINT_IN_STORED,
-                CHECKPOINT_IN_DECIDED, CHECKPOINT_IN_DONE,   CHECKPOINT_IN_RESET};
+                CHECKPOINT_IN_DECIDED, CHECKPOINT_IN_DONE,   CHECKPOINT_IN_RESET,
+                CHECKPOINT_IN_LOST};
             enum checkpoint_input kind = kinds[prng_below(&p, sizeof kinds / sizeof kinds[0])];
             unsigned who = (unsigned)prng_below(&p, 3);
             uint64_t epoch = kind == CHECKPOINT_IN_BEGUN ? m.next++ : m.live;
             now += prng_below(&p, 400);
-            if ((kind == CHECKPOINT_IN_FAILED || kind == CHECKPOINT_IN_RESET ||
-                 kind == CHECKPOINT_IN_DECIDED) &&
+            if ((kind == CHECKPOINT_IN_FAILED || kind == CHECKPOINT_IN_LOST ||
+                 kind == CHECKPOINT_IN_DECIDED || (kind == CHECKPOINT_IN_RESET && !m.lost)) &&
                 prng_below(&p, 8) != 0) {
                 continue;
             }
@@ -255,6 +287,7 @@ static void random_walks_keep_the_invariants(void **state)
                 m.held = kind == CHECKPOINT_IN_DECIDED;
             }
             m.held = m.held && kind != CHECKPOINT_IN_RESET;
+            m.lost = kind == CHECKPOINT_IN_LOST || (m.lost && kind != CHECKPOINT_IN_RESET);
             struct checkpoint_actions out = feed(&c, kind, epoch, 10 * (who + 1), now);
             check_actions(&m, &out);
             assert_int_equal(c.complete, m.complete);
@@ -274,6 +307,8 @@ int main(void)
         cmocka_unit_test(a_decision_voids_what_is_live_and_one_follows_the_change),
         cmocka_unit_test(a_decision_while_an_epoch_is_reserved_wins),
         cmocka_unit_test(none_begins_while_a_change_is_planned),
+        cmocka_unit_test(none_begins_while_a_loss_is_recovered),
+        cmocka_unit_test(a_loss_while_an_epoch_is_reserved_wins),
         cmocka_unit_test(the_third_is_not_voided),
         cmocka_unit_test(a_worker_that_comes_back_is_told_again),
         cmocka_unit_test(random_walks_keep_the_invariants),

@@ -317,17 +317,22 @@ static const struct {
     bool moves;                /* all leave the first worker, on which all are */
     bool ended[5];
     const char *what;          /* NULL: may be decided */
+    bool goes_back;            /* it takes checkpoints */
 } ends[] = {
-    {ENDS_B, false, {false, false, false, false, false}, NULL},
-    {ENDS_B, false, {true, false, false, false, false}, NULL},
-    {ENDS_B, false, {true, false, true, false, false}, "k[0] has ended, and would get tuples"},
-    {ENDS_B, false, {true, false, false, true, false}, "k[1] has ended, and would get tuples"},
-    {ENDS_B, false, {true, true, true, true, true}, NULL},
-    {ENDS_B, true, {true, false, true, true, false}, "k[0] has ended, and would get tuples"},
-    {ENDS_A, true, {true, false, true, true, false}, NULL}, /* it moves, as an ended one */
-    {ENDS_SCALED, false, {true, false, true, false, false}, "k[0] has ended, and would take over"},
-    {ENDS_SCALED, false, {true, false, false, true, false}, NULL},
-    {ENDS_SCALED, false, {true, false, true, true, false}, NULL},
+    {ENDS_B, false, {false, false, false, false, false}, NULL, false},
+    {ENDS_B, false, {true, false, false, false, false}, NULL, false},
+    {ENDS_B, false, {true, false, true, false, false}, "k[0] has ended, and would get tuples", false},
+    {ENDS_B, false, {true, false, false, true, false}, "k[1] has ended, and would get tuples", false},
+    {ENDS_B, false, {true, true, true, true, true}, NULL, false},
+    {ENDS_B, false, {true, true, true, true, true}, "from b[0], which had not at", true},
+    {ENDS_B, true, {true, true, true, true, true}, "k[0] has ended, and would get tuples", true},
+    {ENDS_A, true, {true, true, true, true, true}, NULL, true}, /* what moves goes on */
+    {ENDS_B, false, {true, true, false, false, false}, NULL, true},
+    {ENDS_B, true, {true, false, true, true, false}, "k[0] has ended, and would get tuples", false},
+    {ENDS_A, true, {true, false, true, true, false}, NULL, false}, /* it moves, as an ended one */
+    {ENDS_SCALED, false, {true, false, true, false, false}, "k[0] has ended, and would take over", false},
+    {ENDS_SCALED, false, {true, false, false, true, false}, NULL, false},
+    {ENDS_SCALED, false, {true, false, true, true, false}, NULL, false},
 };
 
 static void who_has_ended_gets_nothing_from_who_has_not(void **state)
@@ -343,7 +348,7 @@ static void who_has_ended_gets_nothing_from_who_has_not(void **state)
         struct plan *p = scene_plan(&s);
         assert_int_equal(p->refusal_count, 0);
         assert_int_equal(s.running->instance_count, 5);
-        enum err e = plan_check_ended(p, ends[i].ended, &f, &where);
+        enum err e = plan_check_ended(p, ends[i].ended, ends[i].goes_back, &f, &where);
         if (ends[i].what == NULL) {
             assert_int_equal(e, ERR_OK);
         } else if (e != ERR_DENIED || strstr(f.what, ends[i].what) == NULL) {
