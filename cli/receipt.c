@@ -55,8 +55,8 @@ int receipt_find(struct cli *cli, const char *name, uint64_t version, json_t **o
     json_array_foreach(list, i, one)
     {
         bool is_change = !is_recovery(one);
-        if (version == 0 || (json_count_of(one, "to") == version && (is_change || *out == NULL ||
-                                                                     is_recovery(*out)))) {
+        if (version == 0 || (json_count_of(one, "to") == version &&
+                             (is_change || *out == NULL || is_recovery(*out)))) {
             json_decref(*out);
             *out = json_incref(one);
         }
@@ -90,6 +90,17 @@ static void print_recovery(struct cli *cli, const json_t *r)
             json_text_of(r, "unknown"));
 }
 
+static void print_rollback(struct cli *cli, const json_t *r)
+{
+    fprintf(cli->out,
+            "%s: version %" PRIu64 " -> %" PRIu64 ", %s: as it was at checkpoint %" PRIu64 "\n",
+            json_text_of(r, "topology"), json_count_of(r, "from"), json_count_of(r, "to"),
+            json_text_of(r, "result"), json_count_of(r, "checkpoint"));
+    fprintf(cli->out, "  %" PRIu64 " instances; %.1f ms until it ran\n",
+            json_count_of(r, "instances_touched"), json_real_of(r, "total_ms"));
+    fprintf(cli->out, "  replayed unknown: %s\n", json_text_of(r, "unknown"));
+}
+
 void receipt_print(struct cli *cli, const json_t *r)
 {
     const json_t *pause = json_object_get(r, "pause_us"), *phase;
@@ -102,6 +113,10 @@ void receipt_print(struct cli *cli, const json_t *r)
     }
     if (is_recovery(r)) {
         print_recovery(cli, r);
+        return;
+    }
+    if (json_object_get(r, "checkpoint") != NULL) {
+        print_rollback(cli, r);
         return;
     }
     count_text(r, "lost", lost);
@@ -154,8 +169,8 @@ static int run_receipt(struct cli *cli, const void *options, char **args, unsign
 
 static int run_history(struct cli *cli, const void *options, char **args, unsigned arg_count)
 {
-    static const char *const heads[] = {">VERSION", ">FROM", "STATE", "RESULT", ">LOST", ">PAUSE",
-                                        ">RECOVERIES"};
+    static const char *const heads[] = {">VERSION", ">FROM",  "STATE",      "RESULT",
+                                        ">LOST",    ">PAUSE", ">RECOVERIES"};
     (void)options;
     (void)arg_count;
     json_t *list = NULL, *one;

@@ -126,13 +126,13 @@ static void begin(struct master *m, struct deployment *d)
     }
     clear_live(k);
     k->final_epoch = everything_ended(d) ? epoch : 0;
-    k->live = (struct store_checkpoint){.topology = mem_dup(d->name),
-                                        .epoch = epoch,
-                                        .gen = d->token.gen,
-                                        .version = d->version,
-                                        .created_at_us = clock_wall_us(),
-                                        .snapshots = mem_array(d->graph->instance_count,
-                                                               sizeof *k->live.snapshots)};
+    k->live = (struct store_checkpoint){
+        .topology = mem_dup(d->name),
+        .epoch = epoch,
+        .gen = d->token.gen,
+        .version = d->version,
+        .created_at_us = clock_wall_us(),
+        .snapshots = mem_array(d->graph->instance_count, sizeof *k->live.snapshots)};
     feed(m, d, (struct checkpoint_event){.kind = CHECKPOINT_IN_BEGUN, .epoch = epoch});
 }
 
@@ -141,8 +141,7 @@ static void store_manifest(struct master *m, struct deployment *d)
     struct keeping *k = d->keeping;
     struct fail f = {0};
     k->live.took_us = clock_now_us() - k->machine.begun_us;
-    enum err e =
-        m->store->ops->manifest(m->store, &k->live, d->topology->checkpoint_keep, &f);
+    enum err e = m->store->ops->manifest(m->store, &k->live, d->topology->checkpoint_keep, &f);
     if (e == ERR_OK) {
         k->last_bytes = k->live.bytes;
         k->last_pause_us = k->live_pause_us;
@@ -178,8 +177,7 @@ static void perform(struct master *m, struct deployment *d, struct checkpoint_ac
         tell_complete(m, d, a.epoch, a.worker_id);
         break;
     case CHECKPOINT_DO_GIVE_UP:
-        log_event(LOG_INFO, "checkpoint.given_up", "topology=%s epoch=%" PRIu64, d->name,
-                  a.epoch);
+        log_event(LOG_INFO, "checkpoint.given_up", "topology=%s epoch=%" PRIu64, d->name, a.epoch);
         d->keeping->final_epoch = 0;
         break;
     }
@@ -295,8 +293,7 @@ void keeping_tick(struct master *m, struct deployment *d, uint64_t now_us)
 void keeping_back(struct master *m, struct deployment *d, uint64_t worker_id)
 {
     if (d->keeping != NULL && !d->keeping->recovering) {
-        feed(m, d,
-             (struct checkpoint_event){.kind = CHECKPOINT_IN_BACK, .worker_id = worker_id});
+        feed(m, d, (struct checkpoint_event){.kind = CHECKPOINT_IN_BACK, .worker_id = worker_id});
     }
 }
 
@@ -384,7 +381,8 @@ bool keeping_holds_end(struct master *m, struct deployment *d)
     if (k->final_epoch == 0 && k->machine.state == CHECKPOINT_IDLE && !k->recovering) {
         keeping_ask(m, d);
     }
-    return !final_is_committed(d) || wills_any(m, d->name); /* a topology whose parts hold nothing may be over at once */
+    return !final_is_committed(d) ||
+           wills_any(m, d->name); /* a topology whose parts hold nothing may be over at once */
 }
 
 void keeping_committed(struct master *m, struct member *w, const struct msg_COMMITTED *r)

@@ -290,8 +290,7 @@ static struct pgraph *plan_graph(struct master *m, struct deployment *d, uint64_
 /* Processes that held a part and will hold none: they drop it. */
 static void drop_elsewhere(struct master *m, const struct deployment *d, const struct pgraph *g)
 {
-    const struct msg stop = {.kind = M_STOP,
-                             .STOP = {m->term, d->name, d->token.gen, true, true}};
+    const struct msg stop = {.kind = M_STOP, .STOP = {m->term, d->name, d->token.gen, true, true}};
     for (uint32_t i = 0; i < d->graph->worker_count; i++) {
         bool used = false;
         for (uint32_t n = 0; n < g->instance_count; n++) {
@@ -328,6 +327,7 @@ static enum err begin(struct master *m, struct deployment *d, struct fail *f)
     }
     e = make_restores(k, g, &from, f);
     k->from_epoch = from.epoch;
+    k->from_is_passed = from.is_passed;
     store_checkpoint_fini(&from);
     if (e != ERR_OK) {
         pgraph_free(g);
@@ -387,6 +387,32 @@ void recover_not_ready(struct master *m, struct deployment *d, enum err code,
     }
 }
 
+/* The receipt of the version that a rollback made. */
+static void keep_rollback(struct master *m, struct deployment *d, uint64_t took_us)
+{
+    const struct keeping *k = d->keeping;
+    struct fail f = {0};
+    json_t *receipt = json_pack(
+        "{s:s, s:I, s:I, s:s, s:I, s:b, s:I, s:I, s:f, s:n, s:n, s:n, s:n, s:s}", "topology",
+        d->name, "from", (json_int_t)d->back.from, "to", (json_int_t)d->version, "result", "done",
+        "checkpoint", (json_int_t)k->from_epoch, "output_stays", (int)k->from_is_passed, "gen",
+        (json_int_t)d->token.gen, "instances_touched", (json_int_t)k->restored, "total_ms",
+        (double)took_us / 1000.0, "lost", "duplicated", "reordered", "replayed", "unknown",
+        k->from_is_passed
+            ? "what came since the checkpoint is processed once more, and what was committed "
+              "of it stays: those lines are there twice"
+            : "what came since the checkpoint is processed once more; nobody counted it");
+    char *text = json_dumps(receipt, JSON_COMPACT | JSON_REAL_PRECISION(10));
+    if (m->store->ops->receipt(m->store, d->name, d->version, text, &f) != ERR_OK) {
+        log_event(LOG_ERROR, "store.receipt", "topology=%s what=\"%s\"", d->name, f.what);
+    }
+    log_event(LOG_INFO, "topology.rolled_back", "topology=%s receipt=%s", d->name, text);
+    tell_receipt(m, d, receipt);
+    mem_free(text);
+    json_decref(receipt);
+    d->back.from = 0;
+}
+
 /* What died with its process has taken its counters along: no number is made up for it. */
 static void keep_receipt(struct master *m, const struct deployment *d, uint64_t took_us)
 {
@@ -394,11 +420,10 @@ static void keep_receipt(struct master *m, const struct deployment *d, uint64_t 
     struct fail f = {0};
     json_t *receipt = json_pack(
         "{s:s, s:I, s:I, s:s, s:I, s:I, s:I, s:f, s:n, s:n, s:n, s:n, s:s}", "topology", d->name,
-        "from", (json_int_t)d->version, "to", (json_int_t)d->version, "result", "recovered",
-        "gen", (json_int_t)d->token.gen, "checkpoint", (json_int_t)k->from_epoch,
-        "instances_touched", (json_int_t)k->restored, "total_ms",
-        (double)took_us / 1000.0, "lost", "duplicated", "reordered", "replayed", "unknown",
-        "the counters of the lost worker died with it");
+        "from", (json_int_t)d->version, "to", (json_int_t)d->version, "result", "recovered", "gen",
+        (json_int_t)d->token.gen, "checkpoint", (json_int_t)k->from_epoch, "instances_touched",
+        (json_int_t)k->restored, "total_ms", (double)took_us / 1000.0, "lost", "duplicated",
+        "reordered", "replayed", "unknown", "the counters of the lost worker died with it");
     char *text = json_dumps(receipt, JSON_COMPACT | JSON_REAL_PRECISION(10));
     if (m->store->ops->recovered(m->store, d->name, d->token.gen, text, &f) != ERR_OK) {
         log_event(LOG_ERROR, "store.recovered", "topology=%s what=\"%s\"", d->name, f.what);
@@ -418,7 +443,12 @@ void recover_over(struct master *m, struct deployment *d, bool done)
         k->retry_us = now_us + RETRY_US / 5;
         return;
     }
-    keep_receipt(m, d, k->lost_us != 0 ? now_us - k->lost_us : 0);
+    uint64_t took_us = k->lost_us != 0 ? now_us - k->lost_us : 0;
+    if (d->back.from != 0) {
+        keep_rollback(m, d, took_us);
+    } else {
+        keep_receipt(m, d, took_us);
+    }
     free_restores(k);
     d->fail = (struct fail){0};
     k->recoveries++;

@@ -29,6 +29,9 @@ uint64_t sql_number(sqlite3_stmt *q, int i);
 /* store_forget_checkpoints - all but the newest `keep`; inside a transaction. */
 MUST_CHECK enum err store_forget_checkpoints(struct store_sqlite *s, const char *topology,
                                              uint32_t keep, struct fail *f);
+/* store_pass_checkpoint - those after `epoch` are void; inside a transaction. */
+MUST_CHECK enum err store_pass_checkpoint(struct store_sqlite *s, const char *topology,
+                                          uint64_t epoch, bool keep_output, struct fail *f);
 MUST_CHECK enum err store_manifest(struct store *base, const struct store_checkpoint *c,
                                    uint32_t keep, struct fail *f);
 MUST_CHECK enum err store_checkpoints(struct store *base, const char *topology,

@@ -142,6 +142,7 @@ enum err translate_prepare(const struct deployment *d, const struct members *ms,
     p->checkpoints = d->topology->checkpoint_every_us > 0;
     const char *location = d->topology->checkpoint_location; /* file:///PATH */
     p->location = location != NULL ? location + sizeof "file://" - 1 : "";
+    p->output_stays = recover_is_under_way(d) && d->keeping->from_is_passed;
     p->version = d->version;
     p->base_dir = d->base_dir;
     fill_workers(d, ms, p);

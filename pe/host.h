@@ -46,6 +46,7 @@ struct pe_spec {
     const char *uid;        /* NULL: the name */
     bool checkpoints;       /* the topology takes some */
     uint64_t generation;
+    bool output_stays;      /* oxb_output_stays */
 };
 
 struct pe_file { /* to be made durable before a snapshot counts */

@@ -115,7 +115,8 @@ static enum err build_code(struct part *d, const struct rec_INSTANCE_SPEC *spec,
                          .output_count = (unsigned)spec->outputs_count,
                          .uid = spec->uid[0] != '\0' ? spec->uid : NULL,
                          .checkpoints = plan_of(d)->checkpoints,
-                         .generation = plan_of(d)->gen};
+                         .generation = plan_of(d)->gen,
+                         .output_stays = plan_of(d)->output_stays};
     char *artifact = spec->artifact[0] != '\0' && registry_find(spec->type) == type
                          ? mem_printf("%s/%s.so", d->env->artifact_dir, spec->artifact)
                          : NULL;

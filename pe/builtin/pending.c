@@ -342,14 +342,27 @@ static bool check_length(struct pending *p)
     return false;
 }
 
-bool pending_begin(struct pending *p, bool restored, bool successor)
+static bool go_on_behind(struct pending *p)
+{
+    struct stat now;
+    if (stat(p->path, &now) != 0) {
+        return begin_empty(p);
+    }
+    p->end = (uint64_t)now.st_size;
+    return true;
+}
+
+bool pending_begin(struct pending *p, enum pending_from from)
 {
     sweep(p);
-    if ((!restored || p->is_other) && !begin_empty(p)) {
+    if ((from == PENDING_NOTHING || p->is_other) && !begin_empty(p)) {
         return false;
     }
-    if (!restored || successor) { /* a successor goes on; its list waits for its checkpoints */
+    if (from == PENDING_NOTHING || from == PENDING_HEIR) {
         return true;
     }
-    return pending_commit(p, UINT64_MAX) && (p->is_other || check_length(p));
+    if (!pending_commit(p, UINT64_MAX)) {
+        return false;
+    }
+    return p->is_other || (from == PENDING_PASSED ? go_on_behind(p) : check_length(p));
 }

@@ -54,9 +54,14 @@ bool pending_commit(struct pending *p, uint64_t epoch);
 /* pending_save - as JSON, for a snapshot; pending_load: Return: false when malformed. */
 json_t *pending_save(const struct pending *p);
 bool pending_load(struct pending *p, const json_t *saved);
-/* pending_begin - at start.  Not restored: the file is emptied.  Restored from a checkpoint: what
- * it covers is committed; G3.  Segments that nobody knows are removed.
+enum pending_from {
+    PENDING_NOTHING,   /* the file is emptied */
+    PENDING_CHECKPOINT,/* what it covers is committed; G3 */
+    PENDING_PASSED,    /* the same, but more was committed after it, and stays: on behind that */
+    PENDING_HEIR       /* the instance before it: what it has closed waits for its checkpoints */
+};
+/* pending_begin - at start.  Segments that nobody knows are removed.
  * Return: false, see `error`. */
-bool pending_begin(struct pending *p, bool restored, bool successor);
+bool pending_begin(struct pending *p, enum pending_from from);
 
 #endif

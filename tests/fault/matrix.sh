@@ -17,6 +17,7 @@ declare -A ROLE=([master]=master [ends]=w1 [old]=w2 [new]=w3)
 write_version() { # K: the tally goes to the next worker, and everything is stamped K
     local settings=("A=$1" "ADD=$1" "C=$1" MID_AT=w1 "AT=w$((2 + ($1 + 1) % 2))")
     [ "$phase" != removal ] || [ "$1" != 1 ] || settings+=(SIDE=last)
+    [ "$phase" != migrate ] || [ "$1" = 1 ] || settings+=(B=4)
     topology "${settings[@]}" >"$WORK/t.yaml"
     look "${settings[@]}" >"$WORK/look"
 }
@@ -24,7 +25,7 @@ write_version() { # K: the tally goes to the next worker, and everything is stam
 begin_phase() {
     touch "$WORK/now"
     case $phase in
-    upgrade | removal)
+    upgrade | removal | migrate)
         write_version 2
         "$BIN/oxbow" --master "$URL" upgrade "$WORK/t.yaml" --yes >"$WORK/up.out" \
             2>"$WORK/up.err" &
@@ -75,7 +76,7 @@ run_cell() { # PHASE VICTIM POINT VERSION
     else
         complain "nobody died"
     fi
-    case $phase in upgrade | removal) check_upgrade ;; esac
+    case $phase in upgrade | removal | migrate) check_upgrade ;; esac
     flows_on 30 || complain "output does not go on: $(topology_state $topo)"
     judge
     keep_evidence "${cell//[ ,]/_}"

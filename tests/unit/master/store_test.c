@@ -338,6 +338,70 @@ static void a_topology_that_begins_anew_has_no_checkpoint(void **state)
     s->ops->close(s);
 }
 
+static void note_passed(void *arg, const struct store_checkpoint *c)
+{
+    uint64_t *seen = arg; /* epochs, newest first; 1000 more for those that output has passed */
+    *seen = *seen * 10000 + c->epoch + (c->is_passed ? 1000 : 0);
+}
+
+static uint64_t passed_of(struct store *s)
+{
+    struct fail f;
+    uint64_t seen = 0;
+    assert_int_equal(s->ops->checkpoints(s, "t", note_passed, &seen, &f), ERR_OK);
+    return seen;
+}
+
+static void note_graph(void *arg, const struct store_version *v)
+{
+    *(size_t *)arg += v->instance_count;
+}
+
+/* The newest checkpoint of the content before is kept beside `keep` others, and its graph with it;
+ * a rollback to it takes the later ones away. */
+static void the_version_before_can_be_gone_back_to(void **state)
+{
+    (void)state;
+    struct fail f;
+    struct store *s = open_store();
+    decided(s, 1, 10);
+    assert_int_equal(put(s, 20, 1, 4, 2), ERR_OK);
+    assert_int_equal(put(s, 21, 1, 4, 2), ERR_OK);
+    struct store_version v = sample();
+    v.version = 2;
+    v.op = 30;
+    v.base = 1;
+    v.digest = (char *)"another";
+    v.parts = v.about = (char *)"{}";
+    assert_int_equal(s->ops->plan(s, &v, &f), ERR_OK);
+    assert_int_equal(s->ops->decide(s, "t", 2, 30, NULL, 0, &f), ERR_OK);
+    for (uint64_t epoch = 31; epoch <= 35; epoch++) {
+        assert_int_equal(put(s, epoch, 2, 4, 2), ERR_OK);
+    }
+    assert_int_equal(passed_of(s), 3500340021); /* 35, 34, 21 */
+    v.version = 3; /* planned and given up: the graph of 1 is still there */
+    v.op = 40;
+    v.base = 2;
+    assert_int_equal(s->ops->plan(s, &v, &f), ERR_OK);
+    size_t rows = 0;
+    assert_int_equal(s->ops->version(s, "t", 1, note_graph, &rows, &f), ERR_OK);
+    assert_int_equal(rows, v.instance_count);
+    struct store_version back = sample();
+    back.version = 4;
+    back.op = 50;
+    back.base = 2;
+    back.decided = true;
+    back.parts = back.about = (char *)"{}";
+    assert_int_equal(s->ops->rollback(s, &back, 21, true, &f), ERR_OK);
+    s->ops->close(s);
+    s = open_store();
+    assert_int_equal(passed_of(s), 1021);
+    assert_int_equal(put(s, 60, 2, 4, 2), ERR_STALE); /* of what was undone */
+    assert_int_equal(put(s, 60, 4, 4, 1), ERR_OK);
+    assert_int_equal(passed_of(s), 60); /* content as before: nothing else is kept */
+    s->ops->close(s);
+}
+
 static void count_will(void *arg, const struct store_will *w)
 {
     assert_string_equal(w->topology, "t");
@@ -418,6 +482,7 @@ int main(void)
         IN_A_FOLDER(the_newest_checkpoints_are_kept),
         IN_A_FOLDER(a_decision_or_a_recovery_makes_a_checkpoint_void),
         IN_A_FOLDER(a_topology_that_begins_anew_has_no_checkpoint),
+        IN_A_FOLDER(the_version_before_can_be_gone_back_to),
         IN_A_FOLDER(wills_are_there_from_the_decision_until_done_or_void),
         IN_A_FOLDER(a_file_that_is_no_store_is_refused_with_a_reason),
     };
