@@ -72,11 +72,10 @@ static int flush(struct oxb_pe *pe)
     if (outbuf_left(&s->out) == 0) {
         return OXB_OK;
     }
-    int fd = s->is_exact ? pending_fd(&s->pending) : s->fd;
-    if (fd < 0) {
-        return oxb_fail(pe, "%s", s->pending.error);
+    if (s->is_exact) {
+        return pending_write(&s->pending, &s->out) ? OXB_OK : oxb_fail(pe, "%s", s->pending.error);
     }
-    int e = outbuf_write(&s->out, fd);
+    int e = outbuf_write(&s->out, s->fd);
     return e == 0 ? OXB_OK : oxb_fail(pe, "%s: cannot write: %s", s->path, strerror(e));
 }
 
