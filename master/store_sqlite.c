@@ -97,7 +97,10 @@ enum err store_sqlite_open(const char *dir, struct store **out, struct fail *f)
                      SCHEMA_VERSION);
         goto failed;
     }
-    e = take_term(s, f);
+    e = store_check_sums(s, f);
+    if (e == ERR_OK) {
+        e = take_term(s, f);
+    }
     if (e != ERR_OK) {
         goto failed;
     }

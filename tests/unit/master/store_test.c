@@ -10,12 +10,15 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "core/file.h"
 #include "core/mem.h"
+#include "core/strbuf.h"
 #include "master/store.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -453,6 +456,88 @@ static void wills_are_there_from_the_decision_until_done_or_void(void **state)
     s->ops->close(s);
 }
 
+static void note_yaml(void *arg, const struct store_version *v)
+{
+    struct strbuf *out = arg;
+    strbuf_printf(out, "%s %d %d %d %d %d %s %s %s %s %zu %zu\n", v->topology, (int)v->version,
+                  (int)v->gen, (int)v->op, (int)v->epoch, (int)v->decided, v->state, v->yaml,
+                  v->digest, v->types, v->instance_count, v->channel_count);
+    for (size_t i = 0; i < v->instance_count; i++) {
+        strbuf_printf(out, "%d %s %s %d\n", (int)v->instances[i].id, v->instances[i].pe,
+                      v->instances[i].worker, (int)v->instances[i].incarnation);
+    }
+}
+
+static void note_epochs(void *arg, const struct store_checkpoint *c)
+{
+    struct strbuf *out = arg;
+    for (size_t i = 0; i < c->snapshot_count; i++) {
+        strbuf_printf(out, "%d %s %d\n", (int)c->epoch, c->snapshots[i].uid,
+                      c->snapshots[i].epoch_count > 0 ? (int)c->snapshots[i].epochs[0] : 0);
+    }
+}
+
+/* what_it_says - all that matters, as text; caller frees. */
+static char *what_it_says(struct store *s)
+{
+    struct strbuf out = {0};
+    struct fail f;
+    if (s->ops->newest(s, note_yaml, &out, &f) != ERR_OK ||
+        s->ops->checkpoints(s, "t", note_epochs, &out, &f) != ERR_OK) {
+        strbuf_printf(&out, "%s", "refused");
+    }
+    return strbuf_take(&out);
+}
+
+/* One bit in each of many places: refused with a reason, or what it says is what was written. */
+static void a_store_with_a_flipped_bit_says_nothing_wrong(void **state)
+{
+    (void)state;
+    char path[128], *data;
+    size_t bytes, refused = 0, trials = 0;
+    struct fail f;
+    struct store *s = open_store();
+    decided(s, 1, 10);
+    decided(s, 2, 20);
+    assert_int_equal(put(s, 30, 2, 4, 3), ERR_OK);
+    assert_int_equal(put(s, 31, 2, 4, 3), ERR_OK);
+    char *wanted = what_it_says(s);
+    s->ops->close(s);
+    snprintf(path, sizeof path, "%s/oxbow.db", dir);
+    assert_int_equal(file_read(path, 1u << 24, &data, &bytes, &f), ERR_OK);
+    size_t written = 0; /* bytes that are not 0: the rest is free */
+    for (size_t at = 0; at < bytes; at++) {
+        written += data[at] != 0;
+        if (data[at] == 0 || written % 67 != 0) {
+            continue;
+        }
+        trials++;
+        data[at] = (char)(data[at] ^ 1 << at % 8);
+        assert_int_equal(remove_dir(NULL), 0);
+        assert_int_equal(mkdir(dir, 0700), 0);
+        FILE *file = fopen(path, "w");
+        assert_non_null(file);
+        assert_int_equal(fwrite(data, 1, bytes, file), bytes);
+        fclose(file);
+        data[at] = (char)(data[at] ^ 1 << at % 8);
+        f = (struct fail){0};
+        if (store_sqlite_open(dir, &s, &f) != ERR_OK) {
+            assert_true(f.what[0] != '\0');
+            refused++;
+            continue;
+        }
+        char *says = what_it_says(s);
+        if (strstr(says, "refused") == NULL) {
+            assert_string_equal(says, wanted);
+        }
+        mem_free(says);
+        s->ops->close(s);
+    }
+    assert_in_range(refused, trials / 2, trials);
+    mem_free(wanted);
+    mem_free(data);
+}
+
 static void a_file_that_is_no_store_is_refused_with_a_reason(void **state)
 {
     (void)state;
@@ -484,6 +569,7 @@ int main(void)
         IN_A_FOLDER(a_topology_that_begins_anew_has_no_checkpoint),
         IN_A_FOLDER(the_version_before_can_be_gone_back_to),
         IN_A_FOLDER(wills_are_there_from_the_decision_until_done_or_void),
+        IN_A_FOLDER(a_store_with_a_flipped_bit_says_nothing_wrong),
         IN_A_FOLDER(a_file_that_is_no_store_is_refused_with_a_reason),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
