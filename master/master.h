@@ -47,6 +47,7 @@ struct master {
     struct timer *tick;
     int lock;                /* fd of DATA/lock, held for our life */
     uint64_t term;
+    uint64_t cluster;        /* of the store, for its life */
     /* now */
     struct artifacts artifacts;
     struct types types;

@@ -94,6 +94,8 @@ struct store;
 struct store_ops {
     /* this run's term; durable already */
     uint64_t (*term)(struct store *s);
+    /* a number that no other store is likely to have; for its life */
+    uint64_t (*cluster)(struct store *s);
     /* a counter for instances, channels, ops and epochs: reserve `count`, *first is the first */
     enum err (*reserve)(struct store *s, uint64_t count, uint64_t *first, struct fail *f);
     /* the id that belongs to a worker's name, made when new */

@@ -9,7 +9,7 @@
 struct store_sqlite {
     struct store base;
     sqlite3 *db;
-    uint64_t term;
+    uint64_t term, cluster;
 };
 
 /* ---- store_sqlite.c: statements ---- */

@@ -68,6 +68,7 @@ static const char schema_sql[] =
     "INSERT OR IGNORE INTO meta VALUES('schema', 1), ('term', 0), ('next_id', 1);";
 
 static const struct store_ops sqlite_ops;
+static enum err take_cluster(struct store_sqlite *s, struct fail *f);
 static enum err take_term(struct store_sqlite *s, struct fail *f);
 static bool read_meta(struct store_sqlite *s, const char *key, int64_t *value);
 
@@ -98,6 +99,9 @@ enum err store_sqlite_open(const char *dir, struct store **out, struct fail *f)
         goto failed;
     }
     e = store_check_sums(s, f);
+    if (e == ERR_OK) {
+        e = take_cluster(s, f);
+    }
     if (e == ERR_OK) {
         e = take_term(s, f);
     }
@@ -220,6 +224,20 @@ static bool read_meta(struct store_sqlite *s, const char *key, int64_t *value)
     return ok;
 }
 
+static enum err take_cluster(struct store_sqlite *s, struct fail *f)
+{
+    int64_t cluster = 0;
+    enum err e = sql_exec(s,
+                          "INSERT INTO meta SELECT 'cluster', abs(random() / 2)"
+                          " WHERE NOT EXISTS(SELECT 1 FROM meta WHERE key='cluster')",
+                          f);
+    if (e == ERR_OK && !read_meta(s, "cluster", &cluster)) {
+        e = sql_failed(s, "read", f);
+    }
+    s->cluster = (uint64_t)cluster;
+    return e;
+}
+
 static enum err take_term(struct store_sqlite *s, struct fail *f)
 {
     int64_t term = 0;
@@ -247,6 +265,11 @@ uint64_t sql_number(sqlite3_stmt *q, int i)
 static uint64_t op_term(struct store *base)
 {
     return ((struct store_sqlite *)base)->term;
+}
+
+static uint64_t op_cluster(struct store *base)
+{
+    return ((struct store_sqlite *)base)->cluster;
 }
 
 static enum err op_reserve(struct store *base, uint64_t count, uint64_t *first, struct fail *f)
@@ -743,6 +766,7 @@ static void op_close(struct store *base)
 
 static const struct store_ops sqlite_ops = {
     .term = op_term,
+    .cluster = op_cluster,
     .reserve = tested_reserve,
     .worker_id = op_worker_id,
     .drained = tested_drained,
