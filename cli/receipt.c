@@ -95,6 +95,17 @@ static void print_recovery(struct cli *cli, const json_t *r)
     fprintf(cli->out, "  lost, duplicated, reordered unknown: %s\n", json_text_of(r, "unknown"));
 }
 
+static void print_rollback(struct cli *cli, const json_t *r)
+{
+    fprintf(cli->out,
+            "%s: version %" PRIu64 " -> %" PRIu64 ", %s: as it was at checkpoint %" PRIu64 "\n",
+            json_text_of(r, "topology"), json_count_of(r, "from"), json_count_of(r, "to"),
+            json_text_of(r, "result"), json_count_of(r, "checkpoint"));
+    fprintf(cli->out, "  %" PRIu64 " instances; %.1f ms until it ran\n",
+            json_count_of(r, "instances_touched"), json_real_of(r, "total_ms"));
+    fprintf(cli->out, "  replayed unknown: %s\n", json_text_of(r, "unknown"));
+}
+
 void receipt_print(struct cli *cli, const json_t *r)
 {
     const json_t *pause = json_object_get(r, "pause_us"), *phase;
@@ -107,6 +118,10 @@ void receipt_print(struct cli *cli, const json_t *r)
     }
     if (is_recovery(r)) {
         print_recovery(cli, r);
+        return;
+    }
+    if (json_object_get(r, "checkpoint") != NULL) {
+        print_rollback(cli, r);
         return;
     }
     count_text(r, "lost", lost);

@@ -18,6 +18,7 @@ struct upgrade_options {
     const char *plan;
     bool yes;
     uint32_t to;
+    bool to_checkpoint, keep_output;
 };
 
 static const struct option upgrade_list[] = {
@@ -46,6 +47,14 @@ static const struct option rollback_list[] = {
      .doc = "the version to go back to (the one before)",
      .min = 1,
      .max = UINT32_MAX},
+    {.name = "--to-checkpoint",
+     .kind = OPTION_FLAG,
+     .offset = offsetof(struct upgrade_options, to_checkpoint),
+     .doc = "to the version before, as it was at its last checkpoint"},
+    {.name = "--keep-output",
+     .kind = OPTION_FLAG,
+     .offset = offsetof(struct upgrade_options, keep_output),
+     .doc = "with it: output committed since stays, and comes once more"},
     {.name = "--timeout",
      .kind = OPTION_SECONDS,
      .offset = offsetof(struct upgrade_options, timeout_us),
@@ -92,11 +101,16 @@ const struct verb verb_upgrade = {
 
 const struct verb verb_rollback = {
     .name = "rollback",
-    .usage = "rollback NAME [--to VERSION] [--timeout S]",
+    .usage = "rollback NAME [--to VERSION] [--to-checkpoint [--keep-output]] [--timeout S]",
     .brief = "upgrade to an earlier version",
     .help = "Example: oxbow rollback access --to 3\n\n"
             "An upgrade, live as every other, to the file that version was made of.  State and\n"
-            "output stay as they are.  `oxbow history NAME` lists the versions.",
+            "output stay as they are.  `oxbow history NAME` lists the versions.\n\n"
+            "With --to-checkpoint it undoes what the present version did to the state: everything\n"
+            "is restored from the last checkpoint of the version before, and what came since is\n"
+            "processed once more by its code.  Output that was committed since cannot be undone:\n"
+            "it is refused then (exit code 3).  With --keep-output that output stays, and what is\n"
+            "processed once more is emitted once more behind it.",
     .args_min = 1,
     .args_max = 1,
     .options = rollback_list,
@@ -226,9 +240,16 @@ static int run_rollback(struct cli *cli, const void *options, char **args, unsig
     if (submit_check_name(cli, args[0]) != EXIT_DONE) {
         return EXIT_USAGE;
     }
+    if ((o->to != 0 && o->to_checkpoint) || (o->keep_output && !o->to_checkpoint)) {
+        cli_error(cli, "these options do not go together", NULL,
+                  "--to VERSION, or --to-checkpoint [--keep-output]");
+        return EXIT_USAGE;
+    }
     char *path = o->to != 0
                      ? mem_printf("/v1/topologies/%s/rollback?to=%" PRIu32, args[0], o->to)
-                     : mem_printf("/v1/topologies/%s/rollback", args[0]);
+                     : mem_printf("/v1/topologies/%s/rollback%s%s", args[0],
+                                  o->to_checkpoint ? "?to_checkpoint=1" : "",
+                                  o->keep_output ? "&keep_output=1" : "");
     int code = outcome_post(cli, path, NULL, o->timeout_us, &answer);
     mem_free(path);
     if (code == EXIT_DONE) {

@@ -496,6 +496,17 @@ static void post_rollback(struct master *m, struct exchange *x, const char *name
         deploy_request_fini(&r);
         return;
     }
+    char flag[8] = "";
+    r.to_checkpoint = http_query(exchange_head(x)->query, "to_checkpoint", flag, sizeof flag);
+    r.keep_output = http_query(exchange_head(x)->query, "keep_output", flag, sizeof flag);
+    if ((given && r.to_checkpoint) || (r.keep_output && !r.to_checkpoint)) {
+        refuse(x, 400, ERR_INVALID,
+               given ? "\"to\" and \"to_checkpoint\" do not go together"
+                     : "\"keep_output\" goes with \"to_checkpoint\"",
+               "see docs/API.md");
+        deploy_request_fini(&r);
+        return;
+    }
     r.name = mem_dup(name);
     ask_change(m, &r, x);
 }

@@ -278,38 +278,46 @@ static void note_base(void *arg, const struct store_version *v)
                         json_pack("[I, s]", (json_int_t)v->base, v->digest));
 }
 
-/* The newest version that `d` came from and whose content is another; 0: none.  (A drain makes a
- * version of the same content.) */
-static uint64_t version_before(const struct looking *l, const struct deployment *d)
+/* A drain makes a version of the same content. */
+enum err ask_version_before(struct master *m, const struct deployment *d, uint64_t *version,
+                            char digest[DIGEST_HEX_BYTES], struct fail *f)
 {
-    uint64_t version = d->version;
-    for (size_t i = 0; i <= json_object_size(l->bases) && version != 0; i++) {
+    struct looking l = {.bases = json_object()};
+    enum err e = m->store->ops->history(m->store, d->name, note_base, &l, f);
+    uint64_t at = d->version;
+    bool found = false;
+    for (size_t i = 0; i <= json_object_size(l.bases) && at != 0 && !found; i++) {
         char key[24];
-        snprintf(key, sizeof key, "%" PRIu64, version);
-        const json_t *row = json_object_get(l->bases, key);
-        const char *digest = json_string_value(json_array_get(row, 1));
-        if (digest != NULL && strcmp(digest, d->digest) != 0) {
-            return version;
+        snprintf(key, sizeof key, "%" PRIu64, at);
+        const json_t *row = json_object_get(l.bases, key);
+        const char *text = json_string_value(json_array_get(row, 1));
+        found = text != NULL && strcmp(text, d->digest) != 0;
+        if (found) {
+            *version = at;
+            snprintf(digest, DIGEST_HEX_BYTES, "%s", text);
         }
-        version = (uint64_t)json_integer_value(json_array_get(row, 0));
+        at = (uint64_t)json_integer_value(json_array_get(row, 0));
     }
-    return 0;
+    json_decref(l.bases);
+    if (e == ERR_OK && !found) {
+        e = fail_set(f, ERR_NOTFOUND, "see `oxbow history`",
+                     "there is no version before the first of topology %s", d->name);
+    }
+    return e;
 }
 
 static enum err resolve_rollback(struct master *m, const struct deployment *d,
                                  struct deploy_request *r, struct fail *f)
 {
-    struct looking l = {.bases = json_object(), .request = r};
-    enum err e = m->store->ops->history(m->store, d->name, note_base, &l, f);
-    l.wanted = r->to != 0 ? r->to : version_before(&l, d);
-    json_decref(l.bases);
+    struct looking l = {.request = r, .wanted = r->to};
+    char digest[DIGEST_HEX_BYTES];
+    enum err e = r->to != 0 ? ERR_OK : ask_version_before(m, d, &l.wanted, digest, f);
     if (e == ERR_OK) {
         e = m->store->ops->history(m->store, d->name, find_row, &l, f);
     }
     if (e == ERR_OK && !l.found) {
         e = fail_set(f, ERR_NOTFOUND, "see `oxbow history`",
-                     r->to != 0 ? "there is no such version of topology %s"
-                                : "there is no version before the first of topology %s", d->name);
+                     "there is no such version of topology %s", d->name);
     }
     return e;
 }
@@ -326,6 +334,9 @@ void ask_change(struct master *m, struct deploy_request *r TAKES, struct exchang
         e = fail_set(&f, ERR_NOTFOUND, "use `oxbow deploy`", "there is no topology %s", r->name);
     } else if (r->ask == ASK_SCALE) {
         e = resolve_scale(d, r, &f);
+    } else if (r->ask == ASK_ROLLBACK && r->to_checkpoint) {
+        rollback_start(m, r, x);
+        return;
     } else if (r->ask == ASK_ROLLBACK) {
         e = resolve_rollback(m, d, r, &f);
     }

@@ -355,6 +355,7 @@ static void send_prepare(struct master *m, struct deployment *d, const struct pa
         log_event(LOG_ERROR, "change.prepare", "what=\"%s\"", f.what); /* checked when planned */
         return;
     }
+    msg.PREPARE.cluster = m->cluster;
     control_send(m, p->worker_id, p->incarnation, &msg);
     translate_prepare_fini(&msg);
 }

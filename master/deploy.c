@@ -433,3 +433,27 @@ enum err deploy_recover(struct master *m, struct deployment *d, uint64_t ids, st
     free_row(&v);
     return e == ERR_OK ? wills_load(m, f) : e;
 }
+
+enum err deploy_rollback(struct master *m, struct deployment *d, uint64_t base, uint64_t epoch,
+                         bool keep_output, struct fail *f)
+{
+    uint64_t first = 0;
+    enum err e = m->store->ops->reserve(m->store, 2, &first, f);
+    if (e != ERR_OK) {
+        return e;
+    }
+    d->token.op = first;
+    d->token.epoch = first + 1;
+    struct store_version v;
+    fill_row(d, &v);
+    json_t *about = json_pack("{s:I, s:b}", "to_checkpoint", (json_int_t)epoch, "output_stays",
+                              (int)keep_output);
+    v.decided = true;
+    v.base = base;
+    v.parts = mem_dup("{}");
+    v.about = json_dumps(about, JSON_COMPACT);
+    e = m->store->ops->rollback(m->store, &v, epoch, keep_output, f);
+    json_decref(about);
+    free_row(&v);
+    return e;
+}

@@ -107,6 +107,9 @@ struct deployment {
     uint64_t deadline_us;
     struct deployment *next;     /* the version it is changing to; owned; NULL: none */
     struct keeping *keeping;     /* checkpoints and recovery; owned; NULL: it takes none */
+    struct {
+        uint64_t from;           /* version; 0: none */
+    } back;                      /* a rollback to a checkpoint that is not over */
     bool waits;                  /* its change decides when a checkpoint is over */
     struct upgrade *upgrade;     /* how this version came from another; NULL: deployed */
     struct carry carry;          /* counters of what changes have removed */

@@ -76,6 +76,13 @@ static void add_needed(void *arg, const struct store_checkpoint *c)
     for (size_t i = 0; i < c->snapshot_count; i++) {
         for (size_t k = 0; k < c->snapshots[i].epoch_count; k++) {
             uint64_t epoch = c->snapshots[i].epochs[k];
+            bool known = false;
+            for (size_t e = 0; e < n->count && !known; e++) {
+                known = n->epochs[e] == epoch;
+            }
+            if (known) {
+                continue;
+            }
             n->epochs = mem_grow(n->epochs, n->count, &n->capacity, sizeof *n->epochs);
             n->epochs[n->count++] = epoch;
             n->oldest = epoch < n->oldest ? epoch : n->oldest;
@@ -83,36 +90,38 @@ static void add_needed(void *arg, const struct store_checkpoint *c)
     }
 }
 
-/* Files that no kept checkpoint stands on go.  From the newest epoch on they may still arrive. */
-static uint64_t sweep(struct master *m, const struct deployment *d, uint64_t epoch)
+static enum err find_needed(struct master *m, const struct deployment *d, uint64_t epoch,
+                            struct needed *n)
 {
-    struct needed n = {.oldest = epoch};
     struct fail f = {0};
+    *n = (struct needed){.oldest = epoch};
     for (size_t i = 0; i < m->wills.count; i++) {
         const struct store_will *w = &m->wills.items[i].row;
         if (strcmp(w->topology, d->name) == 0) {
-            n.epochs = mem_grow(n.epochs, n.count, &n.capacity, sizeof *n.epochs);
-            n.epochs[n.count++] = w->epoch;
-            n.oldest = w->epoch < n.oldest ? w->epoch : n.oldest;
+            n->epochs = mem_grow(n->epochs, n->count, &n->capacity, sizeof *n->epochs);
+            n->epochs[n->count++] = w->epoch;
+            n->oldest = w->epoch < n->oldest ? w->epoch : n->oldest;
         }
     }
-    if (m->store->ops->checkpoints(m->store, d->name, add_needed, &n, &f) == ERR_OK) {
-        snapshots_sweep(&m->snapshots, d->name, n.epochs, n.count, epoch);
-    } else {
-        n.oldest = 0;
-    }
-    mem_free(n.epochs);
-    return n.oldest;
+    return m->store->ops->checkpoints(m->store, d->name, add_needed, n, &f);
 }
 
+/* Files that no kept checkpoint stands on go.  From the newest epoch on they may still arrive. */
 static void tell_complete(struct master *m, struct deployment *d, uint64_t epoch,
                           uint64_t worker_id)
 {
+    struct needed n;
     struct msg msg = {.kind = M_CHECKPOINT_COMPLETE};
     msg.CHECKPOINT_COMPLETE = (struct msg_CHECKPOINT_COMPLETE){
         .term = m->term, .topology = d->name, .gen = d->token.gen, .epoch = epoch};
-    msg.CHECKPOINT_COMPLETE.oldest = sweep(m, d, epoch);
+    if (find_needed(m, d, epoch, &n) == ERR_OK) {
+        snapshots_sweep(&m->snapshots, d->name, n.epochs, n.count, epoch);
+        msg.CHECKPOINT_COMPLETE.oldest = n.oldest;
+        msg.CHECKPOINT_COMPLETE.needed =
+            (struct msg_bin){(const uint8_t *)n.epochs, n.count * sizeof *n.epochs};
+    }
     tell(m, d, worker_id, &msg);
+    mem_free(n.epochs);
 }
 
 static bool everything_ended(const struct deployment *d)
@@ -394,7 +403,8 @@ bool keeping_holds_end(struct master *m, struct deployment *d)
     if (k->final_epoch == 0 && k->machine.state == CHECKPOINT_IDLE && !k->recovering) {
         keeping_ask(m, d);
     }
-    return !final_is_committed(d) || wills_any(m, d->name); /* a topology whose parts hold nothing may be over at once */
+    return !final_is_committed(d) ||
+           wills_any(m, d->name); /* a topology whose parts hold nothing may be over at once */
 }
 
 void keeping_committed(struct master *m, struct member *w, const struct msg_COMMITTED *r)

@@ -54,6 +54,7 @@ struct keeping {
     uint64_t retry_us;            /* next try */
     unsigned tries;               /* in a row */
     uint64_t from_epoch;          /* being restored; 0: from the beginning */
+    bool from_is_passed;          /* output was committed after it, and stays */
     uint64_t bad_epoch;           /* it, and newer ones, are not whole; 0: none */
     bool recovering;              /* d->change is the recovery's */
     bool apart;                   /* what the loss does not touch may stay: it runs as planned */

@@ -70,6 +70,7 @@ static enum err open_parts(struct master *m, struct fail *f)
     }
     if (e == ERR_OK) {
         m->term = m->store->ops->term(m->store); /* durable: W1 */
+        m->cluster = m->store->ops->cluster(m->store);
         events_init(&m->events, m->term);
         e = artifacts_init(&m->artifacts, m->options.data, f);
     }

@@ -47,6 +47,7 @@ struct master {
     struct timer *tick;
     int lock;                /* fd of DATA/lock, held for our life */
     uint64_t term;
+    uint64_t cluster;        /* of the store, for its life */
     /* now */
     struct artifacts artifacts;
     struct types types;
@@ -114,6 +115,8 @@ struct deploy_request {
     char *digest;      /* of the plan that was agreed to; NULL: any */
     json_t *scale;     /* ASK_SCALE: object, PE -> parallelism */
     uint64_t to;       /* ASK_ROLLBACK: version; 0: the one before */
+    bool to_checkpoint;/* ASK_ROLLBACK: and to the state it had */
+    bool keep_output;  /* with it: what was committed since stays */
     uint64_t asked_us;
     uint64_t timeout_us; /* until it must be decided; 0: what the topology says */
 };
@@ -131,12 +134,20 @@ MUST_CHECK enum err deploy_keep(struct master *m, struct deployment *d, uint64_t
 /* deploy_recover - as deploy_keep: the same version under its next generation. */
 MUST_CHECK enum err deploy_recover(struct master *m, struct deployment *d, uint64_t ids,
                                    struct fail *f);
+/* deploy_rollback - `d` takes the place of version `base`, as it was at the checkpoint `epoch`. */
+MUST_CHECK enum err deploy_rollback(struct master *m, struct deployment *d, uint64_t base,
+                                    uint64_t epoch, bool keep_output, struct fail *f);
 /* deploy_workers - those that are up, as placement sees them without `except`; caller frees. */
 struct worker_info *deploy_workers(struct master *m, const struct deployment *except,
                                    uint32_t *count);
 
 /* ---- ask.c: what is asked of running topologies: now, later or never ---- */
 #define UPGRADE_TIMEOUT_US 60000000u /* where no topology says another */
+/* ask_version_before - the newest version that `d` came from and whose content is another.
+ * @digest: of its content.  ERR_NOTFOUND: there is none. */
+MUST_CHECK enum err ask_version_before(struct master *m, const struct deployment *d,
+                                       uint64_t *version, char digest[DIGEST_HEX_BYTES],
+                                       struct fail *f);
 void ask_change(struct master *m, struct deploy_request *r TAKES, struct exchange *x TAKES);
 void ask_drain(struct master *m, const char *worker, uint64_t timeout_us,
                struct exchange *x TAKES);
@@ -194,6 +205,12 @@ void running_sweep(struct master *m); /* free what was replaced */
 
 /* ---- restore.c: after a restart ---- */
 MUST_CHECK enum err restore_all(struct master *m, struct fail *f);
+/* restore_graph - model, graph and views of `d` from its rows. */
+MUST_CHECK enum err restore_graph(struct master *m, struct deployment *d,
+                                  const struct store_version *v, struct fail *f);
+
+/* ---- rollback.c: a running topology goes back to a checkpoint of the version before ---- */
+void rollback_start(struct master *m, struct deploy_request *r TAKES, struct exchange *x TAKES);
 
 /* ---- api.c: the routes ---- */
 extern const struct http_ops api_ops; /* arg: struct master */

@@ -488,6 +488,7 @@ static enum err begin(struct master *m, struct deployment *d, struct fail *f)
     }
     e = make_restores(k, g, &from, f);
     k->from_epoch = from.epoch;
+    k->from_is_passed = from.is_passed;
     store_checkpoint_fini(&from);
     if (e != ERR_OK) {
         pgraph_free(g);
@@ -563,6 +564,32 @@ static const struct pe *unreplayable(const struct deployment *d)
     return NULL;
 }
 
+/* The receipt of the version that a rollback made. */
+static void keep_rollback(struct master *m, struct deployment *d, uint64_t took_us)
+{
+    const struct keeping *k = d->keeping;
+    struct fail f = {0};
+    json_t *receipt = json_pack(
+        "{s:s, s:I, s:I, s:s, s:I, s:b, s:I, s:I, s:f, s:n, s:n, s:n, s:n, s:s}", "topology",
+        d->name, "from", (json_int_t)d->back.from, "to", (json_int_t)d->version, "result", "done",
+        "checkpoint", (json_int_t)k->from_epoch, "output_stays", (int)k->from_is_passed, "gen",
+        (json_int_t)d->token.gen, "instances_touched", (json_int_t)k->restored, "total_ms",
+        (double)took_us / 1000.0, "lost", "duplicated", "reordered", "replayed", "unknown",
+        k->from_is_passed
+            ? "what came since the checkpoint is processed once more, and what was committed "
+              "of it stays: those lines are there twice"
+            : "what came since the checkpoint is processed once more; nobody counted it");
+    char *text = json_dumps(receipt, JSON_COMPACT | JSON_REAL_PRECISION(10));
+    if (m->store->ops->receipt(m->store, d->name, d->version, text, &f) != ERR_OK) {
+        log_event(LOG_ERROR, "store.receipt", "topology=%s what=\"%s\"", d->name, f.what);
+    }
+    log_event(LOG_INFO, "topology.rolled_back", "topology=%s receipt=%s", d->name, text);
+    tell_receipt(m, d, receipt);
+    mem_free(text);
+    json_decref(receipt);
+    d->back.from = 0;
+}
+
 /* What died with its process has taken its counters along: no number is made up for it. */
 static void keep_receipt(struct master *m, const struct deployment *d, uint64_t took_us)
 {
@@ -612,7 +639,12 @@ void recover_over(struct master *m, struct deployment *d, bool done)
         k->retry_us = now_us + RETRY_US / 5;
         return;
     }
-    keep_receipt(m, d, k->lost_us != 0 ? now_us - k->lost_us : 0);
+    uint64_t took_us = k->lost_us != 0 ? now_us - k->lost_us : 0;
+    if (d->back.from != 0) {
+        keep_rollback(m, d, took_us);
+    } else {
+        keep_receipt(m, d, took_us);
+    }
     count_anew(d);
     free_restores(k);
     d->fail = (struct fail){0};

@@ -174,8 +174,8 @@ static uint32_t worker_number(struct master *m, struct pgraph *g, const char *na
     return g->worker_count++;
 }
 
-static enum err rebuild_instances(struct master *m, struct pgraph *g,
-                                  const struct store_version *v, struct fail *f)
+static enum err rebuild_instances(struct master *m, struct pgraph *g, const struct store_version *v,
+                                  struct fail *f)
 {
     json_t *told = v->base != 0 ? json_loads(v->parts, 0, NULL) : NULL;
     g->workers = mem_array(v->instance_count + json_object_size(told), sizeof *g->workers);
@@ -287,16 +287,16 @@ static void expect_workers(struct master *m, struct deployment *d, const struct 
         }
         members_expect(&m->members, d->graph->workers[i].name, p->worker_id, p->incarnation,
                        deadline_us);
-        parts[count++] = (struct change_part){.worker_id = p->worker_id,
-                                              .incarnation = p->incarnation};
+        parts[count++] =
+            (struct change_part){.worker_id = p->worker_id, .incarnation = p->incarnation};
     }
     json_decref(told);
     change_init(&d->change, d->token, parts, count, going ? CHANGE_DECIDED : CHANGE_DONE);
     mem_free(parts);
 }
 
-static enum err rebuild(struct master *m, struct deployment *d, const struct store_version *v,
-                        struct fail *f)
+enum err restore_graph(struct master *m, struct deployment *d, const struct store_version *v,
+                       struct fail *f)
 {
     struct diags diags = {0};
     enum err e = types_catalog_again(&m->types, v->types, &d->catalog, f);
@@ -325,6 +325,19 @@ static enum err rebuild(struct master *m, struct deployment *d, const struct sto
     }
     d->graph = g;
     deployment_init_views(d);
+    for (uint32_t i = 0; i < g->worker_count; i++) {
+        d->parts[i].worker_id = g->workers[i].id;
+    }
+    return ERR_OK;
+}
+
+static enum err rebuild(struct master *m, struct deployment *d, const struct store_version *v,
+                        struct fail *f)
+{
+    enum err e = restore_graph(m, d, v, f);
+    if (e != ERR_OK) {
+        return e;
+    }
     if (v->carried[0] != '\0') {
         json_t *carried = json_loads(v->carried, 0, NULL);
         carry_read(d, carried);
@@ -334,6 +347,11 @@ static enum err rebuild(struct master *m, struct deployment *d, const struct sto
         d->upgrade = mem_alloc(sizeof *d->upgrade);
         d->upgrade->base = v->base;
         d->upgrade->about = json_loads(v->about, 0, NULL);
+    }
+    if (v->base != 0 && d->state == TOPOLOGY_RECOVERING && v->receipt[0] == '\0') {
+        json_t *about = json_loads(v->about, 0, NULL);
+        d->back.from = json_object_get(about, "to_checkpoint") != NULL ? v->base : 0;
+        json_decref(about);
     }
     expect_workers(m, d, v);
     return ERR_OK;

@@ -74,6 +74,7 @@ struct store_checkpoint { /* the manifest of a complete one */
     uint64_t epoch, gen, version;
     int64_t created_at_us;
     uint64_t bytes, took_us;
+    bool is_passed; /* output that it does not cover was committed, and stays: a rollback said so */
     struct store_snapshot *snapshots;
     size_t snapshot_count;
 };
@@ -93,6 +94,8 @@ struct store;
 struct store_ops {
     /* this run's term; durable already */
     uint64_t (*term)(struct store *s);
+    /* a number that no other store is likely to have; for its life */
+    uint64_t (*cluster)(struct store *s);
     /* a counter for instances, channels, ops and epochs: reserve `count`, *first is the first */
     enum err (*reserve)(struct store *s, uint64_t count, uint64_t *first, struct fail *f);
     /* the id that belongs to a worker's name, made when new */
@@ -122,10 +125,20 @@ struct store_ops {
      * Changes of a running topology that were not decided are aborted here and passed over. */
     enum err (*newest)(struct store *s, void (*fn)(void *arg, const struct store_version *v),
                        void *arg, struct fail *f);
-    /* the checkpoint is complete, and of older ones all but `keep` - 1 are forgotten.  ERR_STALE: a
+    /* the checkpoint is complete, and of older ones all but `keep` - 1 are forgotten, and the newest
+     * of the newest version whose content is another: `rollback` goes back to it.  ERR_STALE: a
      * change was decided meanwhile, or the generation is another: it is void (PROTOCOL R17). */
     enum err (*manifest)(struct store *s, const struct store_checkpoint *c, uint32_t keep,
                          struct fail *f);
+    /* `v`, another version with its own graph, is what runs from now on, decided, as it was at the
+     * checkpoint `epoch`: later ones and wills of later changes are void.  @keep_output: what was
+     * committed since stays, and `epoch` is_passed. */
+    enum err (*rollback)(struct store *s, const struct store_version *v, uint64_t epoch,
+                         bool keep_output, struct fail *f);
+    /* one version with its graph, if it is there; borrowed as below */
+    enum err (*version)(struct store *s, const char *topology, uint64_t version,
+                        void (*fn)(void *arg, const struct store_version *v), void *arg,
+                        struct fail *f);
     /* the complete ones, newest first; borrowed as below */
     enum err (*checkpoints)(struct store *s, const char *topology,
                             void (*fn)(void *arg, const struct store_checkpoint *c), void *arg,

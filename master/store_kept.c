@@ -11,24 +11,51 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-/* All but the newest `keep`. */
+/* With `keep` 0 the topology begins anew: all of them. */
 enum err store_forget_checkpoints(struct store_sqlite *s, const char *topology, uint32_t keep,
                                   struct fail *f)
 {
-    enum err e = sql_run(s,
-                         sql_bound(s,
-                                   "DELETE FROM checkpoints WHERE topology=? AND epoch NOT IN"
-                                   " (SELECT epoch FROM checkpoints WHERE topology=?"
-                                   " ORDER BY epoch DESC LIMIT ?)",
-                                   "tti", topology, topology, (uint64_t)keep),
-                         f);
-    return e != ERR_OK ? e
-                       : sql_run(s,
-                                 sql_bound(s,
-                                           "DELETE FROM snapshots WHERE topology=? AND epoch NOT IN"
-                                           " (SELECT epoch FROM checkpoints WHERE topology=?)",
-                                           "tt", topology, topology),
-                                 f);
+    static const char *const rows[] = {"DELETE FROM snapshots WHERE topology=? AND epoch NOT IN"
+                                       " (SELECT epoch FROM checkpoints WHERE topology=?)",
+                                       "DELETE FROM passed WHERE topology=? AND epoch NOT IN"
+                                       " (SELECT epoch FROM checkpoints WHERE topology=?)"};
+    enum err e = sql_run(
+        s,
+        sql_bound(s,
+                  "DELETE FROM checkpoints WHERE topology=? AND epoch NOT IN"
+                  " (SELECT epoch FROM checkpoints WHERE topology=? ORDER BY epoch DESC LIMIT ?)"
+                  " AND (?=0 OR epoch NOT IN (SELECT coalesce(max(c.epoch), 0) FROM checkpoints c"
+                  "  JOIN versions v ON v.topology=c.topology AND v.version=c.version"
+                  "  WHERE c.topology=? AND v.digest<>(SELECT digest FROM versions"
+                  "   WHERE topology=? AND decided=1 ORDER BY version DESC LIMIT 1)))",
+                  "ttiitt", topology, topology, (uint64_t)keep, (uint64_t)keep, topology, topology),
+        f);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0] && e == ERR_OK; i++) {
+        e = sql_run(s, sql_bound(s, rows[i], "tt", topology, topology), f);
+    }
+    return e;
+}
+
+enum err store_pass_checkpoint(struct store_sqlite *s, const char *topology, uint64_t epoch,
+                               bool keep_output, struct fail *f)
+{
+    enum err e = sql_run(
+        s,
+        sql_bound(s, "DELETE FROM checkpoints WHERE topology=? AND epoch>?", "ti", topology, epoch),
+        f);
+    if (e == ERR_OK) {
+        e = sql_run(s,
+                    sql_bound(s,
+                              "DELETE FROM snapshots WHERE topology=? AND epoch NOT IN"
+                              " (SELECT epoch FROM checkpoints WHERE topology=?)",
+                              "tt", topology, topology),
+                    f);
+    }
+    if (e == ERR_OK && keep_output) {
+        e = sql_run(
+            s, sql_bound(s, "INSERT OR IGNORE INTO passed VALUES(?,?)", "ti", topology, epoch), f);
+    }
+    return e;
 }
 
 static char *epochs_text(const struct store_snapshot *n)
@@ -140,8 +167,10 @@ enum err store_checkpoints(struct store *base, const char *topology,
 {
     struct store_sqlite *s = (struct store_sqlite *)base;
     sqlite3_stmt *q = sql_bound(s,
-                                "SELECT epoch, gen, version, created_at_us, bytes, took_us"
-                                " FROM checkpoints WHERE topology=? ORDER BY epoch DESC",
+                                "SELECT epoch, gen, version, created_at_us, bytes, took_us,"
+                                " EXISTS(SELECT 1 FROM passed p WHERE p.topology=c.topology"
+                                "  AND p.epoch=c.epoch)"
+                                " FROM checkpoints c WHERE topology=? ORDER BY epoch DESC",
                                 "t", topology);
     int rc = SQLITE_ERROR;
     enum err e = ERR_OK;
@@ -152,7 +181,8 @@ enum err store_checkpoints(struct store *base, const char *topology,
                                      .version = sql_number(q, 2),
                                      .created_at_us = sqlite3_column_int64(q, 3),
                                      .bytes = sql_number(q, 4),
-                                     .took_us = sql_number(q, 5)};
+                                     .took_us = sql_number(q, 5),
+                                     .is_passed = sql_number(q, 6) != 0};
         e = load_snapshots(s, &c, f);
         if (e == ERR_OK) {
             fn(arg, &c);

@@ -9,7 +9,7 @@
 struct store_sqlite {
     struct store base;
     sqlite3 *db;
-    uint64_t term;
+    uint64_t term, cluster;
 };
 
 /* ---- store_sqlite.c: statements ---- */
@@ -25,10 +25,17 @@ MUST_CHECK enum err sql_commit(struct store_sqlite *s, enum err so_far, struct f
 char *sql_column(sqlite3_stmt *q, int i); /* caller frees */
 uint64_t sql_number(sqlite3_stmt *q, int i);
 
+/* ---- store_sums.c ---- */
+/* store_check_sums - ERR_CORRUPT: it is not what was written; else it is watched from now on. */
+MUST_CHECK enum err store_check_sums(struct store_sqlite *s, struct fail *f);
+
 /* ---- store_kept.c ---- */
 /* store_forget_checkpoints - all but the newest `keep`; inside a transaction. */
 MUST_CHECK enum err store_forget_checkpoints(struct store_sqlite *s, const char *topology,
                                              uint32_t keep, struct fail *f);
+/* store_pass_checkpoint - those after `epoch` are void; inside a transaction. */
+MUST_CHECK enum err store_pass_checkpoint(struct store_sqlite *s, const char *topology,
+                                          uint64_t epoch, bool keep_output, struct fail *f);
 MUST_CHECK enum err store_manifest(struct store *base, const struct store_checkpoint *c,
                                    uint32_t keep, struct fail *f);
 MUST_CHECK enum err store_checkpoints(struct store *base, const char *topology,

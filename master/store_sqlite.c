@@ -4,7 +4,8 @@
  * Runs on:    the master loop.
  * Invariants: those of master/store.h; every function is one transaction.
  * Failpoints: store.reserve, store.plan, store.decide, store.state, store.receipt, store.drained,
- *             store.manifest, store.recover, store.recovered, store.will_done: `.before` (may fail) and `.after`. */
+ *             store.manifest, store.recover, store.recovered, store.will_done, store.rollback:
+ * `.before` (may fail) and `.after`. */
 #include "master/store_own.h"
 
 #include "core/failpoint.h"
@@ -55,6 +56,8 @@ static const char schema_sql[] =
     " topology TEXT NOT NULL, epoch INTEGER NOT NULL, uid TEXT NOT NULL, number INTEGER NOT NULL,"
     " parallelism INTEGER NOT NULL, epochs TEXT NOT NULL," /* separated by blanks */
     " PRIMARY KEY(topology, epoch, uid, number)) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS passed(" /* checkpoints: output that they do not cover stays */
+    " topology TEXT NOT NULL, epoch INTEGER NOT NULL, PRIMARY KEY(topology, epoch)) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS recoveries("
     " topology TEXT NOT NULL, gen INTEGER NOT NULL, receipt TEXT NOT NULL,"
     " PRIMARY KEY(topology, gen)) WITHOUT ROWID;"
@@ -65,6 +68,7 @@ static const char schema_sql[] =
     "INSERT OR IGNORE INTO meta VALUES('schema', 1), ('term', 0), ('next_id', 1);";
 
 static const struct store_ops sqlite_ops;
+static enum err take_cluster(struct store_sqlite *s, struct fail *f);
 static enum err take_term(struct store_sqlite *s, struct fail *f);
 static bool read_meta(struct store_sqlite *s, const char *key, int64_t *value);
 
@@ -94,7 +98,13 @@ enum err store_sqlite_open(const char *dir, struct store **out, struct fail *f)
                      SCHEMA_VERSION);
         goto failed;
     }
-    e = take_term(s, f);
+    e = store_check_sums(s, f);
+    if (e == ERR_OK) {
+        e = take_cluster(s, f);
+    }
+    if (e == ERR_OK) {
+        e = take_term(s, f);
+    }
     if (e != ERR_OK) {
         goto failed;
     }
@@ -214,6 +224,20 @@ static bool read_meta(struct store_sqlite *s, const char *key, int64_t *value)
     return ok;
 }
 
+static enum err take_cluster(struct store_sqlite *s, struct fail *f)
+{
+    int64_t cluster = 0;
+    enum err e = sql_exec(s,
+                          "INSERT INTO meta SELECT 'cluster', abs(random() / 2)"
+                          " WHERE NOT EXISTS(SELECT 1 FROM meta WHERE key='cluster')",
+                          f);
+    if (e == ERR_OK && !read_meta(s, "cluster", &cluster)) {
+        e = sql_failed(s, "read", f);
+    }
+    s->cluster = (uint64_t)cluster;
+    return e;
+}
+
 static enum err take_term(struct store_sqlite *s, struct fail *f)
 {
     int64_t term = 0;
@@ -241,6 +265,11 @@ uint64_t sql_number(sqlite3_stmt *q, int i)
 static uint64_t op_term(struct store *base)
 {
     return ((struct store_sqlite *)base)->term;
+}
+
+static uint64_t op_cluster(struct store *base)
+{
+    return ((struct store_sqlite *)base)->cluster;
 }
 
 static enum err op_reserve(struct store *base, uint64_t count, uint64_t *first, struct fail *f)
@@ -333,21 +362,25 @@ static enum err insert_graph(struct store_sqlite *s, const struct store_version 
     return e;
 }
 
-/* S4: graphs of this version and of the one it changes are all that a restart reads; of the rest
- * the newest are kept for looking back. */
+/* S4: graphs of this version and of the one it changes are all that a restart reads, those of
+ * checkpoints all that a rollback does; of the rest the newest are kept for looking back. */
 static enum err forget_old(struct store_sqlite *s, const struct store_version *v, struct fail *f)
 {
-    static const char *const graphs[] = {
-        "DELETE FROM instances WHERE topology=? AND version<>? AND version<>?",
-        "DELETE FROM channels WHERE topology=? AND version<>? AND version<>?",
-        "DELETE FROM key_groups WHERE topology=? AND version<>? AND version<>?"};
+#define OTHERS                                                                                     \
+    " WHERE topology=? AND version<>? AND version<>? AND version NOT IN"                           \
+    " (SELECT version FROM checkpoints WHERE topology=?)"
+    static const char *const graphs[] = {"DELETE FROM instances" OTHERS,
+                                         "DELETE FROM channels" OTHERS,
+                                         "DELETE FROM key_groups" OTHERS};
+#undef OTHERS
     static const char *const rows[] = {
         "DELETE FROM versions WHERE topology=? AND version<=? AND version<>?",
         "DELETE FROM changes WHERE topology=? AND version<=? AND version<>?"};
     uint64_t last = v->version > VERSIONS_KEPT ? v->version - VERSIONS_KEPT : 0;
     enum err e = ERR_OK;
     for (size_t i = 0; e == ERR_OK && i < sizeof graphs / sizeof graphs[0]; i++) {
-        e = sql_run(s, sql_bound(s, graphs[i], "tii", v->topology, v->version, v->base), f);
+        e = sql_run(
+            s, sql_bound(s, graphs[i], "tiit", v->topology, v->version, v->base, v->topology), f);
     }
     for (size_t i = 0; e == ERR_OK && i < sizeof rows / sizeof rows[0]; i++) {
         e = sql_run(s, sql_bound(s, rows[i], "tii", v->topology, last, v->base), f);
@@ -355,32 +388,20 @@ static enum err forget_old(struct store_sqlite *s, const struct store_version *v
     return e;
 }
 
-static enum err op_plan(struct store *base, const struct store_version *v, struct fail *f)
+/* add_version - its rows; inside a transaction. */
+static enum err add_version(struct store_sqlite *s, const struct store_version *v, struct fail *f)
 {
-    struct store_sqlite *s = (struct store_sqlite *)base;
-    enum err e = sql_exec(s, "BEGIN IMMEDIATE", f);
-    if (e != ERR_OK) {
-        return e;
-    }
-    e = sql_run(s,
-                sql_bound(s, "INSERT INTO versions VALUES(?,?,?,?,?,0,?,?,?,?,?,?,?,?,?,?)",
-                          "tiiii"
+    enum err e =
+        sql_run(s,
+                sql_bound(s, "INSERT INTO versions VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                          "tiiiii"
                           "ttttttttt"
                           "i",
-                          v->topology, v->version, v->gen, v->op, v->epoch, v->state, v->yaml,
-                          v->canonical, v->digest, v->base_dir, v->artifacts, v->types,
-                          v->error != NULL ? v->error : "", v->final != NULL ? v->final : "",
-                          (uint64_t)v->created_at_us),
+                          v->topology, v->version, v->gen, v->op, v->epoch, (uint64_t)v->decided,
+                          v->state, v->yaml, v->canonical, v->digest, v->base_dir, v->artifacts,
+                          v->types, v->error != NULL ? v->error : "",
+                          v->final != NULL ? v->final : "", (uint64_t)v->created_at_us),
                 f);
-    if (e == ERR_OK && v->base == 0) { /* it begins anew: what was saved of it before is void */
-        e = store_forget_checkpoints(s, v->topology, 0, f);
-    }
-    if (e == ERR_OK && v->base == 0) {
-        e = sql_run(s, sql_bound(s, "DELETE FROM carried WHERE topology=?", "t", v->topology), f);
-    }
-    if (e == ERR_OK && v->base == 0) {
-        e = store_void_wills(s, v->topology, 0, f);
-    }
     if (e == ERR_OK && v->base != 0) {
         e = sql_run(s,
                     sql_bound(s, "INSERT INTO changes VALUES(?,?,?,?,?,'')", "tiitt", v->topology,
@@ -390,8 +411,59 @@ static enum err op_plan(struct store *base, const struct store_version *v, struc
     if (e == ERR_OK) {
         e = insert_graph(s, v, f);
     }
+    return e == ERR_OK ? forget_old(s, v, f) : e;
+}
+
+static enum err op_plan(struct store *base, const struct store_version *v, struct fail *f)
+{
+    struct store_sqlite *s = (struct store_sqlite *)base;
+    enum err e = sql_exec(s, "BEGIN IMMEDIATE", f);
+    if (e != ERR_OK) {
+        return e;
+    }
+    if (v->base == 0) { /* it begins anew: what was saved of it before is void */
+        e = store_forget_checkpoints(s, v->topology, 0, f);
+    }
+    if (e == ERR_OK && v->base == 0) {
+        e = sql_run(s, sql_bound(s, "DELETE FROM carried WHERE topology=?", "t", v->topology), f);
+    }
+    if (e == ERR_OK && v->base == 0) {
+        e = store_void_wills(s, v->topology, 0, f);
+    }
     if (e == ERR_OK) {
-        e = forget_old(s, v, f);
+        e = add_version(s, v, f);
+    }
+    return sql_commit(s, e, f);
+}
+
+static enum err replace_running(struct store_sqlite *s, const char *topology, uint64_t version,
+                                struct fail *f)
+{
+    return sql_run(s,
+                   sql_bound(s,
+                             "UPDATE versions SET state='replaced'"
+                             " WHERE topology=? AND version<? AND state='running'",
+                             "ti", topology, version),
+                   f);
+}
+
+static enum err op_rollback(struct store *base, const struct store_version *v, uint64_t epoch,
+                            bool keep_output, struct fail *f)
+{
+    struct store_sqlite *s = (struct store_sqlite *)base;
+    enum err e = sql_exec(s, "BEGIN IMMEDIATE", f);
+    if (e != ERR_OK) {
+        return e;
+    }
+    e = add_version(s, v, f);
+    if (e == ERR_OK) {
+        e = replace_running(s, v->topology, v->version, f);
+    }
+    if (e == ERR_OK) {
+        e = store_pass_checkpoint(s, v->topology, epoch, keep_output, f);
+    }
+    if (e == ERR_OK) {
+        e = store_void_wills(s, v->topology, epoch, f);
     }
     return sql_commit(s, e, f);
 }
@@ -415,12 +487,7 @@ static enum err op_decide(struct store *base, const char *topology, uint64_t ver
                      topology, version);
     }
     if (e == ERR_OK) {
-        e = sql_run(s,
-                    sql_bound(s,
-                              "UPDATE versions SET state='replaced'"
-                              " WHERE topology=? AND version<? AND state='running'",
-                              "ti", topology, version),
-                    f);
+        e = replace_running(s, topology, version, f);
     }
     if (e == ERR_OK) {
         e = store_add_wills(s, wills, will_count, f);
@@ -601,6 +668,16 @@ static enum err op_history(struct store *base, const char *topology,
     return each_version(s, q, false, fn, arg, f);
 }
 
+static enum err op_version(struct store *base, const char *topology, uint64_t version,
+                           void (*fn)(void *arg, const struct store_version *v), void *arg,
+                           struct fail *f)
+{
+    struct store_sqlite *s = (struct store_sqlite *)base;
+    sqlite3_stmt *q = sql_bound(s, "SELECT" VERSION_COLUMNS " WHERE v.topology=? AND v.version=?",
+                                "ti", topology, version);
+    return each_version(s, q, true, fn, arg, f);
+}
+
 static enum err op_newest(struct store *base, void (*fn)(void *arg, const struct store_version *v),
                           void *arg, struct fail *f)
 {
@@ -673,6 +750,10 @@ WITH_FAILPOINTS(recovered,
                 (struct store * s, const char *topology, uint64_t gen, const char *receipt,
                  struct fail *f),
                 (s, topology, gen, receipt, f))
+WITH_FAILPOINTS(rollback,
+                (struct store * s, const struct store_version *v, uint64_t epoch, bool keep_output,
+                 struct fail *f),
+                (s, v, epoch, keep_output, f))
 WITH_FAILPOINTS(recover, (struct store * s, const struct store_version *v, struct fail *f),
                 (s, v, f))
 
@@ -685,6 +766,7 @@ static void op_close(struct store *base)
 
 static const struct store_ops sqlite_ops = {
     .term = op_term,
+    .cluster = op_cluster,
     .reserve = tested_reserve,
     .worker_id = op_worker_id,
     .drained = tested_drained,
@@ -698,6 +780,8 @@ static const struct store_ops sqlite_ops = {
     .newest = op_newest,
     .manifest = tested_manifest,
     .checkpoints = store_checkpoints,
+    .rollback = tested_rollback,
+    .version = op_version,
     .recover = tested_recover,
     .recovered = tested_recovered,
     .recoveries = store_recoveries,

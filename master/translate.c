@@ -144,6 +144,7 @@ enum err translate_prepare(const struct deployment *d, const struct members *ms,
     p->location = location != NULL ? location + sizeof "file://" - 1 : "";
     p->from_epoch = recover_is_under_way(d) ? d->keeping->from_epoch : 0;
     p->retain_bytes = p->checkpoints ? d->topology->checkpoint_retain_bytes : 0;
+    p->output_stays = recover_is_under_way(d) && d->keeping->from_is_passed;
     p->version = d->version;
     p->base_dir = d->base_dir;
     fill_workers(d, ms, p);

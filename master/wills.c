@@ -262,6 +262,7 @@ static void send_will(struct master *m, const struct deployment *d, struct will 
     w->again_us = now_us + ANSWER_US;
     msg.WILL.term = m->term;
     msg.WILL.gen = d->token.gen;
+    msg.WILL.cluster = m->cluster;
     control_send(m, x->id, x->incarnation, &msg);
     msg_free(&msg);
 }

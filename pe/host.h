@@ -46,6 +46,7 @@ struct pe_spec {
     const char *uid;        /* NULL: the name */
     bool checkpoints;       /* the topology takes some */
     uint64_t generation;
+    bool output_stays;      /* oxb_output_stays */
     bool dead_letters;      /* one more output port behind the type's own: pe_write_dead_letter */
 };
 

@@ -34,6 +34,7 @@ struct oxb_pe *pe_new(const struct pe_spec *spec, const struct pe_host *host, st
     pe->uid = mem_dup(spec->uid != NULL ? spec->uid : spec->name);
     pe->checkpoints = spec->checkpoints;
     pe->generation = spec->generation;
+    pe->output_stays = spec->output_stays;
     pe->index = spec->index;
     pe->parallelism = spec->parallelism;
     pe->self = mem_alloc(spec->type->self_bytes);
@@ -309,6 +310,11 @@ bool oxb_checkpoints(struct oxb_pe *pe)
 uint64_t oxb_generation(struct oxb_pe *pe)
 {
     return pe->generation;
+}
+
+bool oxb_output_stays(struct oxb_pe *pe)
+{
+    return pe->output_stays;
 }
 
 const char *oxb_uid(struct oxb_pe *pe)

@@ -54,6 +54,7 @@ struct oxb_pe {
     char *uid;
     bool checkpoints;
     uint64_t generation;
+    bool output_stays;
     unsigned index;
     _Atomic unsigned parallelism; /* likewise, when it is scaled */
     const struct oxb_schema **in_schemas;    /* [input_count] */

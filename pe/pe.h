@@ -307,6 +307,9 @@ void oxb_blob_file(struct oxb_blob *out, int fd, const char *path);
 uint64_t oxb_epoch(struct oxb_pe *pe);
 bool oxb_checkpoints(struct oxb_pe *pe);       /* does the topology take checkpoints? */
 uint64_t oxb_generation(struct oxb_pe *pe);    /* raised by every recovery of the topology */
+/* oxb_output_stays - it is restored from a checkpoint after which more was committed, and that
+ * stays (`rollback --to-checkpoint --keep-output`): go on behind what is there. */
+bool oxb_output_stays(struct oxb_pe *pe);
 const char *oxb_uid(struct oxb_pe *pe);        /* identity of the PE's state */
 
 /* A plug-in exports either `const struct oxb_pe_type oxb_pe` or, for several, the array

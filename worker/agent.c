@@ -52,6 +52,7 @@ struct agent {
 static void connect_now(void *arg);
 static void report_all(void *arg);
 static struct part *find(struct agent *a, const char *topology);
+static void on_lacking(void *arg, struct part *d);
 static void on_prepared(void *arg, struct part *d);
 static void on_change(void *arg, struct part *d);
 static void on_dropped(void *arg, struct part *d);
@@ -148,6 +149,7 @@ struct agent *agent_new(const struct agent_options *o, struct fail *f)
                                      .saver = a->saver,
                                      .master = o->master,
                                      .incarnation = o->incarnation,
+                                     .on_lacking = on_lacking,
                                      .on_prepared = on_prepared,
                                      .on_change = on_change,
                                      .on_dropped = on_dropped,
@@ -302,6 +304,20 @@ static void on_checkpoint(struct agent *a, const struct msg_CHECKPOINT *m)
     }
 }
 
+/* In a folder it is workers that remove what nobody needs. */
+static void sweep_folder(struct agent *a, const struct part *d,
+                         const struct msg_CHECKPOINT_COMPLETE *m)
+{
+    const char *location = d->plan.PREPARE.location;
+    size_t count = m->needed.bytes / sizeof(uint64_t);
+    if (location[0] == '\0' || count == 0) {
+        return;
+    }
+    uint64_t *needed = mem_array(count, sizeof *needed);
+    memcpy(needed, m->needed.data, count * sizeof *needed);
+    saver_sweep(a->saver, location, d->name, needed, count, m->epoch);
+}
+
 static void on_complete(struct agent *a, const struct msg_CHECKPOINT_COMPLETE *m)
 {
     struct part *d = find(a, m->topology);
@@ -312,6 +328,7 @@ static void on_complete(struct agent *a, const struct msg_CHECKPOINT_COMPLETE *m
         d->committed_epoch = 0; /* told before, and asked again */
     }
     FAILPOINT("checkpoint.complete");
+    sweep_folder(a, d, m);
     part_commit(d, m->epoch);
     follow_commit(a, d);
 }
@@ -402,6 +419,12 @@ static void advance(struct agent *a)
 
 static void advance_all(void *arg)
 {
+    advance(arg);
+}
+
+static void on_lacking(void *arg, struct part *d)
+{
+    (void)d;
     advance(arg);
 }
 

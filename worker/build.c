@@ -6,12 +6,12 @@
 #include "core/file.h"
 #include "core/limits.h"
 #include "core/mem.h"
-#include "core/safefile.h"
 #include "pe/infer/describe.h"
 #include "worker/checkpoint.h"
 #include "worker/checkpoint_restore.h"
 #include "worker/cut.h"
 #include "worker/fault.h"
+#include "worker/folder.h"
 #include "worker/resend.h"
 #include "worker/retain.h"
 
@@ -119,7 +119,8 @@ static enum err build_code(struct part *d, const struct rec_INSTANCE_SPEC *spec,
                          .uid = spec->uid[0] != '\0' ? spec->uid : NULL,
                          .checkpoints = plan_of(d)->checkpoints,
                          .generation = plan_of(d)->gen,
-                         .dead_letters = true};
+                         .dead_letters = true,
+                         .output_stays = plan_of(d)->output_stays};
     char *artifact = spec->artifact[0] != '\0' && registry_find(spec->type) == type
                          ? mem_printf("%s/%s.so", d->env->artifact_dir, spec->artifact)
                          : NULL;
@@ -184,43 +185,10 @@ static enum err restore_state(struct part *d, struct instance *i)
     return e;
 }
 
-/* check_location - a folder for checkpoints that cannot be written or read is said at deploy. */
-static enum err check_location(const struct part *d, struct fail *f)
-{
-    const struct msg_PREPARE *plan = plan_of(d);
-    if (!plan->checkpoints || plan->location[0] == '\0') {
-        return ERR_OK;
-    }
-    char *dir = mem_printf("%s/%s", plan->location, plan->topology);
-    char *path = mem_printf("%s/.probe.%s", dir, d->env->worker_name);
-    char *text = NULL;
-    size_t bytes = 0;
-    struct safefile probe = {.fd = -1};
-    enum err e = file_make_dirs(dir, f);
-    if (e == ERR_OK && (e = safefile_open(&probe, path, f)) == ERR_OK &&
-        (e = safefile_add(&probe, path, strlen(path), f)) == ERR_OK &&
-        (e = safefile_commit(&probe, f)) == ERR_OK) {
-        e = file_read(path, PATH_BYTES_MAX, &text, &bytes, f);
-        unlink(path);
-    }
-    if (e == ERR_OK && strcmp(text, path) != 0) {
-        e = fail_set(f, ERR_IO, "check the disk", "%s does not keep what is written", dir);
-    }
-    if (e != ERR_OK) {
-        struct fail why = *f;
-        fail_set(f, e, "every worker must be able to write to the checkpoints' location",
-                 "worker %s cannot keep checkpoints: %.300s", d->env->worker_name, why.what);
-    }
-    mem_free(text);
-    mem_free(path);
-    mem_free(dir);
-    return e;
-}
-
 enum err build_instances(struct part *d)
 {
     const struct msg_PREPARE *plan = plan_of(d);
-    enum err placed = check_location(d, &d->fail);
+    enum err placed = folder_check(plan, d->env->worker_name, &d->fail);
     if (placed != ERR_OK) {
         return placed;
     }

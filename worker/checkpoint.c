@@ -4,6 +4,7 @@
 #include "core/log.h"
 #include "core/mem.h"
 #include "worker/checkpoint_own.h"
+#include "worker/folder.h"
 #include "worker/instance.h"
 
 #include <inttypes.h>
@@ -257,19 +258,60 @@ static void settle(struct save_job *job)
     k->delta_bytes = r->epoch_count == 1 ? 0 : k->delta_bytes + r->bytes;
 }
 
+static void sweep_job_free(struct sweep_job *w)
+{
+    mem_free(w->location);
+    mem_free(w->topology);
+    mem_free(w->needed);
+    mem_free(w);
+}
+
+/* Requires: lock; released meanwhile. */
+static void sweep_folders(struct saver *s)
+{
+    while (s->sweeps != NULL) {
+        struct sweep_job *w = s->sweeps;
+        s->sweeps = w->next;
+        pthread_mutex_unlock(&s->lock);
+        folder_sweep(w->location, w->topology, w->needed, w->count, w->below);
+        sweep_job_free(w);
+        pthread_mutex_lock(&s->lock);
+    }
+}
+
+void saver_sweep(struct saver *s, const char *location, const char *topology,
+                 const uint64_t *needed TAKES, size_t count, uint64_t below)
+{
+    struct sweep_job *w = mem_alloc(sizeof *w);
+    *w = (struct sweep_job){.location = mem_dup(location),
+                            .topology = mem_dup(topology),
+                            .needed = (uint64_t *)(uintptr_t)needed,
+                            .count = count,
+                            .below = below};
+    pthread_mutex_lock(&s->lock);
+    w->next = s->sweeps;
+    s->sweeps = w;
+    pthread_cond_signal(&s->work);
+    pthread_mutex_unlock(&s->lock);
+}
+
 static void *saver_main(void *arg)
 {
     struct saver *s = arg;
     pthread_setname_np(pthread_self(), "oxb-checkpoint");
     pthread_mutex_lock(&s->lock);
     for (;;) {
-        while (s->first == NULL && !s->stopping) {
+        sweep_folders(s);
+        while (s->first == NULL && s->sweeps == NULL && !s->stopping) {
             pthread_cond_wait(&s->work, &s->lock);
         }
         if (s->stopping) {
             break;
         }
         struct save_job *job = s->first;
+        if (job == NULL) {
+            continue;
+        }
         s->first = job->next;
         s->last = s->first == NULL ? NULL : s->last;
         pthread_mutex_unlock(&s->lock);
@@ -331,6 +373,11 @@ void saver_free(struct saver *s)
     free_list(s->first);
     free_list(s->done);
     free_list(s->again);
+    while (s->sweeps != NULL) {
+        struct sweep_job *w = s->sweeps;
+        s->sweeps = w->next;
+        sweep_job_free(w);
+    }
     pthread_cond_destroy(&s->work);
     pthread_cond_destroy(&s->idle);
     pthread_mutex_destroy(&s->lock);

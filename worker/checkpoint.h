@@ -63,6 +63,9 @@ void keeper_take(struct keeper *k, struct instance *i, uint64_t epoch);
 MUST_CHECK bool keeper_leave(struct keeper *k, struct instance *i, uint64_t epoch);
 /* saver_again - the loop, now and then: wills that could not be stored are tried once more. */
 void saver_again(struct saver *s);
+/* saver_sweep - folder_sweep, on the saver's thread.  @needed: [count]. */
+void saver_sweep(struct saver *s, const char *location, const char *topology,
+                 const uint64_t *needed TAKES, size_t count, uint64_t below);
 /* keeper_forget - its tables are about to change hands: the next checkpoint begins anew. */
 void keeper_forget(struct keeper *k); /* accepts NULL */
 

@@ -37,6 +37,14 @@ struct save_job {
     uint64_t begun_us;
 };
 
+struct sweep_job { /* of a folder */
+    struct sweep_job *next;
+    char *location, *topology;
+    uint64_t *needed;
+    size_t count;
+    uint64_t below;
+};
+
 struct keeper {
     struct saver *saver;
     char *topology, *location;
@@ -56,6 +64,7 @@ struct saver {
     pthread_mutex_t lock;
     pthread_cond_t work, idle;
     struct save_job *first, *last;
+    struct sweep_job *sweeps;
     struct save_job *done; /* results on their way to the loop */
     struct save_job *again; /* the loop's: wills to be tried once more */
     bool stopping;

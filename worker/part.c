@@ -78,11 +78,44 @@ void part_prepare(struct part *d)
     }
 }
 
+/* What is in the folder may have been damaged since it was fetched: it is not used then, and
+ * fetched anew. */
+static bool artifacts_are_whole(const struct part *d, const struct rec_INSTANCE_SPEC *specs,
+                                size_t count)
+{
+    bool whole = true;
+    for (size_t k = 0; k < count; k++) {
+        const char *digest = specs[k].artifact;
+        bool seen = digest[0] == '\0';
+        for (size_t n = 0; n < k && !seen; n++) {
+            seen = strcmp(specs[n].artifact, digest) == 0;
+        }
+        if (seen) {
+            continue;
+        }
+        char found[SHA256_HEX_BYTES] = "";
+        struct fail f = {0};
+        char *file = mem_printf("%s/%s.so", d->env->artifact_dir, digest);
+        if (sha256_file(file, found, &f) != ERR_OK || strcmp(found, digest) != 0) {
+            log_event(LOG_ERROR, "artifact.damaged", "file=%s what=\"%s\"", file,
+                      f.what[0] != '\0' ? f.what : "its digest is another");
+            unlink(file);
+            whole = false;
+        }
+        mem_free(file);
+    }
+    return whole;
+}
+
 static void *helper_main(void *arg)
 {
     struct part *d = arg;
+    const struct msg_PREPARE *plan = &d->plan.PREPARE;
     pthread_setname_np(pthread_self(), "oxb-prepare");
-    d->failed = build_instances(d) != ERR_OK;
+    bool whole = artifacts_are_whole(d, plan->add_instances, plan->add_instances_count);
+    d->lacking =
+        !artifacts_are_whole(d, plan->adopt_instances, plan->adopt_instances_count) || !whole;
+    d->failed = !d->lacking && build_instances(d) != ERR_OK;
     loop_post(d->env->loop, prepared_on_loop, d);
     return NULL;
 }
@@ -94,6 +127,11 @@ static void prepared_on_loop(void *arg)
     d->preparing = false;
     if (d->dropping && d->base == NULL) {
         d->env->on_dropped(d->env->arg, d);
+        return;
+    }
+    if (d->lacking && !d->dropping) {
+        d->lacking = false;
+        d->env->on_lacking(d->env->arg, d);
         return;
     }
     if (d->base != NULL && (d->dropping || !d->failed)) { /* what failed stays until its ABORT */

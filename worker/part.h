@@ -36,6 +36,7 @@ struct part_env { /* what a deployment needs of its worker; borrowed */
     struct address master;
     uint64_t incarnation;     /* ours */
     /* Calls back on the loop's thread. */
+    void (*on_lacking)(void *arg, struct part *d);  /* an artifact was damaged, and is gone */
     void (*on_prepared)(void *arg, struct part *d); /* READY, or failed: see d->fail */
     void (*on_change)(void *arg, struct part *d);   /* the state may have changed */
     void (*on_dropped)(void *arg, struct part *d);  /* freed by the callee */
@@ -67,6 +68,7 @@ struct part {
     uint64_t reported_us, report_took_us; /* the latest REPORT: when, and how long it took */
     uint64_t waits_since_us;  /* prepared, but not READY: see agent.c; 0: not waiting */
     bool dropping, preparing; /* a helper thread is at work */
+    bool lacking;             /* its helper has found a damaged artifact */
     pthread_t helper;
     _Atomic bool change_posted;
     /* parts */

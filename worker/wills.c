@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+static void on_lacking(void *arg, struct part *d);
 static void on_prepared(void *arg, struct part *d);
 static void on_change(void *arg, struct part *d);
 static void on_dropped(void *arg, struct part *d);
@@ -18,6 +19,7 @@ static void on_dropped(void *arg, struct part *d);
 void wills_init(struct wills *w, const struct part_env *env)
 {
     w->env = *env;
+    w->env.on_lacking = on_lacking;
     w->env.on_prepared = on_prepared;
     w->env.on_change = on_change;
     w->env.on_dropped = on_dropped;
@@ -78,6 +80,7 @@ void wills_take(struct wills *w, const struct msg_WILL *m)
                                            .base_dir = m->base_dir,
                                            .checkpoints = true,
                                            .location = m->location,
+                                           .cluster = m->cluster,
                                            .add_instances = m->instances,
                                            .add_instances_count = 1,
                                            .restores = &restore,
@@ -102,6 +105,13 @@ void wills_fail(struct wills *w, struct part *d)
     d->state = DEPLOYMENT_FAILED;
     answer(w, d, d->fail.what);
     part_drop(d);
+}
+
+static void on_lacking(void *arg, struct part *d)
+{
+    struct wills *w = arg;
+    (void)d;
+    w->wanted(w->arg);
 }
 
 static void on_prepared(void *arg, struct part *d)

@@ -8,7 +8,8 @@
  * `first` is when output comes again, `last` when it is no later than it was before the kill,
  * `replayed` the tuples that came twice.  Second table: the same load with and without checkpoints
  * every second, in turn, 1 % of the keys changing; at a pace (latency) and unpaced (throughput).
- * Figures are medians; no time is asserted.  Latency before is the p99 of two seconds. */
+ * Figures are medians, ratios the median of each round's own; no time is asserted.  Latency before
+ * is the p99 of two seconds. */
 #include "bench/cluster.h"
 #include "bench/procs.h"
 #include "bench/upgrade/upgrade.h"
@@ -197,8 +198,8 @@ static bool one_kill(uint64_t mib, double rate, struct figures *f)
 
 static bool one_steady(uint64_t mib, double rate, bool checkpoints, struct figures *f)
 {
-    struct run r = {.keys = mib * KEYS_PER_MIB + (mib == 0), .rate = rate,
-                    .checkpoints = checkpoints};
+    struct run r = {
+        .keys = mib * KEYS_PER_MIB + (mib == 0), .rate = rate, .checkpoints = checkpoints};
     bool good = begin(&r) && (!checkpoints || oxbow(&r, "checkpoint", "river"));
     pause_ms(1000);
     uint64_t at_ns = clock_now_ns();
@@ -230,26 +231,28 @@ static bool kills(uint64_t mib, double rate, unsigned rounds)
     return true;
 }
 
+/* Each round measures with and without in turn, the other one first every other round; a ratio is
+ * of the two of one round, for the machine is another one a minute later. */
 static bool steady(uint64_t mib, double rate, unsigned rounds)
 {
-    double with[2][ROUNDS_MAX], without[2][ROUNDS_MAX], m[4];
+    double with[2][ROUNDS_MAX], without[2][ROUNDS_MAX], ratio[2][ROUNDS_MAX];
     for (unsigned k = 0; k < rounds; k++) {
-        struct figures f[4];
-        if (!one_steady(mib, rate, true, &f[0]) || !one_steady(mib, rate, false, &f[1]) ||
-            !one_steady(mib, 0, true, &f[2]) || !one_steady(mib, 0, false, &f[3])) {
-            return false;
+        for (unsigned what = 0; what < 2; what++) { /* latency at a pace; throughput */
+            struct figures f[2];
+            for (unsigned turn = 0; turn < 2; turn++) {
+                unsigned one = turn ^ (k & 1);
+                if (!one_steady(mib, what == 0 ? rate : 0, one == 0, &f[one])) {
+                    return false;
+                }
+            }
+            with[what][k] = what == 0 ? f[0].p99_ms : f[0].per_second;
+            without[what][k] = what == 0 ? f[1].p99_ms : f[1].per_second;
+            ratio[what][k] = with[what][k] / without[what][k];
         }
-        with[0][k] = f[0].p99_ms;
-        without[0][k] = f[1].p99_ms;
-        with[1][k] = f[2].per_second;
-        without[1][k] = f[3].per_second;
     }
-    m[0] = median(with[0], rounds);
-    m[1] = median(without[0], rounds);
-    m[2] = median(with[1], rounds);
-    m[3] = median(without[1], rounds);
-    printf("%9llu %10.2f %10.2f %7.2f %12.0f %12.0f %7.3f\n", (unsigned long long)mib, m[0], m[1],
-           m[0] / m[1], m[2], m[3], m[2] / m[3]);
+    printf("%9llu %10.2f %10.2f %7.2f %12.0f %12.0f %7.3f\n", (unsigned long long)mib,
+           median(with[0], rounds), median(without[0], rounds), median(ratio[0], rounds),
+           median(with[1], rounds), median(without[1], rounds), median(ratio[1], rounds));
     fflush(stdout);
     return true;
 }

@@ -25,12 +25,12 @@
 struct file_sink {
     struct outbuf out;
     struct pending pending;
-    char *path;       /* with the instance's number if there are several */
-    int fd;           /* -1: none; when lines appear as they are written */
-    bool is_exact;    /* lines wait for their checkpoint */
+    char *path;    /* with the instance's number if there are several */
+    int fd;        /* -1: none; when lines appear as they are written */
+    bool is_exact; /* lines wait for their checkpoint */
     bool is_restored;
-    bool is_same;     /* restored for the same path */
-    bool is_successor;/* restored from the instance before it, not from a checkpoint */
+    bool is_same;      /* restored for the same path */
+    bool is_successor; /* restored from the instance before it, not from a checkpoint */
 };
 
 static int prepare(struct oxb_pe *pe)
@@ -40,8 +40,7 @@ static int prepare(struct oxb_pe *pe)
     s->fd = -1;
     outbuf_init(&s->out, pe);
     s->path = oxb_parallelism(pe) > 1 ? mem_printf("%s.%u", path, oxb_index(pe)) : mem_dup(path);
-    s->is_exact =
-        oxb_checkpoints(pe) && strcmp(oxb_param_str(pe, "commit"), "checkpoint") == 0;
+    s->is_exact = oxb_checkpoints(pe) && strcmp(oxb_param_str(pe, "commit"), "checkpoint") == 0;
     pending_init(&s->pending, s->path, oxb_uid(pe), oxb_generation(pe));
     return OXB_OK;
 }
@@ -50,9 +49,11 @@ static int start(struct oxb_pe *pe)
 {
     struct file_sink *s = oxb_self(pe);
     if (s->is_exact) {
-        return pending_begin(&s->pending, s->is_restored, s->is_successor)
-                   ? OXB_OK
-                   : oxb_fail(pe, "%s", s->pending.error);
+        enum pending_from from = !s->is_restored        ? PENDING_NOTHING
+                                 : s->is_successor      ? PENDING_HEIR
+                                 : oxb_output_stays(pe) ? PENDING_PASSED
+                                                        : PENDING_CHECKPOINT;
+        return pending_begin(&s->pending, from) ? OXB_OK : oxb_fail(pe, "%s", s->pending.error);
     }
     if (!pending_commit(&s->pending, UINT64_MAX)) { /* the instance before it waited */
         return oxb_fail(pe, "%s", s->pending.error);
@@ -71,11 +72,10 @@ static int flush(struct oxb_pe *pe)
     if (outbuf_left(&s->out) == 0) {
         return OXB_OK;
     }
-    int fd = s->is_exact ? pending_fd(&s->pending) : s->fd;
-    if (fd < 0) {
-        return oxb_fail(pe, "%s", s->pending.error);
+    if (s->is_exact) {
+        return pending_write(&s->pending, &s->out) ? OXB_OK : oxb_fail(pe, "%s", s->pending.error);
     }
-    int e = outbuf_write(&s->out, fd);
+    int e = outbuf_write(&s->out, s->fd);
     return e == 0 ? OXB_OK : oxb_fail(pe, "%s: cannot write: %s", s->path, strerror(e));
 }
 

@@ -3,6 +3,7 @@
 
 #include "core/failpoint.h"
 #include "core/file.h"
+#include "core/hash.h"
 #include "core/mem.h"
 #include "core/safefile.h"
 
@@ -42,6 +43,7 @@ void pending_fini(struct pending *p)
     for (size_t i = 0; i < p->count; i++) {
         drop_segment(&p->list[i]);
     }
+    XXH3_freeState(p->hash);
     mem_free(p->list);
     mem_free(p->file);
     mem_free(p->prefix);
@@ -55,11 +57,15 @@ static bool failed(struct pending *p, const char *path, const char *verb)
     return false;
 }
 
-int pending_fd(struct pending *p)
+static int open_segment(struct pending *p)
 {
     if (p->fd >= 0) {
         return p->fd;
     }
+    if (p->hash == NULL) {
+        p->hash = XXH3_createState();
+    }
+    XXH3_64bits_reset(p->hash);
     p->file = mem_printf("%s%" PRIu64 ".%" PRIu64, p->prefix, p->generation, p->number++);
     p->fd = open(p->file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (p->fd < 0) {
@@ -68,6 +74,27 @@ int pending_fd(struct pending *p)
         p->file = NULL;
     }
     return p->fd;
+}
+
+bool pending_write(struct pending *p, struct outbuf *out)
+{
+    int fd = open_segment(p);
+    size_t left = outbuf_left(out);
+    const char *at = out->text.data + out->sent;
+    if (fd < 0) {
+        return false;
+    }
+    XXH3_state_t before;
+    XXH3_copyState(&before, p->hash);
+    XXH3_64bits_update(p->hash, at, left);
+    int e = FAILPOINT_FAILS("segment.write") ? ENOSPC : outbuf_write(out, fd);
+    if (e == 0) {
+        return true;
+    }
+    XXH3_copyState(p->hash, &before); /* what is left is still where it was (O2 of outbuf.h) */
+    XXH3_64bits_update(p->hash, at, left - outbuf_left(out));
+    errno = e;
+    return failed(p, p->file, "write");
 }
 
 bool pending_close(struct pending *p, uint64_t epoch, struct oxb_blob *blob)
@@ -83,8 +110,11 @@ bool pending_close(struct pending *p, uint64_t epoch, struct oxb_blob *blob)
         close(p->fd);
         p->fd = -1;
         p->list = mem_grow(p->list, p->count, &p->capacity, sizeof *p->list);
-        p->list[p->count++] =
-            (struct segment){mem_dup(p->path), p->file, p->end, (uint64_t)now.st_size, 0};
+        p->list[p->count++] = (struct segment){.path = mem_dup(p->path),
+                                               .file = p->file,
+                                               .start = p->end,
+                                               .bytes = (uint64_t)now.st_size,
+                                               .sum = XXH3_64bits_digest(p->hash)};
         p->file = NULL;
         p->end += (uint64_t)now.st_size;
     }
@@ -112,6 +142,37 @@ static bool write_at(int fd, const char *data, size_t bytes, uint64_t at)
         bytes -= (size_t)n;
     }
     return true;
+}
+
+/* is_whole - every byte as it was written. */
+static bool is_whole(struct pending *p, const struct segment *s, int from)
+{
+    char *block = mem_alloc(COPY_BYTES);
+    XXH3_state_t *hash = XXH3_createState();
+    uint64_t done = 0;
+    ssize_t n = 1;
+    XXH3_64bits_reset(hash);
+    while (done < s->bytes && n > 0) {
+        uint64_t left = s->bytes - done;
+        n = pread(from, block, left < COPY_BYTES ? left : COPY_BYTES, (off_t)done);
+        if (n > 0) {
+            XXH3_64bits_update(hash, block, (size_t)n);
+            done += (uint64_t)n;
+        } else if (n < 0 && errno == EINTR) {
+            n = 1;
+        }
+    }
+    bool ok = done == s->bytes && (s->sum == 0 || s->sum == XXH3_64bits_digest(hash));
+    if (!ok && n < 0) {
+        ok = failed(p, s->file, "read it");
+    } else if (!ok) {
+        snprintf(p->error, sizeof p->error,
+                 "%s: it is damaged: what was not yet committed to %s is not all there", s->file,
+                 s->path);
+    }
+    XXH3_freeState(hash);
+    mem_free(block);
+    return ok;
 }
 
 /* is_ours - what stands where the segment goes is a half copy of it, or was never written: a crash
@@ -195,8 +256,8 @@ static bool commit_open(struct pending *p, const struct segment *s, int to)
         return failed(p, s->file, "read what was not yet committed");
     }
     FAILPOINT("segment.commit.before");
-    bool ok = reaches(p, s, has, s->start) && (has == s->start || is_ours(p, s, from, to)) &&
-              copy(p, s, from, to); /* G3 */
+    bool ok = reaches(p, s, has, s->start) && is_whole(p, s, from) &&
+              (has == s->start || is_ours(p, s, from, to)) && copy(p, s, from, to); /* G3 */
     FAILPOINT("segment.commit.copied");
     close(from);
     if (ok && fsync(to) != 0) {
@@ -244,9 +305,10 @@ json_t *pending_save(const struct pending *p)
     json_t *list = json_array();
     for (size_t i = 0; i < p->count; i++) {
         const struct segment *s = &p->list[i];
-        json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:I, s:I}", "path", s->path, "file",
-                                              s->file, "start", (json_int_t)s->start, "bytes",
-                                              (json_int_t)s->bytes, "epoch", (json_int_t)s->epoch));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:I, s:I, s:I}", "path", s->path,
+                                              "file", s->file, "start", (json_int_t)s->start,
+                                              "bytes", (json_int_t)s->bytes, "epoch",
+                                              (json_int_t)s->epoch, "sum", (json_int_t)s->sum));
     }
     return json_pack("{s:s, s:I, s:I, s:I, s:o}", "path", p->path, "end", (json_int_t)p->end,
                      "generation", (json_int_t)p->generation, "number", (json_int_t)p->number,
@@ -256,7 +318,7 @@ json_t *pending_save(const struct pending *p)
 bool pending_load(struct pending *p, const json_t *saved)
 {
     const char *path, *file;
-    json_int_t end, generation, number, start, bytes, epoch;
+    json_int_t end, generation, number, start, bytes, epoch, sum;
     json_t *list, *one;
     size_t i;
     if (json_unpack((json_t *)(uintptr_t)saved, "{s:s, s:I, s:I, s:I, s:o}", "path", &path, "end",
@@ -265,13 +327,18 @@ bool pending_load(struct pending *p, const json_t *saved)
     }
     json_array_foreach(list, i, one)
     {
-        if (json_unpack(one, "{s:s, s:s, s:I, s:I, s:I}", "path", &path, "file", &file, "start",
-                        &start, "bytes", &bytes, "epoch", &epoch) != 0) {
+        sum = 0;
+        if (json_unpack(one, "{s:s, s:s, s:I, s:I, s:I, s?I}", "path", &path, "file", &file,
+                        "start", &start, "bytes", &bytes, "epoch", &epoch, "sum", &sum) != 0) {
             return false;
         }
         p->list = mem_grow(p->list, p->count, &p->capacity, sizeof *p->list);
-        p->list[p->count++] = (struct segment){mem_dup(path), mem_dup(file), (uint64_t)start,
-                                               (uint64_t)bytes, (uint64_t)epoch};
+        p->list[p->count++] = (struct segment){.path = mem_dup(path),
+                                               .file = mem_dup(file),
+                                               .start = (uint64_t)start,
+                                               .bytes = (uint64_t)bytes,
+                                               .epoch = (uint64_t)epoch,
+                                               .sum = (uint64_t)sum};
     }
     path = json_string_value(json_object_get(saved, "path"));
     p->is_other = strcmp(path, p->path) != 0;
@@ -342,14 +409,27 @@ static bool check_length(struct pending *p)
     return false;
 }
 
-bool pending_begin(struct pending *p, bool restored, bool successor)
+static bool go_on_behind(struct pending *p)
+{
+    struct stat now;
+    if (stat(p->path, &now) != 0) {
+        return begin_empty(p);
+    }
+    p->end = (uint64_t)now.st_size;
+    return true;
+}
+
+bool pending_begin(struct pending *p, enum pending_from from)
 {
     sweep(p);
-    if ((!restored || p->is_other) && !begin_empty(p)) {
+    if ((from == PENDING_NOTHING || p->is_other) && !begin_empty(p)) {
         return false;
     }
-    if (!restored || successor) { /* a successor goes on; its list waits for its checkpoints */
+    if (from == PENDING_NOTHING || from == PENDING_HEIR) {
         return true;
     }
-    return pending_commit(p, UINT64_MAX) && (p->is_other || check_length(p));
+    if (!pending_commit(p, UINT64_MAX)) {
+        return false;
+    }
+    return p->is_other || (from == PENDING_PASSED ? go_on_behind(p) : check_length(p));
 }

@@ -4,6 +4,8 @@
  * checkpoint closes it; when that checkpoint is complete the segment is copied behind what the file
  * holds, at the offset it was given when it was closed, and removed.
  *
+ * A segment's XXH3-64 is in the snapshot and is compared before it is copied.
+ *
  * Owns:       struct pending: the open segment, the list of closed ones in order.
  * Runs on:    the instance's thread.
  * Invariants: G1 a file only ever grows by whole segments of complete checkpoints, in order.
@@ -15,6 +17,7 @@
 #ifndef OXB_PE_BUILTIN_PENDING_H
 #define OXB_PE_BUILTIN_PENDING_H
 
+#include "pe/builtin/outbuf.h"
 #include "pe/pe.h"
 
 #include <jansson.h>
@@ -25,6 +28,7 @@ struct segment {
     uint64_t start; /* offset in `path` */
     uint64_t bytes;
     uint64_t epoch; /* of the checkpoint that covers it; 0: none yet */
+    uint64_t sum;   /* XXH3-64; 0: not known, an older program wrote it */
 };
 
 struct pending { /* a zeroed struct is empty */
@@ -37,14 +41,16 @@ struct pending { /* a zeroed struct is empty */
     bool is_other;   /* restored from a snapshot for another file: this one begins empty */
     uint64_t number; /* of the next segment */
     int fd;          /* of the open one; -1: none */
+    void *hash;      /* of what was written to it */
     char *file;
     char error[600]; /* what went wrong last */
 };
 
 void pending_init(struct pending *p, const char *path, const char *uid, uint64_t generation);
 void pending_fini(struct pending *p);
-/* pending_fd - of the open segment, made when there is none; -1: see `error`. */
-int pending_fd(struct pending *p);
+/* pending_write - all of `out` to the open segment, made when there is none.  What could not be
+ * written stays in `out`.  Return: false, see `error`. */
+bool pending_write(struct pending *p, struct outbuf *out);
 /* pending_close - the open segment joins the list, covered by `epoch` (0: by none yet), as do those
  * that wait for one.  @blob: is told of the file; may be NULL.  Return: false, see `error`. */
 bool pending_close(struct pending *p, uint64_t epoch, struct oxb_blob *blob);
@@ -54,9 +60,14 @@ bool pending_commit(struct pending *p, uint64_t epoch);
 /* pending_save - as JSON, for a snapshot; pending_load: Return: false when malformed. */
 json_t *pending_save(const struct pending *p);
 bool pending_load(struct pending *p, const json_t *saved);
-/* pending_begin - at start.  Not restored: the file is emptied.  Restored from a checkpoint: what
- * it covers is committed; G3.  Segments that nobody knows are removed.
+enum pending_from {
+    PENDING_NOTHING,   /* the file is emptied */
+    PENDING_CHECKPOINT,/* what it covers is committed; G3 */
+    PENDING_PASSED,    /* the same, but more was committed after it, and stays: on behind that */
+    PENDING_HEIR       /* the instance before it: what it has closed waits for its checkpoints */
+};
+/* pending_begin - at start.  Segments that nobody knows are removed.
  * Return: false, see `error`. */
-bool pending_begin(struct pending *p, bool restored, bool successor);
+bool pending_begin(struct pending *p, enum pending_from from);
 
 #endif

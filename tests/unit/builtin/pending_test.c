@@ -11,9 +11,11 @@
 #include "tests/support/pe_run.h"
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -195,6 +197,80 @@ static void a_file_of_another_length_is_not_touched(void **state)
     }
 }
 
+/* expect_lines - the file holds 0 .. count-1, a line each, in order, and nothing else. */
+static void expect_lines(int count)
+{
+    char *text = text_of(path), *at = text;
+    for (int i = 0; i < count; i++) {
+        int n = -1, used = 0;
+        assert_int_equal(sscanf(at, "{\"n\":%d}%n", &n, &used), 1);
+        assert_int_equal(n, i);
+        at += used + 1;
+    }
+    assert_string_equal(at, "");
+    mem_free(text);
+}
+
+/* Every bit of a segment, and every length that it may be torn to. */
+static void a_damaged_segment_is_never_committed(void **state)
+{
+    (void)state;
+    struct pe_run a;
+    assert_true(open_exact(&a, 1));
+    assert_true(pe_run_start(&a));
+    feed(&a, 1);
+    feed(&a, 22);
+    struct pe_snapshot s = save(&a, 5);
+    char *file = mem_dup(s.files[0].path), *data;
+    size_t bytes;
+    assert_int_equal(file_read(file, 1u << 20, &data, &bytes, NULL), ERR_OK);
+    for (size_t bit = 0; bit < bytes * 8 + bytes; bit++) {
+        size_t length = bit < bytes * 8 ? bytes : bit - bytes * 8;
+        char *bad = mem_dup_n(data, bytes);
+        bad[bit / 8 % bytes] = (char)(bad[bit / 8 % bytes] ^ (bit < bytes * 8 ? 1 << bit % 8 : 0));
+        assert_int_equal(file_write_safe(file, bad, length, NULL), ERR_OK);
+        assert_int_equal(pe_commit(a.pe, 5), OXB_ERROR);
+        assert_non_null(strstr(pe_error(a.pe), "it is damaged"));
+        expect("");
+        mem_free(bad);
+    }
+    assert_int_equal(file_write_safe(file, data, bytes, NULL), ERR_OK);
+    assert_int_equal(pe_commit(a.pe, 5), OXB_OK);
+    expect("{\"n\":1}\n{\"n\":22}\n");
+    pe_run_close(&a);
+    pe_snapshot_fini(&s);
+    mem_free(data);
+    mem_free(file);
+}
+
+/* The disk is full in the middle: what was written counts, what was not taken is not there. */
+static void a_segment_that_fills_the_disk_has_the_sum_of_what_fits(void **state)
+{
+    (void)state;
+    struct rlimit before, small = {.rlim_cur = 300000};
+    struct pe_run a;
+    assert_true(open_exact(&a, 1));
+    assert_true(pe_run_start(&a));
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    small.rlim_max = before.rlim_max;
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    int n = 0, result = OXB_OK;
+    for (; n < 100000 && result == OXB_OK; n += result == OXB_OK) {
+        char *row = mem_printf("{\"n\":%d}", n);
+        result = pe_run_feed(&a, row);
+        mem_free(row);
+    }
+    assert_in_range(n, 1, 99999); /* this one was not taken (O1 of outbuf.h) */
+    assert_non_null(strstr(pe_error(a.pe), "File too large"));
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    struct pe_snapshot s = save(&a, 5);
+    assert_int_equal(pe_commit(a.pe, 5), OXB_OK);
+    expect_lines(n);
+    pe_run_close(&a);
+    pe_snapshot_fini(&s);
+}
+
 static void bytes_of_somebody_else_are_not_written_over(void **state)
 {
     (void)state;
@@ -272,20 +348,6 @@ static void a_successor_goes_on_with_what_is_pending(void **state)
     pe_snapshot_fini(&s);
 }
 
-/* expect_lines - the file holds 0 .. count-1, a line each, in order, and nothing else. */
-static void expect_lines(int count)
-{
-    char *text = text_of(path), *at = text;
-    for (int i = 0; i < count; i++) {
-        int n = -1, used = 0;
-        assert_int_equal(sscanf(at, "{\"n\":%d}%n", &n, &used), 1);
-        assert_int_equal(n, i);
-        at += used + 1;
-    }
-    assert_string_equal(at, "");
-    mem_free(text);
-}
-
 /* Random lives: feed, checkpoint, complete, die and recover from the newest complete one. */
 static void random_deaths_leave_every_line_once(void **state)
 {
@@ -360,6 +422,8 @@ int main(void)
         cmocka_unit_test(a_recovery_takes_back_what_no_reader_saw),
         cmocka_unit_test(a_half_commit_is_made_whole_at_every_length),
         cmocka_unit_test(a_file_of_another_length_is_not_touched),
+        cmocka_unit_test(a_damaged_segment_is_never_committed),
+        cmocka_unit_test(a_segment_that_fills_the_disk_has_the_sum_of_what_fits),
         cmocka_unit_test(bytes_of_somebody_else_are_not_written_over),
         cmocka_unit_test(a_removed_one_leaves_a_will_that_another_process_carries_out),
         cmocka_unit_test(a_successor_goes_on_with_what_is_pending),

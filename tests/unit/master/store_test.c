@@ -10,12 +10,15 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "core/file.h"
 #include "core/mem.h"
+#include "core/strbuf.h"
 #include "master/store.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -338,6 +341,70 @@ static void a_topology_that_begins_anew_has_no_checkpoint(void **state)
     s->ops->close(s);
 }
 
+static void note_passed(void *arg, const struct store_checkpoint *c)
+{
+    uint64_t *seen = arg; /* epochs, newest first; 1000 more for those that output has passed */
+    *seen = *seen * 10000 + c->epoch + (c->is_passed ? 1000 : 0);
+}
+
+static uint64_t passed_of(struct store *s)
+{
+    struct fail f;
+    uint64_t seen = 0;
+    assert_int_equal(s->ops->checkpoints(s, "t", note_passed, &seen, &f), ERR_OK);
+    return seen;
+}
+
+static void note_graph(void *arg, const struct store_version *v)
+{
+    *(size_t *)arg += v->instance_count;
+}
+
+/* The newest checkpoint of the content before is kept beside `keep` others, and its graph with it;
+ * a rollback to it takes the later ones away. */
+static void the_version_before_can_be_gone_back_to(void **state)
+{
+    (void)state;
+    struct fail f;
+    struct store *s = open_store();
+    decided(s, 1, 10);
+    assert_int_equal(put(s, 20, 1, 4, 2), ERR_OK);
+    assert_int_equal(put(s, 21, 1, 4, 2), ERR_OK);
+    struct store_version v = sample();
+    v.version = 2;
+    v.op = 30;
+    v.base = 1;
+    v.digest = (char *)"another";
+    v.parts = v.about = (char *)"{}";
+    assert_int_equal(s->ops->plan(s, &v, &f), ERR_OK);
+    assert_int_equal(s->ops->decide(s, "t", 2, 30, NULL, 0, &f), ERR_OK);
+    for (uint64_t epoch = 31; epoch <= 35; epoch++) {
+        assert_int_equal(put(s, epoch, 2, 4, 2), ERR_OK);
+    }
+    assert_int_equal(passed_of(s), 3500340021); /* 35, 34, 21 */
+    v.version = 3; /* planned and given up: the graph of 1 is still there */
+    v.op = 40;
+    v.base = 2;
+    assert_int_equal(s->ops->plan(s, &v, &f), ERR_OK);
+    size_t rows = 0;
+    assert_int_equal(s->ops->version(s, "t", 1, note_graph, &rows, &f), ERR_OK);
+    assert_int_equal(rows, v.instance_count);
+    struct store_version back = sample();
+    back.version = 4;
+    back.op = 50;
+    back.base = 2;
+    back.decided = true;
+    back.parts = back.about = (char *)"{}";
+    assert_int_equal(s->ops->rollback(s, &back, 21, true, &f), ERR_OK);
+    s->ops->close(s);
+    s = open_store();
+    assert_int_equal(passed_of(s), 1021);
+    assert_int_equal(put(s, 60, 2, 4, 2), ERR_STALE); /* of what was undone */
+    assert_int_equal(put(s, 60, 4, 4, 1), ERR_OK);
+    assert_int_equal(passed_of(s), 60); /* content as before: nothing else is kept */
+    s->ops->close(s);
+}
+
 static void count_will(void *arg, const struct store_will *w)
 {
     assert_string_equal(w->topology, "t");
@@ -389,6 +456,88 @@ static void wills_are_there_from_the_decision_until_done_or_void(void **state)
     s->ops->close(s);
 }
 
+static void note_yaml(void *arg, const struct store_version *v)
+{
+    struct strbuf *out = arg;
+    strbuf_printf(out, "%s %d %d %d %d %d %s %s %s %s %zu %zu\n", v->topology, (int)v->version,
+                  (int)v->gen, (int)v->op, (int)v->epoch, (int)v->decided, v->state, v->yaml,
+                  v->digest, v->types, v->instance_count, v->channel_count);
+    for (size_t i = 0; i < v->instance_count; i++) {
+        strbuf_printf(out, "%d %s %s %d\n", (int)v->instances[i].id, v->instances[i].pe,
+                      v->instances[i].worker, (int)v->instances[i].incarnation);
+    }
+}
+
+static void note_epochs(void *arg, const struct store_checkpoint *c)
+{
+    struct strbuf *out = arg;
+    for (size_t i = 0; i < c->snapshot_count; i++) {
+        strbuf_printf(out, "%d %s %d\n", (int)c->epoch, c->snapshots[i].uid,
+                      c->snapshots[i].epoch_count > 0 ? (int)c->snapshots[i].epochs[0] : 0);
+    }
+}
+
+/* what_it_says - all that matters, as text; caller frees. */
+static char *what_it_says(struct store *s)
+{
+    struct strbuf out = {0};
+    struct fail f;
+    if (s->ops->newest(s, note_yaml, &out, &f) != ERR_OK ||
+        s->ops->checkpoints(s, "t", note_epochs, &out, &f) != ERR_OK) {
+        strbuf_printf(&out, "%s", "refused");
+    }
+    return strbuf_take(&out);
+}
+
+/* One bit in each of many places: refused with a reason, or what it says is what was written. */
+static void a_store_with_a_flipped_bit_says_nothing_wrong(void **state)
+{
+    (void)state;
+    char path[128], *data;
+    size_t bytes, refused = 0, trials = 0;
+    struct fail f;
+    struct store *s = open_store();
+    decided(s, 1, 10);
+    decided(s, 2, 20);
+    assert_int_equal(put(s, 30, 2, 4, 3), ERR_OK);
+    assert_int_equal(put(s, 31, 2, 4, 3), ERR_OK);
+    char *wanted = what_it_says(s);
+    s->ops->close(s);
+    snprintf(path, sizeof path, "%s/oxbow.db", dir);
+    assert_int_equal(file_read(path, 1u << 24, &data, &bytes, &f), ERR_OK);
+    size_t written = 0; /* bytes that are not 0: the rest is free */
+    for (size_t at = 0; at < bytes; at++) {
+        written += data[at] != 0;
+        if (data[at] == 0 || written % 67 != 0) {
+            continue;
+        }
+        trials++;
+        data[at] = (char)(data[at] ^ 1 << at % 8);
+        assert_int_equal(remove_dir(NULL), 0);
+        assert_int_equal(mkdir(dir, 0700), 0);
+        FILE *file = fopen(path, "w");
+        assert_non_null(file);
+        assert_int_equal(fwrite(data, 1, bytes, file), bytes);
+        fclose(file);
+        data[at] = (char)(data[at] ^ 1 << at % 8);
+        f = (struct fail){0};
+        if (store_sqlite_open(dir, &s, &f) != ERR_OK) {
+            assert_true(f.what[0] != '\0');
+            refused++;
+            continue;
+        }
+        char *says = what_it_says(s);
+        if (strstr(says, "refused") == NULL) {
+            assert_string_equal(says, wanted);
+        }
+        mem_free(says);
+        s->ops->close(s);
+    }
+    assert_in_range(refused, trials / 2, trials);
+    mem_free(wanted);
+    mem_free(data);
+}
+
 static void a_file_that_is_no_store_is_refused_with_a_reason(void **state)
 {
     (void)state;
@@ -418,7 +567,9 @@ int main(void)
         IN_A_FOLDER(the_newest_checkpoints_are_kept),
         IN_A_FOLDER(a_decision_or_a_recovery_makes_a_checkpoint_void),
         IN_A_FOLDER(a_topology_that_begins_anew_has_no_checkpoint),
+        IN_A_FOLDER(the_version_before_can_be_gone_back_to),
         IN_A_FOLDER(wills_are_there_from_the_decision_until_done_or_void),
+        IN_A_FOLDER(a_store_with_a_flipped_bit_says_nothing_wrong),
         IN_A_FOLDER(a_file_that_is_no_store_is_refused_with_a_reason),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
