@@ -189,7 +189,7 @@ static void take_groups(struct rs *w, struct rs_inst *x, uint32_t n, const struc
             if (o->pe == i->pe && o->there[s->side] &&
                 w->im->pes[i->pe].owners[s->side][w->k.groups[key]] == o->index) {
                 x->state[key] = s->nodes[k].state[key];
-                x->final_keys |= s->nodes[k].final_keys & (uint8_t)(1u << key);
+                x->final_keys |= (uint8_t)(s->nodes[k].final_keys & 1u << key);
                 if (!s->nodes[k].durable) {
                     rs_violate(w, WRONG_ABSENT);
                 }
