@@ -174,24 +174,36 @@ $(B)/tests/sim/sim-live: $(B)/live/tests/sim/live_main.o $(LIVE_OBJECTS)
 $(B)/tests/sim/live_test: $(B)/live/tests/sim/live_test.o $(LIVE_OBJECTS)
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) $(LIVE_WRAP) -rdynamic -o $@ $^ $(LIBS) -lcmocka
+# The same with checkpoints, deaths and recoveries.
+SIM_RECOVERY := $(call src,$(filter-out %/main.c %_test.c,$(wildcard tests/sim/recovery/*.c)))
+$(B)/tests/sim/recovery/sim-recovery: $(B)/tests/sim/recovery/main.o $(SIM_RECOVERY) $(SIM) \
+    $(MASTER) $(CLI) $(TOPOLOGY) $(LIB)
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(LIBS) -lcmocka
+$(B)/tests/sim/recovery/%_test: $(B)/tests/sim/recovery/%_test.o $(SIM_RECOVERY) $(SIM) $(MASTER) \
+    $(CLI) $(TOPOLOGY) $(LIB)
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(LIBS) -lcmocka
 $(B)/tests/sim/%_test: $(B)/tests/sim/%_test.o $(SIM) $(MASTER) $(CLI) $(TOPOLOGY) $(LIB)
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(LIBS) -lcmocka
 
 # Fuzzers need clang, so they are a flavour of their own.
 FUZZ_SECONDS ?= 60
+FUZZ_SAN := fuzzer-no-link,address,undefined
+FUZZ_DIR := build/$(subst $(comma),-,$(FUZZ_SAN))/clang
 ONNX_DATA ?= /usr/share/libonnx-testdata/data
 .PHONY: fuzz fuzz-build
 fuzz: ## run each fuzzer for FUZZ_SECONDS (60); needs clang
 	@echo 'int LLVMFuzzerTestOneInput(void); int LLVMFuzzerTestOneInput(void) { return 0; }' | \
 	  clang -x c -fsanitize=fuzzer - -o /dev/null 2>/dev/null || { echo \
 	  "fuzz: clang with libFuzzer is missing; apt-get install clang libclang-rt-dev"; exit 1; }
-	@$(MAKE) --no-print-directory $(JOBS) fuzz-build CC=clang SAN=fuzzer-no-link,address
+	@$(MAKE) --no-print-directory $(JOBS) fuzz-build CC=clang SAN=$(FUZZ_SAN)
 	@mkdir -p build/fuzz/model_fuzz; for m in $(ONNX_DATA)/node/*/model.onnx; do \
 	  [ ! -f "$$m" ] || cp -n "$$m" build/fuzz/model_fuzz/$$(basename $$(dirname $$m)); done
 	@for f in $(basename $(notdir $(FUZZ))); do \
 	  mkdir -p build/fuzz/$$f tests/fuzz/corpus/$${f%_fuzz}; echo "== $$f"; \
-	  build/fuzzer-no-link-address/clang/tests/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) \
+	  UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 $(FUZZ_DIR)/tests/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) \
 	    -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix=build/fuzz/$$f- \
 	    build/fuzz/$$f tests/fuzz/corpus/$${f%_fuzz}; done
 	@echo "fuzz: $(words $(FUZZ)) fuzzers, no crash"

@@ -122,20 +122,20 @@ static void engine_run(void *arg)
     struct fail f = {0};
     void *p = NULL;
     const void *q = NULL;
-    enum err err = compiled_input(e->compiled, 0, &p, &f);
+    enum err err = compiled_input(e->compiled, 0, 0, &p, &f);
     if (err == ERR_OK) {
         memcpy(p, e->in, e->in_bytes);
-        err = compiled_input_done(e->compiled, 0, p, &f);
+        err = compiled_input_done(e->compiled, 0, 0, p, &f);
     }
     if (err == ERR_OK) {
-        err = compiled_run(e->compiled, e->rows, &f);
+        err = compiled_run(e->compiled, 0, e->rows, &f);
     }
     if (err == ERR_OK) {
-        err = compiled_output(e->compiled, 0, &q, &f);
+        err = compiled_output(e->compiled, 0, 0, &q, &f);
     }
     if (err == ERR_OK) {
         e->out = q;
-        err = compiled_output_done(e->compiled, 0, q, &f);
+        err = compiled_output_done(e->compiled, 0, 0, q, &f);
     }
     if (err != ERR_OK) {
         give_up("engine", &f);
@@ -200,9 +200,10 @@ static void contest_open(struct contest *c, const struct options *o, const char 
     }
     struct shape row = {.rank = m->in_rank};
     memcpy(row.dims, m->in, m->in_rank * sizeof(int64_t));
-    struct session_options so = {"cpu", c->batch, o->dir, &row};
-    c->engine = (struct engine){.rows = c->batch, .in = c->in,
-                                .in_bytes = c->in_count * sizeof(float)};
+    struct session_options so = {
+        .device = "cpu", .batch_max = c->batch, .cache_dir = o->dir, .rows = &row};
+    c->engine =
+        (struct engine){.rows = c->batch, .in = c->in, .in_bytes = c->in_count * sizeof(float)};
     if (session_new(g, &so, &c->engine.session, &f) != ERR_OK) {
         give_up(m->name, &f);
     }
@@ -410,7 +411,7 @@ static void row_gemm(const struct options *o)
     static const int sizes[][3] = {{64, 256, 256}, {256, 512, 512}, {1024, 1024, 1024}};
     char why[240] = "";
     struct fail f = {0};
-    struct device_options d_o = {"cpu", o->dir, true};
+    struct device_options d_o = {.kind = "cpu", .cache_dir = o->dir, .tune = true};
     struct device *d = NULL;
     if (backend_opencl->device_open(&d_o, &d, &f) != ERR_OK) {
         give_up("device", &f);

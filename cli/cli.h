@@ -73,6 +73,7 @@ struct verb {
 
 extern const struct verb verb_deploy, verb_graph, verb_history, verb_model, verb_plan, verb_receipt,
     verb_rollback, verb_upgrade, verb_new, verb_pe, verb_run, verb_status,
-    verb_stop, verb_validate, verb_workers, verb_scale, verb_drain, verb_undrain, verb_checkpoint;
+    verb_stop, verb_validate, verb_workers, verb_scale, verb_drain, verb_undrain, verb_checkpoint,
+    verb_skip;
 
 #endif

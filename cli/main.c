@@ -16,7 +16,7 @@
 static const struct verb *const verbs[] = {
     &verb_run,     &verb_validate, &verb_graph,  &verb_deploy, &verb_plan, &verb_upgrade,
     &verb_rollback, &verb_history, &verb_receipt, &verb_status, &verb_workers, &verb_stop,
-    &verb_scale,   &verb_drain,    &verb_undrain, &verb_checkpoint, &verb_pe,  &verb_model,
+    &verb_scale,   &verb_drain,    &verb_undrain, &verb_checkpoint, &verb_skip,    &verb_pe,  &verb_model,
     &verb_new,     NULL,
 };
 

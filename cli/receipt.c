@@ -86,8 +86,13 @@ static void print_recovery(struct cli *cli, const json_t *r)
     }
     fprintf(cli->out, "  %" PRIu64 " instances; %.1f ms from the loss until it ran\n",
             json_count_of(r, "instances_touched"), json_real_of(r, "total_ms"));
-    fprintf(cli->out, "  replayed, lost, duplicated, reordered unknown: %s\n",
-            json_text_of(r, "unknown"));
+    char resent[NUMBER_TEXT_BYTES], replayed[NUMBER_TEXT_BYTES], discarded[NUMBER_TEXT_BYTES];
+    count_text(r, "resent", resent);
+    count_text(r, "replayed", replayed);
+    count_text(r, "discarded", discarded);
+    fprintf(cli->out, "  tuples replayed %s, of these from logs %s; discarded at sinks %s\n",
+            replayed, resent, discarded);
+    fprintf(cli->out, "  lost, duplicated, reordered unknown: %s\n", json_text_of(r, "unknown"));
 }
 
 static void print_rollback(struct cli *cli, const json_t *r)

@@ -29,6 +29,16 @@ enum err file_read(const char *path, size_t bytes_max, char **data, size_t *byte
     enum err e = ERR_OK;
     char *out = NULL;
     size_t used = 0, capacity = 0;
+    struct stat st;
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0) { /* it may still change */
+        if ((uint64_t)st.st_size > bytes_max) {
+            close(fd);
+            return fail_set(f, ERR_LIMIT, "use a smaller file", "%s is larger than %zu bytes", path,
+                            bytes_max);
+        }
+        capacity = (size_t)st.st_size + 1; /* so that the end shows without growing */
+        out = mem_resize(out, capacity + 1, 1);
+    }
     for (;;) {
         if (used == capacity) {
             capacity = capacity != 0 ? capacity * 2 : 16384;

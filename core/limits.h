@@ -45,6 +45,15 @@
 #define SQUEEZE_MS 2000             /* a change is READY after that, squeezed or not */
 #define LINGER_US 1000              /* an open batch waits at most this long on a busy instance */
 
+/* ---- tuples on which a PE fails ---- */
+#define HELD_BYTES_MAX (16u << 20)  /* input that waits at a held instance, beside its rings */
+#define HELD_TUPLE_BYTES (64u << 10) /* of the tuple as JSON in status and dead letters */
+#define BAD_INPUT_BYTES_MAX (64u << 10) /* of what a source could not read, in a dead letter */
+#define DEAD_FILE_BYTES_MAX (64u << 20) /* of a file of dead letters; then another is begun, once */
+#define STUCK_AFTER_MS 30000        /* default of on_error.stuck_after: no call takes so long */
+#define STUCK_AFTER_US_MIN 100000   /* below a heartbeat nobody would see it */
+#define CUT_PROBE_MS 10000          /* a member of a change must come to a batch boundary in it */
+
 /* ---- state on the move ---- */
 #define STATE_SLICE_BYTES (48u << 10)  /* told in one turn of the giver: some 50 us */
 #define STATE_MESSAGE_BYTES (56u << 10) /* a slice with its last entry: as a rule one message */
@@ -70,8 +79,8 @@
 /* ---- models ---- */
 #define MODEL_BYTES_MAX (256u << 20) /* an ONNX file; as an artifact it has the same bound */
 #define MODEL_DEPTH_MAX 64           /* protobuf messages in messages; protobuf-c recurses */
-#define MODEL_NODES_MAX 100000       /* per graph, subgraphs counted in */
-#define MODEL_VALUES_MAX 400000
+#define MODEL_NODES_MAX 50000        /* per graph, subgraphs counted in */
+#define MODEL_VALUES_MAX 100000     /* some 300 bytes each, in every copy for a batch size */
 #define MODEL_ATTRS_MAX 64           /* per node */
 #define MODEL_DOMAINS_MAX 32         /* of operators */
 #define FOLD_BYTES_BASE (4u << 20)   /* that folding may add to constants, beside their own size */
@@ -131,6 +140,9 @@
 #define SNAPSHOT_CHAIN_MAX 32       /* files of one instance; a restore reads them all */
 #define SNAPSHOT_IO_MS 30000        /* no answer for so long: the upload is given up */
 #define SNAPSHOT_UPLOADS_MAX 64     /* at the master, at a time */
+#define RETAIN_BYTES_DEFAULT (64u << 20) /* of sent batches, per worker and topology: a second at
+                                          * 64 MB/s.  What is over it makes recoveries larger */
+#define RETAIN_BYTES_MAX (1ull << 40)
 
 static_assert(HEARTBEAT_MS * 3 <= PEER_DEAD_MS, "three heartbeats may be missed");
 static_assert(PEER_DEAD_MS <= 4000, "a half-open link is found within 4 s");

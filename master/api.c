@@ -28,7 +28,8 @@ static void on_head(void *arg, struct exchange *x);
 static void on_request(void *arg, struct exchange *x);
 static handler_fn get_health, get_workers, get_pes, get_topologies, post_topologies, get_topology,
     get_graph, post_stop, post_checkpoint, get_metrics, put_artifact, post_plan, post_upgrade,
-    post_rollback, get_versions, get_receipts, post_scale, post_drain, post_undrain, get_events;
+    post_rollback, get_versions, get_receipts, post_scale, post_drain, post_undrain, get_events,
+    post_skip;
 static bool is_foreign(const struct master *m, const struct http_head *h);
 static void start_upload(struct master *m, struct exchange *x);
 
@@ -50,6 +51,7 @@ static const struct route {
     {"GET", "/v1/topologies/*/graph", get_graph},
     {"POST", "/v1/topologies/*/stop", post_stop},
     {"POST", "/v1/topologies/*/checkpoint", post_checkpoint},
+    {"POST", "/v1/topologies/*/skip", post_skip},
     {"POST", "/v1/topologies/*/plan", post_plan},
     {"POST", "/v1/topologies/*/upgrade", post_upgrade},
     {"POST", "/v1/topologies/*/rollback", post_rollback},
@@ -459,6 +461,14 @@ static void post_checkpoint(struct master *m, struct exchange *x, const char *na
                              (json_int_t)d->keeping->machine.failed);
     keeping_ask(m, d);
     api_json(x, 202, body);
+}
+
+static void post_skip(struct master *m, struct exchange *x, const char *name)
+{
+    struct deployment *d = named(m, x, name);
+    if (d != NULL) {
+        trouble_skip(m, d, x);
+    }
 }
 
 static void post_plan(struct master *m, struct exchange *x, const char *name)

@@ -175,6 +175,7 @@ void conduct_report(struct master *m, struct member *w, const struct msg_REPORT 
     }
     translate_report(d, p, r, &failed);
     tell_faults(m, d);
+    trouble_tell(m, d);
     bool fresh = d->upgrade == NULL || recover_is_under_way(d);
     if (fresh && r->op == d->token.op && p->state >= DEPLOYMENT_RUNNING) {
         conduct_change(m, d, /* as good as its DONE */
@@ -480,24 +481,31 @@ static void perform(struct master *m, struct deployment *d, struct change_action
     }
 }
 
+static enum err write_decision(struct master *m, struct deployment *d, struct fail *f)
+{
+    size_t will_count = 0;
+    struct store_will *wills = wills_of(m, d, &will_count);
+    enum err e = m->store->ops->decide(m->store, d->name, d->version, d->token.op, wills,
+                                       will_count, f);
+    wills_rows_free(wills, will_count);
+    struct fail unread = {0};
+    if (e == ERR_OK && will_count > 0 && wills_load(m, &unread) != ERR_OK) {
+        log_event(LOG_ERROR, "decide.wills", "what=\"they are found at the next start\"");
+    }
+    return e;
+}
+
 static void decide(struct master *m, struct deployment *d, struct change_actions *out)
 {
     struct fail f = {0};
-    enum err e = ERR_OK;
-    if (!recover_is_under_way(d)) { /* that was decided when its generation was written */
-        size_t will_count = 0;
-        struct store_will *wills = wills_of(m, d, &will_count);
-        e = m->store->ops->decide(m->store, d->name, d->version, d->token.op, wills, will_count,
-                                  &f);
-        wills_rows_free(wills, will_count);
-        struct fail unread = {0};
-        if (e == ERR_OK && will_count > 0 && wills_load(m, &unread) != ERR_OK) {
-            log_event(LOG_ERROR, "decide.wills", "what=\"they are found at the next start\"");
-        }
-    }
+    const char *where = "store";
     struct deployment *base = deployments_find(&m->deployments, d->name);
+    enum err e = base != NULL && base != d ? upgrade_check_ended(d, base, &f, &where) : ERR_OK;
+    if (e == ERR_OK && !recover_is_under_way(d)) { /* that was decided with its generation */
+        e = write_decision(m, d, &f);
+    }
     if (e != ERR_OK) {
-        keep_why(d, &f, "store");
+        keep_why(d, &f, where);
     } else if (base != NULL && base != d) {
         keeping_decided(m, base);
     }

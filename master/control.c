@@ -16,8 +16,7 @@ static void on_closed(void *arg, struct conn *c, const char *why);
 
 const struct conn_ops control_ops = {.on_message = on_message, .on_closed = on_closed};
 
-void control_send(struct master *m, uint64_t worker_id, uint64_t incarnation,
-                  const struct msg *msg)
+void control_send(struct master *m, uint64_t worker_id, uint64_t incarnation, const struct msg *msg)
 {
     struct member *w = members_by_id(&m->members, worker_id);
     if (w != NULL && w->state == MEMBER_UP && w->incarnation == incarnation) {
@@ -161,12 +160,27 @@ static void on_ready(struct master *m, struct member *w, const struct msg_READY 
                    &why, r->where);
 }
 
+/* A DONE may come twice: the first one counts. */
+static bool is_first_done(const struct deployment *d, const struct member *w, uint64_t incarnation)
+{
+    for (size_t i = 0; i < d->change.part_count; i++) {
+        const struct change_part *p = &d->change.parts[i];
+        if (p->worker_id == w->id && p->incarnation == incarnation) {
+            return !p->done;
+        }
+    }
+    return false;
+}
+
 static void on_done(struct master *m, struct member *w, const struct msg_DONE *r)
 {
     struct deployment *d = running_of_op(m, r->topology, r->op);
     if (d != NULL && d->graph != NULL) {
         if (is_answer_to(d, w, r->term, r->op, r->incarnation)) {
             tell_answer(m, d, w->name, "done", NULL);
+            if (is_first_done(d, w, r->incarnation)) {
+                recover_resent(d, r->resent);
+            }
         }
         upgrade_note_done(d, r, w->id);
         conduct_change(m, d,

@@ -308,6 +308,8 @@ static void free_views(struct deployment *d)
 {
     for (uint32_t i = 0; d->graph != NULL && i < d->graph->instance_count; i++) {
         mem_free(d->instances[i].error);
+        mem_free(d->instances[i].held_tuple);
+        mem_free(d->instances[i].held_stream);
         mem_free(d->instances[i].metrics);
         strbuf_fini(&d->instances[i].latency);
     }

@@ -42,6 +42,13 @@ struct instance_view {
     uint64_t tuples_in, tuples_out, batches_in, batches_out, bytes_in, bytes_out;
     uint64_t errors, busy_us, blocked_us;
     uint64_t state_bytes;    /* of keyed tables, at present */
+    uint64_t failed;         /* tuples given up */
+    uint64_t held;           /* number of the hold; 0: not held */
+    uint64_t kept;           /* tuples that wait at it */
+    uint64_t call_us;        /* stuck for so long */
+    char *held_tuple, *held_stream; /* NULL: none */
+    uint64_t told_held;      /* of events: the hold they told of; 0: none */
+    bool told_stuck;
     char *error;             /* NULL: none */
     char *metrics;           /* the PE's own, JSON; NULL: none */
     struct strbuf latency;   /* hist_encode, checked */
@@ -55,6 +62,7 @@ struct channel_view {
     uint32_t from_part, to_part;
     /* from the sender's worker */
     uint64_t sent, depth_from;
+    uint64_t reach, retained; /* of its log: checkpoint it reaches back to + 1, 0: none; bytes */
     /* from the receiver's worker */
     uint64_t received, depth_to, gaps, repeats, reordered, compared, mismatched;
     bool ended;

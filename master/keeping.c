@@ -17,6 +17,8 @@ static void clear_live(struct keeping *k)
 {
     store_checkpoint_fini(&k->live);
     k->live_pause_us = 0;
+    mem_free(k->live_tuples.items);
+    k->live_tuples = (struct tuples_list){0};
 }
 
 struct keeping *keeping_new(const struct deployment *d)
@@ -43,6 +45,9 @@ void keeping_free(struct keeping *k)
     }
     mem_free(k->restores);
     mem_free(k->stays);
+    mem_free(k->replaces);
+    mem_free(k->tuples.items);
+    mem_free(k->live_tuples.items);
     mem_free(k);
 }
 
@@ -153,6 +158,10 @@ static void store_manifest(struct master *m, struct deployment *d)
     enum err e = m->store->ops->manifest(m->store, &k->live, d->topology->checkpoint_keep, &f);
     if (e == ERR_OK) {
         k->last_bytes = k->live.bytes;
+        mem_free(k->tuples.items);
+        k->tuples = k->live_tuples;
+        k->tuples.epoch = k->live.epoch;
+        k->live_tuples = (struct tuples_list){0};
         k->last_pause_us = k->live_pause_us;
         log_event(LOG_INFO, "checkpoint.complete",
                   "topology=%s epoch=%" PRIu64 " bytes=%" PRIu64 " took_us=%" PRIu64
@@ -340,6 +349,10 @@ static void keep(struct deployment *d, const struct instance_view *v,
         memcpy(s->epochs, r->epochs.data, count * sizeof *s->epochs);
     }
     live->bytes += r->bytes;
+    struct tuples_list *tuples = &d->keeping->live_tuples;
+    tuples->items = mem_resize(tuples->items, tuples->count + 1, sizeof *tuples->items);
+    tuples->items[tuples->count++] =
+        (struct tuples_at){.instance = v->id, .in = r->tuples_in, .out = r->tuples_out};
     d->keeping->live_pause_us =
         r->pause_us > d->keeping->live_pause_us ? r->pause_us : d->keeping->live_pause_us;
 }

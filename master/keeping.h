@@ -20,6 +20,23 @@ struct deployment;
 struct member;
 struct part;
 
+/* What an instance had taken and emitted at a checkpoint. */
+struct tuples_at {
+    uint64_t instance, in, out;
+};
+
+struct tuples_list { /* of one checkpoint; a zeroed struct is empty */
+    uint64_t epoch;
+    struct tuples_at *items;
+    size_t count;
+};
+
+struct toll { /* of one recovery: tuples since its checkpoint, as last reported */
+    uint64_t reread;    /* by sources that rewind */
+    uint64_t discarded; /* that had reached sinks that go back */
+    bool known;
+};
+
 struct keeping {
     struct checkpoint machine;
     struct store_checkpoint live; /* what was acknowledged of the live epoch */
@@ -27,6 +44,7 @@ struct keeping {
     uint64_t final_epoch;         /* taken after everything had ended; 0: none yet */
     /* of the newest complete one */
     uint64_t last_bytes, last_pause_us;
+    struct tuples_list tuples, live_tuples; /* of the newest complete one; of the live one */
     char last_error[256];         /* why the newest one that failed did */
     /* recovery */
     uint64_t recoveries;
@@ -39,7 +57,11 @@ struct keeping {
     bool recovering;              /* d->change is the recovery's */
     bool apart;                   /* what the loss does not touch may stay: it runs as planned */
     bool *stays;                  /* [instances of the graph]: not rolled back; NULL: all are */
+    uint64_t *replaces;           /* [channels of the graph]: id of the one whose log it takes over,
+                                   * 0: none; NULL as `stays` */
     uint32_t restored;            /* instances that are rolled back */
+    uint64_t resent;              /* tuples that logs have sent again, as told by DONE */
+    struct toll toll;             /* what going back costs, as far as it is known */
     struct rec_RESTORE *restores;
     size_t restore_count;
 };
@@ -77,10 +99,14 @@ void recover_tick(struct master *m, struct deployment *d, uint64_t now_us);
 /* recover_not_ready - a worker could not restore. */
 void recover_not_ready(struct master *m, struct deployment *d, enum err code,
                        const struct fail *why);
+/* recover_resent - a worker has done its part; so many tuples come again from logs there. */
+void recover_resent(struct deployment *d, uint64_t tuples);
 /* recover_over - its change is done, or was given up and is tried again. */
 void recover_over(struct master *m, struct deployment *d, bool done);
 bool recover_is_under_way(const struct deployment *d);
 /* recover_leaves - a recovery is under way that leaves instance `number` of the graph as it is. */
 bool recover_leaves(const struct deployment *d, uint32_t number);
+/* recover_replaces - id of the channel whose place channel `number` of the graph takes; 0: none. */
+uint64_t recover_replaces(const struct deployment *d, uint32_t number);
 
 #endif

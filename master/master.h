@@ -96,6 +96,13 @@ void conduct_ended(struct master *m, struct deployment *d); /* every part has en
 /* conduct_supersede - give up the change of `d` that is not decided yet. */
 void conduct_supersede(struct master *m, struct deployment *d, const char *why);
 
+/* ---- trouble.c: instances that are held or stuck ---- */
+/* trouble_tell - events for what a report has changed. */
+void trouble_tell(struct master *m, struct deployment *d);
+json_t *trouble_held(const struct instance_view *v); /* for status; null: it is not held */
+/* trouble_skip - POST .../skip?pe=NAME: answers `x`. */
+void trouble_skip(struct master *m, struct deployment *d, struct exchange *x);
+
 /* ---- deploy.c: from a request to a change under way ---- */
 enum deploy_ask { ASK_DEPLOY, ASK_PLAN, ASK_UPGRADE, ASK_SCALE, ASK_ROLLBACK };
 struct deploy_request {

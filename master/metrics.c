@@ -97,6 +97,27 @@ static double value_errors(const struct deployment *d, const struct instance_vie
     return (double)v->errors;
 }
 
+static double value_failed(const struct deployment *d, const struct instance_view *v)
+{
+    (void)d;
+    return (double)v->failed;
+}
+
+static double value_held(const struct deployment *d, const struct instance_view *v)
+{
+    return !deployment_is_over(d) && v->held != 0 ? 1 : 0;
+}
+
+static double value_kept(const struct deployment *d, const struct instance_view *v)
+{
+    return deployment_is_over(d) ? 0 : (double)v->kept;
+}
+
+static double value_stuck(const struct deployment *d, const struct instance_view *v)
+{
+    return deployment_is_over(d) ? 0 : (double)v->call_us / 1e6;
+}
+
 static double share(const struct deployment *d, const struct instance_view *v, bool busy)
 {
     struct sample a, b;
@@ -128,6 +149,13 @@ static void instance_families(const struct deployments *ds, struct strbuf *out)
         {"oxbow_pe_tuples_out_total", "counter", "Tuples given out.", value_out},
         {"oxbow_pe_errors_total", "counter", "Tuples on which the PE reported an error.",
          value_errors},
+        {"oxbow_pe_failed_total", "counter", "Tuples given up: dropped or dead-lettered.",
+         value_failed},
+        {"oxbow_pe_held", "gauge", "1: it keeps its input, for a tuple it cannot process.",
+         value_held},
+        {"oxbow_pe_kept_tuples", "gauge", "Tuples that wait at a held instance.", value_kept},
+        {"oxbow_pe_stuck_seconds", "gauge", "For so long it has not come back from a call.",
+         value_stuck},
         {"oxbow_pe_busy_ratio", "gauge", "Share of time spent in the PE.", value_busy},
         {"oxbow_pe_blocked_ratio", "gauge", "Share of time waiting for room downstream.",
          value_blocked},
@@ -232,6 +260,8 @@ static void channel_families(const struct deployments *ds, struct strbuf *out)
         {"oxbow_channel_mismatches_total", "counter",
          "Comparisons of sender and receiver that differed."},
         {"oxbow_stream_tuples_total", "counter", "Tuples sent on a stream."},
+        {"oxbow_channel_retained_bytes", "gauge",
+         "Held by the logs of a stream's channels, to be sent again in a recovery."},
     };
     for (size_t f = 0; f < sizeof families / sizeof families[0]; f++) {
         family(out, families[f].name, families[f].type, families[f].help);
@@ -244,12 +274,13 @@ static void channel_families(const struct deployments *ds, struct strbuf *out)
             for (uint32_t k = 0; k < d->graph->channel_count; k++) {
                 const struct channel_view *v = &d->channels[k];
                 uint64_t values[] = {v->depth_from + v->depth_to, v->gaps, v->repeats,
-                                     v->reordered, v->mismatched, v->sent};
+                                     v->reordered, v->mismatched, v->sent, v->retained};
                 sums[d->graph->channels[v->number].stream] += values[f];
             }
             for (uint32_t k = 0; k < d->topology->stream_count; k++) {
                 const struct carry_stream c = carry_of_stream(d, k);
-                uint64_t gone[] = {0, c.gaps, c.repeats, c.reordered, c.mismatched, c.sent};
+                uint64_t gone[] = {0,           c.gaps,      c.repeats, c.reordered,
+                                   c.mismatched, c.sent,      0};
                 sums[k] += gone[f];
                 strbuf_text_add(out, families[f].name);
                 label(out, "topology", d->name, true);

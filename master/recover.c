@@ -5,11 +5,15 @@
  *   -> gen + 1 durable with it -> PREPARE with what to restore: lower generations are dropped ->
  *   ready -> GO -> running.
  *
- * Who is rolled back is the recovery set of recovery.h.  Nothing is retained between instances, so
- * it is a union of connected components, and what stays shares no channel with it: it keeps its
- * instances, places and channels, and only takes over the generation.  The first try leaves it
- * alone; any further one, and one after a change that no checkpoint covers yet, takes the whole
- * topology: then it is not known here what the workers have made of the try before.
+ * Who is rolled back is the recovery set of recovery.h: what was lost, all that depends on it, and
+ * who feeds that and does not retain what it has sent since the checkpoint, as its worker has
+ * reported.  What stays keeps its instances, places and channels, and takes over the generation.
+ * Where it feeds the set, a new channel takes over the log of an old one: at GO, which is what
+ * triggers a target, the log is sent again.  That is known here only as of the last report: the
+ * worker looks again, and refuses if it has been dropped since.
+ * The first try leaves alone what it can; any further one, and one after a change that no
+ * checkpoint covers yet, takes the whole topology: then it is not known here what the workers have
+ * made of the try before.
  *
  * Runs on:    the master loop.
  * Invariants: E2, E4 of keeping.h.  A second loss meanwhile is one more try, under the next gen. */
@@ -36,9 +40,46 @@ bool recover_leaves(const struct deployment *d, uint32_t number)
     return recover_is_under_way(d) && d->keeping->stays != NULL && d->keeping->stays[number];
 }
 
+uint64_t recover_replaces(const struct deployment *d, uint32_t number)
+{
+    return recover_is_under_way(d) && d->keeping->replaces != NULL ? d->keeping->replaces[number]
+                                                                   : 0;
+}
+
+static void keep(struct master *m, const struct deployment *d, json_t *receipt TAKES)
+{
+    struct fail f = {0};
+    char *text = json_dumps(receipt, JSON_COMPACT | JSON_REAL_PRECISION(10));
+    if (m->store->ops->recovered(m->store, d->name, d->token.gen, text, &f) != ERR_OK) {
+        log_event(LOG_ERROR, "store.recovered", "topology=%s what=\"%s\"", d->name, f.what);
+    }
+    log_event(LOG_INFO, "topology.recovered", "topology=%s receipt=%s", d->name, text);
+    tell_receipt(m, d, receipt);
+    mem_free(text);
+    json_decref(receipt);
+}
+
+/* R23: there is nothing to go on from.  It fails, and what was lost is not known. */
+static void keep_loss(struct master *m, const struct deployment *d, const char *why)
+{
+    if (d->graph == NULL) {
+        return;
+    }
+    char *text = mem_printf("there are no checkpoints to go on from: %s", why);
+    keep(m, d,
+         json_pack("{s:s, s:I, s:I, s:s, s:I, s:I, s:I, s:f, s:n, s:n, s:n, s:I, s:I, s:n, s:s}",
+                   "topology", d->name, "from", (json_int_t)d->version, "to",
+                   (json_int_t)d->version, "result", "degraded", "gen", (json_int_t)d->token.gen,
+                   "checkpoint", (json_int_t)0, "instances_touched", (json_int_t)d->instance_count,
+                   "total_ms", 0.0, "lost", "duplicated", "reordered", "resent", (json_int_t)0,
+                   "replayed", (json_int_t)0, "discarded", "unknown", text));
+    mem_free(text);
+}
+
 bool recover_lost(struct master *m, struct deployment *d, const char *why, uint64_t since_us)
 {
     if (d->graph == NULL || d->topology->checkpoint_every_us == 0) {
+        keep_loss(m, d, why);
         return false;
     }
     if (d->keeping == NULL) {
@@ -193,8 +234,30 @@ static void keep_places(struct master *m, const struct deployment *d, struct pgr
     }
 }
 
+static void forget_staying(struct keeping *k)
+{
+    mem_free(k->stays);
+    mem_free(k->replaces);
+    k->stays = NULL;
+    k->replaces = NULL;
+}
+
+/* Which channels can be fed again from `epoch` on, as their senders have last said.  A log that
+ * reaches back to an older checkpoint reaches back to this one: it is complete, so its marker has
+ * passed there.  Caller frees. */
+static bool *find_retained(struct deployment *d, uint64_t epoch)
+{
+    const struct pgraph *g = d->graph;
+    bool *retained = mem_array(g->channel_count, sizeof *retained);
+    for (uint32_t i = 0; i < g->channel_count; i++) {
+        const struct channel_view *v = deployment_channel(d, g->channels[i].id);
+        retained[i] = v != NULL && !g->channels[i].fused && v->reach != 0 && v->reach - 1 <= epoch;
+    }
+    return retained;
+}
+
 /* Who may stay (recovery.h), by what runs now; NULL: nobody. */
-static bool *find_staying(struct master *m, const struct deployment *d,
+static bool *find_staying(struct master *m, struct deployment *d,
                           const struct store_checkpoint *from)
 {
     const struct pgraph *g = d->graph;
@@ -211,7 +274,9 @@ static bool *find_staying(struct master *m, const struct deployment *d,
         lost[i] = w == NULL || w->state != MEMBER_UP || w->incarnation != p->incarnation ||
                   !p->reported || p->state != DEPLOYMENT_RUNNING;
     }
-    recovery_make(&(struct recovery_input){.graph = g, .lost = lost}, &set);
+    bool *retained = find_retained(d, from->epoch);
+    recovery_make(&(struct recovery_input){.graph = g, .lost = lost, .retained = retained}, &set);
+    mem_free(retained);
     for (uint32_t i = 0; i < g->instance_count; i++) {
         stays[i] = !set.in[i];
     }
@@ -225,9 +290,12 @@ static bool *find_staying(struct master *m, const struct deployment *d,
     return stays;
 }
 
-/* Both graphs are of one topology and in one order.  Return: false when what was to stay would come
- * out different: somewhere else, or called directly where it was not. */
-static bool keep_ids(const struct pgraph *was, struct pgraph *g, const bool *stays)
+/* keep_ids - both graphs are of one topology and in one order; what stays keeps its ids, and so
+ * does a channel whose both ends do.  @replaces: of those that lead from who stays to who does not.
+ * Return: false when what was to stay would come out different: somewhere else, or called directly
+ * where it was not. */
+static bool keep_ids(const struct pgraph *was, struct pgraph *g, const bool *stays,
+                     uint64_t *replaces)
 {
     if (was->instance_count != g->instance_count || was->channel_count != g->channel_count) {
         return false;
@@ -246,9 +314,42 @@ static bool keep_ids(const struct pgraph *was, struct pgraph *g, const bool *sta
                                a->fused != b->fused)) {
             return false;
         }
-        g->channels[i].id = stays[b->from] ? a->id : 0;
+        g->channels[i].id = stays[b->to] ? a->id : 0;
+        replaces[i] = stays[b->from] && !stays[b->to] ? a->id : 0;
     }
     return true;
+}
+
+/* find_borders - what the ends of these channels share is a log, never a call.  NULL: none are. */
+static bool *find_borders(const struct pgraph *g, const bool *stays)
+{
+    bool *apart = stays != NULL ? mem_array(g->channel_count, sizeof *apart) : NULL;
+    for (uint32_t i = 0; apart != NULL && i < g->channel_count; i++) {
+        apart[i] = stays[g->channels[i].from] != stays[g->channels[i].to];
+    }
+    return apart;
+}
+
+static void take_ids(struct deployment *d, struct pgraph *g, uint64_t *next)
+{
+    struct keeping *k = d->keeping;
+    k->replaces = mem_array(g->channel_count, sizeof *k->replaces);
+    if (k->stays == NULL || !keep_ids(d->graph, g, k->stays, k->replaces)) {
+        forget_staying(k);
+    }
+    const bool *stays = k->stays;
+    k->restored = 0;
+    for (uint32_t i = 0; i < g->instance_count; i++) {
+        if (stays == NULL || !stays[i]) {
+            g->instances[i].id = (*next)++;
+            k->restored++;
+        }
+    }
+    for (uint32_t i = 0; i < g->channel_count; i++) {
+        if (stays == NULL || !stays[g->channels[i].to]) {
+            g->channels[i].id = (*next)++;
+        }
+    }
 }
 
 static struct pgraph *plan_graph(struct master *m, struct deployment *d, uint64_t first,
@@ -259,31 +360,19 @@ static struct pgraph *plan_graph(struct master *m, struct deployment *d, uint64_
     struct pgraph *g = pgraph_outline(d->topology, workers, count);
     mem_free(workers);
     keep_places(m, d, g);
+    bool *apart = find_borders(g, d->keeping->stays);
+    g->apart = apart;
     enum err e = pgraph_place(g, &placer_default, f);
     mem_free(g->hosts);
+    mem_free(apart);
     g->hosts = NULL; /* borrowed from members */
+    g->apart = NULL;
     if (e != ERR_OK) {
         pgraph_free(g);
         return NULL;
     }
-    bool *stays = d->keeping->stays;
-    if (stays == NULL || !keep_ids(d->graph, g, stays)) {
-        mem_free(stays);
-        d->keeping->stays = stays = NULL;
-    }
     *next = first;
-    d->keeping->restored = 0;
-    for (uint32_t i = 0; i < g->instance_count; i++) {
-        if (stays == NULL || !stays[i]) {
-            g->instances[i].id = (*next)++;
-            d->keeping->restored++;
-        }
-    }
-    for (uint32_t i = 0; i < g->channel_count; i++) {
-        if (stays == NULL || !stays[g->channels[i].from]) {
-            g->channels[i].id = (*next)++;
-        }
-    }
+    take_ids(d, g, next);
     return g;
 }
 
@@ -299,6 +388,54 @@ static void drop_elsewhere(struct master *m, const struct deployment *d, const s
         if (d->parts[i].used && !used) {
             control_send(m, d->parts[i].worker_id, d->parts[i].incarnation, &stop);
         }
+    }
+}
+
+/* ---- what it costs */
+
+static const struct tuples_at *tuples_at(const struct tuples_list *list, uint64_t instance)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        if (list->items[i].instance == instance) {
+            return &list->items[i];
+        }
+    }
+    return NULL;
+}
+
+/* What goes back has done since the checkpoint, as it last said: what it did after that, up to half
+ * a second, died with it. */
+static struct toll find_toll(struct deployment *d)
+{
+    const struct keeping *k = d->keeping;
+    const struct pgraph *g = d->graph;
+    struct toll toll = {.known = true};
+    for (uint32_t i = 0; i < g->instance_count; i++) {
+        const struct pe *pe = &g->topology->pes[g->instances[i].pe];
+        bool sink = pe->output_count == 0;
+        if ((k->stays != NULL && k->stays[i]) || (!sink && !pe->desc->source)) {
+            continue;
+        }
+        const struct instance_view *v = deployment_instance(d, g->instances[i].id);
+        static const struct tuples_at beginning = {0};
+        const struct tuples_at *then = k->from_epoch == 0 ? &beginning
+                                       : k->tuples.epoch == k->from_epoch
+                                           ? tuples_at(&k->tuples, v->id)
+                                           : NULL;
+        if (then == NULL) {
+            toll.known = false;
+            continue;
+        }
+        toll.discarded += sink && v->tuples_in > then->in ? v->tuples_in - then->in : 0;
+        toll.reread += !sink && v->tuples_out > then->out ? v->tuples_out - then->out : 0;
+    }
+    return toll;
+}
+
+void recover_resent(struct deployment *d, uint64_t tuples)
+{
+    if (recover_is_under_way(d)) {
+        d->keeping->resent += tuples;
     }
 }
 
@@ -318,7 +455,8 @@ static enum err begin(struct master *m, struct deployment *d, struct fail *f)
     if (e == ERR_OK) {
         e = m->store->ops->reserve(m->store, 0, &first, f);
     }
-    mem_free(k->stays);
+    forget_staying(k);
+    k->resent = 0;
     k->stays = e == ERR_OK ? find_staying(m, d, &from) : NULL;
     struct pgraph *g = e == ERR_OK ? plan_graph(m, d, first, &next, f) : NULL;
     if (g == NULL) {
@@ -333,6 +471,7 @@ static enum err begin(struct master *m, struct deployment *d, struct fail *f)
         pgraph_free(g);
         return e;
     }
+    k->toll = find_toll(d);
     k->apart = false; /* from here on the workers may have been told something */
     drop_elsewhere(m, d, g);
     deployment_regraph(d, g);
@@ -413,25 +552,59 @@ static void keep_rollback(struct master *m, struct deployment *d, uint64_t took_
     d->back.from = 0;
 }
 
+/* unreplayable - a source that goes back and cannot read again what it had read (R23); NULL: none.
+ */
+static const struct pe *unreplayable(const struct deployment *d)
+{
+    const struct pgraph *g = d->graph;
+    for (uint32_t i = 0; i < g->instance_count; i++) {
+        const struct pe *pe = &g->topology->pes[g->instances[i].pe];
+        bool back = d->keeping->stays == NULL || !d->keeping->stays[i];
+        if (back && pe->desc->source && !pe->desc->replayable) {
+            return pe;
+        }
+    }
+    return NULL;
+}
+
 /* What died with its process has taken its counters along: no number is made up for it. */
 static void keep_receipt(struct master *m, const struct deployment *d, uint64_t took_us)
 {
     const struct keeping *k = d->keeping;
-    struct fail f = {0};
-    json_t *receipt = json_pack(
-        "{s:s, s:I, s:I, s:s, s:I, s:I, s:I, s:f, s:n, s:n, s:n, s:n, s:s}", "topology", d->name,
-        "from", (json_int_t)d->version, "to", (json_int_t)d->version, "result", "recovered", "gen",
-        (json_int_t)d->token.gen, "checkpoint", (json_int_t)k->from_epoch, "instances_touched",
-        (json_int_t)k->restored, "total_ms", (double)took_us / 1000.0, "lost", "duplicated",
-        "reordered", "replayed", "unknown", "the counters of the lost worker died with it");
-    char *text = json_dumps(receipt, JSON_COMPACT | JSON_REAL_PRECISION(10));
-    if (m->store->ops->recovered(m->store, d->name, d->token.gen, text, &f) != ERR_OK) {
-        log_event(LOG_ERROR, "store.recovered", "topology=%s what=\"%s\"", d->name, f.what);
+    const struct pe *gone = unreplayable(d);
+    json_t *receipt =
+        json_pack("{s:s, s:I, s:I, s:s, s:I, s:I, s:I, s:f, s:n, s:n, s:n, s:I}", "topology",
+                  d->name, "from", (json_int_t)d->version, "to", (json_int_t)d->version, "result",
+                  gone != NULL ? "degraded" : "recovered", "gen", (json_int_t)d->token.gen,
+                  "checkpoint", (json_int_t)k->from_epoch, "instances_touched",
+                  (json_int_t)k->restored, "total_ms", (double)took_us / 1000.0, "lost",
+                  "duplicated", "reordered", "resent", (json_int_t)k->resent);
+    bool known = k->toll.known && gone == NULL;
+    json_object_set_new(receipt, "replayed",
+                        known ? json_integer((json_int_t)(k->resent + k->toll.reread))
+                              : json_null());
+    json_object_set_new(receipt, "discarded",
+                        k->toll.known ? json_integer((json_int_t)k->toll.discarded) : json_null());
+    char *why = gone != NULL ? mem_printf("'%s' cannot be read again: what it had read and no "
+                                          "checkpoint covers is lost",
+                                          gone->name)
+                             : mem_dup("the counters of the lost worker died with it");
+    json_object_set_new(receipt, "unknown", json_string(why));
+    mem_free(why);
+    keep(m, d, receipt);
+}
+
+/* What was restored counts from nothing, as of the checkpoint that it was restored from. */
+static void count_anew(struct deployment *d)
+{
+    struct tuples_list *list = &d->keeping->tuples;
+    const struct pgraph *g = d->graph;
+    for (uint32_t i = 0; i < g->instance_count && list->epoch == d->keeping->from_epoch; i++) {
+        if (tuples_at(list, g->instances[i].id) == NULL) {
+            list->items = mem_resize(list->items, list->count + 1, sizeof *list->items);
+            list->items[list->count++] = (struct tuples_at){.instance = g->instances[i].id};
+        }
     }
-    log_event(LOG_INFO, "topology.recovered", "topology=%s receipt=%s", d->name, text);
-    tell_receipt(m, d, receipt);
-    mem_free(text);
-    json_decref(receipt);
 }
 
 void recover_over(struct master *m, struct deployment *d, bool done)
@@ -449,13 +622,12 @@ void recover_over(struct master *m, struct deployment *d, bool done)
     } else {
         keep_receipt(m, d, took_us);
     }
+    count_anew(d);
     free_restores(k);
     d->fail = (struct fail){0};
     k->recoveries++;
     k->lost_us = 0;
     k->tries = 0;
     k->machine.complete = k->from_epoch;
-    for (uint32_t i = 0; i < d->graph->worker_count; i++) {
-        d->parts[i].committed = k->from_epoch; /* sinks begin by committing what it covers */
-    }
+    keeping_back(m, d, 0); /* what of it is committed is asked of all */
 }

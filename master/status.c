@@ -183,13 +183,15 @@ static json_t *instance_json(const struct deployment *d, const struct instance_v
 {
     const struct pinstance *n = &d->graph->instances[v->number];
     json_t *metrics = v->metrics != NULL ? json_loads(v->metrics, 0, NULL) : NULL;
-    return json_pack("{s:I, s:i, s:s, s:i, s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:I, s:o, s:o}",
+    return json_pack("{s:I, s:i, s:s, s:i, s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:I, s:I, s:o, s:o,"
+                     " s:o}",
                      "id", (json_int_t)v->id, "index", (int)n->index, "worker",
                      d->graph->workers[n->worker].name, "chain", (int)n->chain, "state",
                      instance_state_name(v->state), "tuples_in", (json_int_t)v->tuples_in,
                      "tuples_out", (json_int_t)v->tuples_out, "rate_in", r->in, "rate_out",
                      r->out, "busy", r->busy, "blocked", r->blocked, "errors",
-                     (json_int_t)v->errors, "error", status_text(v->error), "metrics",
+                     (json_int_t)v->errors, "failed", (json_int_t)v->failed, "error",
+                     status_text(v->error), "held", trouble_held(v), "metrics",
                      metrics != NULL ? metrics : json_object());
 }
 
@@ -247,7 +249,7 @@ static const char *partitioning_name(enum partitioning p)
 }
 
 struct stream_sum {
-    uint64_t sent, depth, gaps, repeats, reordered, compared, mismatched;
+    uint64_t sent, depth, gaps, repeats, reordered, compared, mismatched, retained;
     double rate;
     unsigned channels, fused;
 };
@@ -260,6 +262,7 @@ static void add_channels(const struct deployment *d, struct stream_sum *sums)
         struct stream_sum *s = &sums[c->stream];
         s->sent += v->sent;
         s->depth += v->depth_from + v->depth_to;
+        s->retained += v->retained;
         s->gaps += v->gaps;
         s->repeats += v->repeats;
         s->reordered += v->reordered;
@@ -290,7 +293,7 @@ static json_t *streams_json(const struct deployment *d)
         s->compared += gone.compared;
         s->mismatched += gone.mismatched;
         json_array_append_new(
-            all, json_pack("{s:s, s:s, s:s, s:s, s:b, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:i}",
+            all, json_pack("{s:s, s:s, s:s, s:s, s:b, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i}",
                            "name", t->streams[i].name, "from", t->pes[t->streams[i].from_pe].name,
                            "to", t->pes[t->streams[i].to_pe].name, "partitioning",
                            partitioning_name(t->streams[i].partitioning), "fused",
@@ -299,7 +302,8 @@ static json_t *streams_json(const struct deployment *d)
                            "gaps", (json_int_t)s->gaps, "repeats", (json_int_t)s->repeats,
                            "reordered", (json_int_t)s->reordered, "compared",
                            (json_int_t)s->compared, "mismatched", (json_int_t)s->mismatched,
-                           "channels", (int)s->channels));
+                           "retained", (json_int_t)s->retained, "channels",
+                           (int)s->channels));
     }
     mem_free(sums);
     return all;

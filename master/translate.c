@@ -143,6 +143,8 @@ enum err translate_prepare(const struct deployment *d, const struct members *ms,
     const char *location = d->topology->checkpoint_location; /* file:///PATH */
     p->location = location != NULL ? location + sizeof "file://" - 1 : "";
     p->output_stays = recover_is_under_way(d) && d->keeping->from_is_passed;
+    p->from_epoch = recover_is_under_way(d) ? d->keeping->from_epoch : 0;
+    p->retain_bytes = p->checkpoints ? d->topology->checkpoint_retain_bytes : 0;
     p->version = d->version;
     p->base_dir = d->base_dir;
     fill_workers(d, ms, p);
@@ -254,7 +256,8 @@ void translate_instance(const struct deployment *d, uint32_t number, struct rec_
         .own_thread = pe->own_thread,
         .digest = pe->digest,
         .then = pe->then,
-        .retries = pe->retries};
+        .retries = pe->retries,
+        .stuck_after_ms = pe->stuck_after_us / 1000};
     out->inputs_count = fill_ports(pe->inputs, pe->input_count, &out->inputs);
     out->outputs_count = fill_ports(pe->outputs, pe->output_count, &out->outputs);
 }
@@ -270,6 +273,16 @@ static void fill_instances(const struct deployment *d, uint32_t part, struct msg
     }
 }
 
+/* may_part - can its ends recover apart?  They live on two workers, or what it leads to may be held
+ * by an error while the rest of its worker goes on. */
+static bool may_part(const struct deployment *d, const struct pchannel *c)
+{
+    const struct pgraph *g = d->graph;
+    const struct pinstance *from = &g->instances[c->from], *to = &g->instances[c->to];
+    return !c->fused && d->topology->checkpoint_every_us > 0 &&
+           (from->worker != to->worker || d->topology->pes[to->pe].then == THEN_HOLD);
+}
+
 void translate_channel(const struct deployment *d, uint32_t number, struct rec_CHANNEL_SPEC *out)
 {
     const struct pgraph *g = d->graph;
@@ -283,18 +296,26 @@ void translate_channel(const struct deployment *d, uint32_t number, struct rec_C
                                      .to_index = to->index,
                                      .from_worker = g->workers[from->worker].name,
                                      .to_worker = g->workers[to->worker].name,
-                                     .fused = c->fused};
+                                     .fused = c->fused,
+                                     .retain = may_part(d, c)};
 }
 
 static void fill_channels(const struct deployment *d, uint32_t part, struct msg_PREPARE *p)
 {
     const struct pgraph *g = d->graph;
     p->add_channels = mem_array(g->channel_count, sizeof *p->add_channels);
+    p->remove_channels = mem_array(g->channel_count, sizeof *p->remove_channels);
     for (uint32_t i = 0; i < g->channel_count; i++) {
         const struct pchannel *c = &g->channels[i];
         bool here = g->instances[c->from].worker == part || g->instances[c->to].worker == part;
-        if (here && !recover_leaves(d, c->from)) {
-            translate_channel(d, i, &p->add_channels[p->add_channels_count++]);
+        if (!here || recover_leaves(d, c->to)) {
+            continue;
+        }
+        struct rec_CHANNEL_SPEC *spec = &p->add_channels[p->add_channels_count++];
+        translate_channel(d, i, spec);
+        spec->replaces = recover_replaces(d, i);
+        if (spec->replaces != 0 && g->instances[c->from].worker == part) {
+            p->remove_channels[p->remove_channels_count++].id = spec->replaces;
         }
     }
 }
@@ -404,6 +425,12 @@ static void fold_instance(struct instance_view *v, const struct rec_INSTANCE_STA
     v->busy_us = s->busy_us;
     v->blocked_us = s->blocked_us;
     v->state_bytes = s->state_bytes;
+    v->failed = s->failed;
+    v->held = s->held;
+    v->kept = s->kept;
+    v->call_us = s->call_us;
+    keep_text(&v->held_tuple, s->held_tuple);
+    keep_text(&v->held_stream, s->held_stream);
     keep_text(&v->error, s->error);
     keep_text(&v->metrics, s->metrics);
     keep_hist(&v->latency, s->latency);
@@ -443,6 +470,8 @@ static void fold_channel(struct deployment *d, const struct part *p, struct chan
     if (is_sender) {
         v->sent = s->sent;
         v->depth_from = is_receiver ? 0 : s->depth;
+        v->reach = s->reach;
+        v->retained = s->retained;
         samples_add(&v->samples, (struct sample){.at_us = at_us, .out = s->sent});
     }
     if (is_receiver) {
@@ -465,7 +494,8 @@ void translate_report(struct deployment *d, struct part *p, const struct msg_REP
     for (size_t i = 0; i < m->instances_count; i++) {
         const struct rec_INSTANCE_STATUS *s = &m->instances[i];
         struct instance_view *v = deployment_instance(d, s->id);
-        if (v == NULL || s->state < INSTANCE_PREPARED || s->state > INSTANCE_FAILED ||
+        if (v == NULL || s->state < INSTANCE_PREPARED || s->state > INSTANCE_STUCK ||
+            s->state == INSTANCE_RETIRED ||
             &d->parts[d->graph->instances[v->number].worker] != p) { /* R2 */
             continue;
         }

@@ -5,6 +5,7 @@
 #include "core/mem.h"
 #include "master/deployment.h"
 #include "master/master.h"
+#include "net/states.h"
 #include "topology/plan.h"
 
 #include <stdlib.h>
@@ -90,6 +91,23 @@ enum err upgrade_refusal(const struct plan *p, struct fail *f, const char **wher
         }
     }
     return ERR_OK;
+}
+
+enum err upgrade_check_ended(const struct deployment *next, const struct deployment *base,
+                             struct fail *f, const char **where)
+{
+    const struct plan *p = next->upgrade != NULL ? next->upgrade->plan : NULL;
+    if (p == NULL || p->match == NULL || p->match->from != base->graph) {
+        return ERR_OK; /* no change of what runs */
+    }
+    bool *ended = mem_array(base->graph->instance_count, sizeof *ended);
+    for (uint32_t i = 0; i < base->instance_count; i++) {
+        const struct instance_view *v = &base->instances[i];
+        ended[v->number] = v->state == INSTANCE_ENDED;
+    }
+    enum err e = plan_check_ended(p, ended, f, where);
+    mem_free(ended);
+    return e;
 }
 
 /* ---- facts and the receipt */

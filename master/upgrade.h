@@ -51,5 +51,9 @@ json_t *upgrade_about(const struct plan *p);
 /* upgrade_refusal - what no worker of this version can carry out, or the plan's own first refusal.
  * Return: ERR_OK, or the code with `f` set; where: PE or stream. */
 MUST_CHECK enum err upgrade_refusal(const struct plan *p, struct fail *f, const char **where);
+/* upgrade_check_ended - plan_check_ended, of what the workers of `base` have told with READY. */
+MUST_CHECK enum err upgrade_check_ended(const struct deployment *next,
+                                        const struct deployment *base, struct fail *f,
+                                        const char **where);
 
 #endif

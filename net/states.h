@@ -8,6 +8,8 @@ enum instance_state {      /* of one instance, as its worker reports it */
     INSTANCE_ENDED,        /* all inputs (or the source) ended, finish ran, end passed on */
     INSTANCE_FAILED,       /* its error text says why */
     INSTANCE_RETIRED,      /* an upgrade took its place */
+    INSTANCE_HELD,         /* it has met a tuple it cannot process: input is kept, the rest goes on */
+    INSTANCE_STUCK,        /* only in reports: it has not come back from a call for long */
 };
 
 enum deployment_state {      /* of one topology's part on one worker */
@@ -38,10 +40,16 @@ enum state_kind { STATE_PIECES = 1, STATE_OTHER, STATE_FINAL, STATE_WHERE }; /* 
 
 enum plan_then { PLAN_STOP, PLAN_DROP, PLAN_HOLD, PLAN_DEAD_LETTER }; /* INSTANCE_SPEC.then */
 
+enum plan_suspect { /* INSTANCE_SPEC.suspect */
+    SUSPECT_NO,
+    SUSPECT_WATCH, /* each tuple is noted before it is processed, in case it crashes the worker */
+    SUSPECT_HOLD,  /* and held when it is the one */
+};
+
 static inline const char *instance_state_name(unsigned s)
 {
-    static const char *const names[] = {"unknown", "prepared", "running",
-                                        "ended",   "failed",   "retired"};
+    static const char *const names[] = {"unknown", "prepared", "running", "ended",
+                                        "failed",  "retired",  "held",    "stuck"};
     return s < sizeof names / sizeof names[0] ? names[s] : "unknown";
 }
 

@@ -6,6 +6,7 @@
  *             M2 a batch that was handed on stays readable until the callback returns; it is
  *                changed only after the engine has kept a view of what was handed on.
  *             M3 nothing derived in a callback outlives it (P2).
+ *             M4 of a careful call nothing leaves before it is known whether it succeeded.
  * Why:        the last batch handed on is kept back (`pending`) until something else leaves or the
  *             callback returns: then the PE needs it no more, and the very view travels on, with
  *             its columns unshared, so that the next PE may write them in place.
@@ -20,6 +21,9 @@
 
 static void settle(struct oxb_pe *pe);
 static void hand_over(struct oxb_pe *pe, unsigned port, struct batch *b TAKES);
+static void hand_over_with(struct oxb_pe *pe, unsigned port, struct batch *b TAKES,
+                           uint32_t before);
+static void deliver(struct oxb_pe *pe, unsigned port, struct batch *b TAKES);
 static void writer_emit(struct out_port *out);
 static void writer_on_full(void *arg, struct builder *b);
 static const int16_t *derive_map(struct out_port *out, const struct oxb_schema *from);
@@ -32,6 +36,8 @@ void emit_begin(struct oxb_pe *pe, struct batch *input)
     assert(pe->depth == 0 && "an instance is entered once at a time");
     pe->depth = 1;
     pe->input = input;
+    pe->row_named = false;
+    strbuf_clear(&pe->bad_input);
     pe->at_us = 0;
     pe->now_us = 0;
     pe->mono_us = 0;
@@ -64,8 +70,47 @@ void emit_end(struct oxb_pe *pe)
     pe->depth = 0;
 }
 
+void emit_let_go(struct oxb_pe *pe)
+{
+    pe->careful = false;
+    for (size_t n = 0; n < pe->outbox_count; n++) {
+        deliver(pe, pe->outbox[n].port, pe->outbox[n].batch);
+    }
+    pe->outbox_count = 0;
+}
+
+void emit_take_back(struct oxb_pe *pe)
+{
+    size_t kept = 0;
+    for (size_t n = 0; n < pe->outbox_count; n++) {
+        struct outgoing *o = &pe->outbox[n];
+        if (o->before == 0) {
+            batch_free(o->batch);
+            continue;
+        }
+        uint16_t sel[BATCH_ROWS_MAX];
+        for (uint32_t row = 0; row < o->before; row++) {
+            sel[row] = (uint16_t)row;
+        }
+        batch_narrow(o->batch, sel, o->before);
+        pe->outbox[kept++] = *o;
+    }
+    pe->outbox_count = kept;
+    for (unsigned i = 0; i < pe->output_count; i++) {
+        struct out_port *out = &pe->outputs[i];
+        if (out->writer.pub.rows > out->writer_mark) { /* the bytes of their strings stay, unused */
+            out->writer.pub.rows = out->writer_mark;
+        }
+    }
+    emit_let_go(pe);
+}
+
 void emit_fini(struct oxb_pe *pe)
 {
+    for (size_t n = 0; n < pe->outbox_count; n++) {
+        batch_free(pe->outbox[n].batch);
+    }
+    mem_free(pe->outbox);
     for (unsigned i = 0; i < pe->output_count; i++) {
         builder_fini(&pe->outputs[i].writer);
         mem_free(pe->outputs[i].derive_map);
@@ -270,8 +315,10 @@ static void writer_emit(struct out_port *out)
         batch_free(b);
         return;
     }
+    uint32_t before = out->writer_mark;
+    out->writer_mark = 0;
     settle(pe); /* M1: what was handed on before these rows were written */
-    hand_over(pe, out->index, b);
+    hand_over_with(pe, out->index, b, before);
 }
 
 /* ---- helpers ---- */
@@ -297,10 +344,24 @@ void emit_before_change(struct batch *b)
 
 static void hand_over(struct oxb_pe *pe, unsigned port, struct batch *b)
 {
+    hand_over_with(pe, port, b, 0);
+}
+
+static void hand_over_with(struct oxb_pe *pe, unsigned port, struct batch *b, uint32_t before)
+{
     if (!pe->outputs[port].connected || b->pub.live == 0) {
         batch_free(b);
-        return;
+    } else if (pe->careful) {
+        pe->outbox =
+            mem_grow(pe->outbox, pe->outbox_count, &pe->outbox_capacity, sizeof *pe->outbox);
+        pe->outbox[pe->outbox_count++] = (struct outgoing){port, before, b};
+    } else {
+        deliver(pe, port, b);
     }
+}
+
+static void deliver(struct oxb_pe *pe, unsigned port, struct batch *b)
+{
     counter_add(&pe->counters.tuples_out, b->pub.live);
     counter_add(&pe->counters.batches_out, 1);
     counter_add(&pe->counters.bytes_out, batch_bytes(b));

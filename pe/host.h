@@ -47,6 +47,16 @@ struct pe_spec {
     bool checkpoints;       /* the topology takes some */
     uint64_t generation;
     bool output_stays;      /* oxb_output_stays */
+    bool dead_letters;      /* one more output port behind the type's own: pe_write_dead_letter */
+};
+
+/* A tuple that could not be processed, as a tuple of the stream `PE.dead-letter`. */
+#define DEAD_LETTER_SCHEMA                                                                         \
+    "pe: str, instance: i64, stream: str, error: str, at: time, tuple: str"
+struct pe_dead_letter {
+    const char *pe, *stream, *error;
+    int64_t instance, at_us;
+    struct oxb_str tuple; /* as JSON, or what a source had read; may be empty */
 };
 
 struct pe_file { /* to be made durable before a snapshot counts */
@@ -63,6 +73,7 @@ struct pe_snapshot { /* a zeroed struct is empty and valid */
 
 struct pe_counters { /* written by the instance's thread, read by any (relaxed) */
     _Atomic uint64_t tuples_in, tuples_out, batches_in, batches_out, bytes_in, bytes_out, errors;
+    _Atomic uint64_t failed; /* tuples given up: dropped or dead-lettered (I10) */
 };
 
 struct oxb_pe *pe_new(const struct pe_spec *spec, const struct pe_host *host, struct pool *pool);
@@ -74,6 +85,22 @@ MUST_CHECK enum err pe_prepare(struct oxb_pe *pe, struct fail *f);
 MUST_CHECK enum err pe_start(struct oxb_pe *pe, struct fail *f);
 /* The calls below return the callback's enum oxb_result; text of an error: pe_error(). */
 int pe_process(struct oxb_pe *pe, unsigned port, struct batch *in TAKES);
+/* pe_attempt - process a batch so that a failure can be undone: what it emitted leaves only as far
+ * as it counts (see oxb_fail_at).  Counted as taken in: the rows that are done, no batch.
+ * Return: OXB_OK: all rows are done, or OXB_ERROR, with
+ *  @out->done:  live rows, from the first, that are done;
+ *  @out->named: the next one is what it failed on; if not, it may be any of them;
+ *  @out->spoilt: not named, and keyed state was written: nobody knows what has been done. */
+struct pe_attempt {
+    uint32_t done;
+    bool named, spoilt;
+};
+int pe_attempt(struct oxb_pe *pe, unsigned port, struct batch *in TAKES, struct pe_attempt *out);
+/* pe_write_dead_letter - between two callbacks; it leaves with the next flush.  Return: false when
+ * no stream takes dead letters. */
+bool pe_write_dead_letter(struct oxb_pe *pe, const struct pe_dead_letter *d);
+/* pe_bad_input - what the source had read, if the last callback failed by oxb_fail_input. */
+bool pe_bad_input(const struct oxb_pe *pe, struct oxb_str *out);
 int pe_produce(struct oxb_pe *pe, uint32_t rows_max);
 int pe_ready(struct oxb_pe *pe, int fd, uint32_t events);
 int pe_timer(struct oxb_pe *pe, uint64_t id);

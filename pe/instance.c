@@ -19,7 +19,6 @@
 
 static void ports_init(struct oxb_pe *pe, const struct pe_spec *spec);
 static void states_init(struct oxb_pe *pe);
-static int callback_end(struct oxb_pe *pe, int result);
 static enum err as_err(struct oxb_pe *pe, int result, struct fail *f);
 
 struct oxb_pe *pe_new(const struct pe_spec *spec, const struct pe_host *host, struct pool *pool)
@@ -64,6 +63,7 @@ void pe_free(struct oxb_pe *pe)
     }
     consts_free(pe);
     metrics_free(pe);
+    strbuf_fini(&pe->bad_input);
     params_free(pe);
     mem_free(pe->states);
     mem_free(pe->outputs);
@@ -376,19 +376,6 @@ void pe_connect(struct oxb_pe *pe, unsigned port, bool connected)
     }
 }
 
-int oxb_fail(struct oxb_pe *pe, const char *fmt, ...)
-{
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(pe->error, sizeof pe->error, fmt, ap);
-    va_end(ap);
-    for (char *c = pe->error; *c != '\0'; c++) {
-        *c = *c == '\n' || *c == '\r' ? ' ' : *c; /* struct fail holds one line */
-    }
-    pe->failed = true;
-    return OXB_ERROR;
-}
-
 void oxb_log(struct oxb_pe *pe, enum oxb_log_level level, const char *fmt, ...)
 {
     char text[512];
@@ -452,7 +439,7 @@ static void ports_init(struct oxb_pe *pe, const struct pe_spec *spec)
         pe->in_schemas[i] = spec->inputs[i].schema;
     }
     pe->output_count = spec->output_count;
-    pe->outputs = mem_array(spec->output_count, sizeof *pe->outputs);
+    pe->outputs = mem_array((size_t)spec->output_count + 1, sizeof *pe->outputs);
     for (unsigned i = 0; i < spec->output_count; i++) {
         pe->outputs[i] = (struct out_port){
             .pe = pe,
@@ -464,6 +451,13 @@ static void ports_init(struct oxb_pe *pe, const struct pe_spec *spec)
             snprintf(pe->error, sizeof pe->error, "the output port `%s` has no schema",
                      spec->outputs[i].name);
         }
+    }
+    const struct oxb_schema *letters = NULL;
+    if (spec->dead_letters && schema_parse(DEAD_LETTER_SCHEMA, &letters, NULL) == ERR_OK) {
+        pe->outputs[pe->output_count] =
+            (struct out_port){.pe = pe, .index = pe->output_count, .schema = letters};
+        pe->output_count++;
+        pe->dead_letters = true;
     }
 }
 
@@ -495,6 +489,7 @@ void pe_take_counters(struct oxb_pe *to, struct oxb_pe *from)
     take(&a->bytes_in, &b->bytes_in);
     take(&a->bytes_out, &b->bytes_out);
     take(&a->errors, &b->errors);
+    take(&a->failed, &b->failed);
 }
 
 static void states_init(struct oxb_pe *pe)
@@ -509,11 +504,15 @@ static void states_init(struct oxb_pe *pe)
     }
 }
 
-static int callback_end(struct oxb_pe *pe, int result)
+int callback_end(struct oxb_pe *pe, int result)
 {
     emit_end(pe);
+    pe->has_bad_input = false;
     if (result >= 0 && !pe->failed) {
         return result;
+    }
+    if (pe->bad_input.bytes > 0) {
+        pe->has_bad_input = true;
     }
     if (!pe->failed) {
         snprintf(pe->error, sizeof pe->error, "the PE failed without saying why (result %d)",

@@ -29,8 +29,15 @@ struct out_port {
     const struct oxb_schema *schema;
     bool connected;
     struct builder writer;                   /* zeroed until oxb_writer asks for it */
+    uint32_t writer_mark;                    /* rows in it before a careful call began */
     const struct oxb_schema *derived_from;   /* what `derive_map` was made for; NULL: nothing */
     int16_t *derive_map;                     /* [schema->field_count] */
+};
+
+struct outgoing {
+    unsigned port;
+    uint32_t before; /* its first rows, which calls before had written */
+    struct batch *batch;
 };
 
 enum pe_phase { PE_NEW, PE_PREPARED, PE_STARTED, PE_STOPPED };
@@ -54,6 +61,7 @@ struct oxb_pe {
     unsigned input_count;
     struct out_port *outputs;
     unsigned output_count;
+    bool dead_letters;           /* the last of them is for these */
     json_t *params;
     struct oxb_state **states;
     unsigned state_count;
@@ -73,6 +81,13 @@ struct oxb_pe {
     uint64_t skew_us;            /* added to the monotonic clock by the harness */
     uint64_t epoch;              /* of the checkpoint whose snapshot runs; 0: none */
     bool failed;                 /* oxb_fail ran and no callback has reported it yet */
+    bool row_named;              /* and oxb_failed_at: which row it was */
+    uint32_t failed_row;
+    bool careful;                /* what this call emits leaves when it has succeeded: attempt.c */
+    struct outgoing *outbox;     /* until then */
+    size_t outbox_count, outbox_capacity;
+    struct strbuf bad_input;     /* of oxb_fail_input, cut to BAD_INPUT_BYTES_MAX */
+    bool has_bad_input;          /* reported with the failure of the last callback */
     uint16_t sel[BATCH_ROWS_MAX];
     /* any thread */
     _Atomic(struct oxb_metric *) metrics;
@@ -93,6 +108,12 @@ void emit_fini(struct oxb_pe *pe);  /* drops what the writers hold */
 void emit_batch(struct oxb_pe *pe, unsigned port, struct batch *batch TAKES);
 /* emit_before_change - call it before a view or its columns change: M2 of emit.c. */
 void emit_before_change(struct batch *b);
+/* emit_take_back - after a careful call that failed: only what calls before it had written leaves;
+ * emit_let_go - what it emitted does. */
+void emit_take_back(struct oxb_pe *pe);
+void emit_let_go(struct oxb_pe *pe);
+/* instance.c: turns the end of a callback into its result. */
+int callback_end(struct oxb_pe *pe, int result);
 /* const.c */
 void consts_free(struct oxb_pe *pe);
 /* metrics.c */

@@ -9,7 +9,8 @@
  * Threads: one instance is never entered by two threads at once, but it may be entered by different
  *          threads one after the other; keep no thread-local state.
  * Ownership: what a callback receives is borrowed until it returns, unless said otherwise.
- * Errors: a callback returns OXB_OK, or calls oxb_fail() and returns what that returned.
+ * Errors: a callback returns OXB_OK, or calls oxb_fail() and returns what that returned; a `process`
+ *         that fails on one tuple of a batch says which: oxb_fail_at().
  * ABI: OXB_ABI_MAJOR changes when a plug-in must be rebuilt; structs only grow at their end. */
 #ifndef OXBOW_PE_H
 #define OXBOW_PE_H
@@ -24,7 +25,7 @@ extern "C" {
 #endif
 
 #define OXB_ABI_MAJOR 1u
-#define OXB_ABI_MINOR 1u
+#define OXB_ABI_MINOR 2u
 #define OXB_ABI ((OXB_ABI_MAJOR << 16) | OXB_ABI_MINOR)
 
 struct oxb_pe;     /* one running instance; opaque */
@@ -129,6 +130,30 @@ enum oxb_result {
 
 /* oxb_fail - record why; shown to the user with the PE's name.  Return: OXB_ERROR. */
 int oxb_fail(struct oxb_pe *pe, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* What `on_error` does with a `process` that fails (all but `stop` with retries 0):
+ *  - what the failing call emitted has not left yet;
+ *  - oxb_fail_at(pe, row, ...): the live rows before `row` are done, their output leaves and their
+ *    changes of state count; with `row` and what follows nothing has been done.  Exact for every PE.
+ *  - oxb_fail(): nothing has been done; what the call emitted is thrown away, and the rows are given
+ *    to `process` one by one, to find out which of them it is.  That is right only for code that
+ *    had changed nothing of its own: keyed state that was written is noticed, and the instance
+ *    fails for good; anything else in oxb_self() is not.
+ * The macros OXB_FILTER, OXB_MAP and OXB_FLATMAP name the row themselves.
+ * @row: a row number of the batch, as OXB_EACH gives it.  Return: OXB_ERROR. */
+int oxb_fail_at(struct oxb_pe *pe, uint32_t row, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+/* oxb_fail_input - a source: what it has read cannot be made into a tuple, and it has gone past it,
+ * so that the next `produce` goes on behind it.  Not tried again; a dead letter holds `data`.
+ * @data: not NUL-terminated; may be NULL.  Return: OXB_ERROR. */
+int oxb_fail_input(struct oxb_pe *pe, const char *data, size_t bytes, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+/* For loops over rows: *oxb_failing(pe) is true once oxb_fail ran in this callback; oxb_failed_at
+ * names the row of that failure.  The macros use them; functions they call need only oxb_fail. */
+const bool *oxb_failing(struct oxb_pe *pe);
+int oxb_failed_at(struct oxb_pe *pe, uint32_t row); /* Return: OXB_ERROR */
+/* oxb_cut_at - of a derived batch only the rows before `row` count; for OXB_MAP. */
+void oxb_cut_at(struct oxb_pe *pe, struct oxb_batch *derived, uint32_t row);
 
 enum oxb_log_level { OXB_DEBUG, OXB_INFO, OXB_WARN, OXB_LOG_ERROR };
 void oxb_log(struct oxb_pe *pe, enum oxb_log_level level, const char *fmt, ...)
@@ -440,40 +465,60 @@ static inline void oxb_commit(struct oxb_writer *w)
  *   OXB_MAP(process, setup, twice)                             // setup(pe, in, out): oxb_new_*
  *   static void split(struct oxb_pe *pe, const struct oxb_batch *in, uint32_t i,
  *                     struct oxb_writer *out) {...}            // oxb_row, oxb_put_*, oxb_commit
- *   OXB_FLATMAP(process, split) */
+ *   OXB_FLATMAP(process, split)
+ * A function that cannot do a row calls oxb_fail before it has changed anything: the rows before it
+ * count, see oxb_fail_at. */
 #define OXB_FILTER(name, fn)                                                                       \
     static int name(struct oxb_pe *pe, unsigned port, struct oxb_batch *in)                        \
     {                                                                                              \
         (void)port;                                                                                \
         uint16_t *oxb_sel_ = oxb_sel(pe);                                                          \
         uint32_t oxb_n_ = 0;                                                                       \
+        int oxb_r_ = OXB_OK;                                                                       \
+        const bool *oxb_failing_ = oxb_failing(pe);                                                \
         OXB_EACH (in, oxb_i_) {                                                                    \
+            bool oxb_pass_ = fn(pe, in, oxb_i_);                                                   \
+            if (__builtin_expect(*oxb_failing_, 0)) {                                              \
+                oxb_r_ = oxb_failed_at(pe, oxb_i_);                                                \
+                break;                                                                             \
+            }                                                                                      \
             oxb_sel_[oxb_n_] = (uint16_t)oxb_i_;                                                   \
-            oxb_n_ += fn(pe, in, oxb_i_) ? 1u : 0u;                                                \
+            oxb_n_ += oxb_pass_ ? 1u : 0u;                                                         \
         }                                                                                          \
         oxb_keep(in, oxb_sel_, oxb_n_);                                                            \
         oxb_forward(pe, 0, in);                                                                    \
-        return OXB_OK;                                                                             \
+        return oxb_r_;                                                                             \
     }
 #define OXB_MAP(name, setup, fn)                                                                   \
     static int name(struct oxb_pe *pe, unsigned port, struct oxb_batch *in)                        \
     {                                                                                              \
         (void)port;                                                                                \
         struct oxb_batch *oxb_out_ = oxb_derive(pe, 0, in);                                        \
+        int oxb_r_ = OXB_OK;                                                                       \
+        const bool *oxb_failing_ = oxb_failing(pe);                                                \
         setup(pe, in, oxb_out_);                                                                   \
         OXB_EACH (in, oxb_i_) {                                                                    \
             fn(pe, in, oxb_i_, oxb_out_);                                                          \
+            if (__builtin_expect(*oxb_failing_, 0)) {                                              \
+                oxb_r_ = oxb_failed_at(pe, oxb_i_);                                                \
+                oxb_cut_at(pe, oxb_out_, oxb_i_);                                                  \
+                break;                                                                             \
+            }                                                                                      \
         }                                                                                          \
         oxb_forward(pe, 0, oxb_out_);                                                              \
-        return OXB_OK;                                                                             \
+        return oxb_r_;                                                                             \
     }
 #define OXB_FLATMAP(name, fn)                                                                      \
     static int name(struct oxb_pe *pe, unsigned port, struct oxb_batch *in)                        \
     {                                                                                              \
         (void)port;                                                                                \
         struct oxb_writer *oxb_out_ = oxb_writer(pe, 0);                                           \
+        const bool *oxb_failing_ = oxb_failing(pe);                                                \
         OXB_EACH (in, oxb_i_) {                                                                    \
             fn(pe, in, oxb_i_, oxb_out_);                                                          \
+            if (__builtin_expect(*oxb_failing_, 0)) {                                              \
+                return oxb_failed_at(pe, oxb_i_);                                                  \
+            }                                                                                      \
         }                                                                                          \
         return OXB_OK;                                                                             \
     }

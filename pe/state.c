@@ -85,6 +85,11 @@ uint64_t oxb_state_count(struct oxb_state *s)
     return s->count;
 }
 
+uint64_t state_writes(const struct oxb_state *s)
+{
+    return s->writes;
+}
+
 void *oxb_state_get(struct oxb_state *s, struct oxb_key key)
 {
     struct slot *p = group_find(s, key);
@@ -96,6 +101,7 @@ void *oxb_state_put(struct oxb_state *s, struct oxb_key key)
     if (s->dead > 0 && !s->iterating) {
         group_purge_step(s);
     }
+    s->writes++;
     struct slot *p = group_enter(s, key, NULL);
     return slot_cells(s, p);
 }
@@ -110,6 +116,7 @@ bool oxb_state_delete(struct oxb_state *s, struct oxb_key key)
     if (p == NULL || !slot_is_live(p)) {
         return false;
     }
+    s->writes++;
     group_remove(s, p);
     return true;
 }
@@ -133,6 +140,7 @@ static bool each_in_group(struct oxb_state *s, unsigned group,
         memcpy(before, cells, bytes);
         more = fn(arg, slot_key(s, p, &room), cells);
         if (memcmp(before, cells, bytes) != 0) {
+            s->writes++;
             group_touch(s, group);
             slot_stamp(s, p, 0);
         }

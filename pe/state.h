@@ -31,6 +31,7 @@ const struct oxb_state_decl *state_decl(const struct oxb_state *s);
 uint64_t state_bytes(const struct oxb_state *s);                  /* memory held */
 uint64_t state_group_count(const struct oxb_state *s, unsigned group); /* live entries */
 uint64_t state_version(const struct oxb_state *s);
+uint64_t state_writes(const struct oxb_state *s); /* calls of the owner that may have changed it */
 
 /* Readers.  A reader copies groups changed since its base (0: everything), as of the freeze. */
 struct state_reader;

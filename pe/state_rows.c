@@ -256,6 +256,7 @@ int oxb_state_rows(struct oxb_state *s, const struct oxb_batch *in, const unsign
         }
     }
     assert(!s->iterating);
+    s->writes++;
     if (s->dead > 0) {
         group_purge_step(s);
     }

@@ -93,6 +93,7 @@ struct oxb_state {
     unsigned purge_next;
     uint64_t count; /* live entries */
     uint64_t dead;  /* tombstones */
+    uint64_t writes; /* of state_writes */
     _Atomic uint64_t bytes;
     struct group groups[KEY_GROUPS];
     uint8_t *nothing; /* two empty slots */

@@ -145,11 +145,6 @@ void check_supported(struct draft *dr)
     for (uint32_t i = 0; i < dr->t->pe_count; i++) {
         const struct pe *p = &dr->t->pes[i];
         const struct dpe *at = &dr->pes[i];
-        if (p->then == THEN_HOLD || p->then == THEN_DEAD_LETTER) {
-            diags_error(dr->d, at->then->at, mem_dup("use stop or drop"),
-                        "'then: %s' is not supported yet",
-                        p->then == THEN_HOLD ? "hold" : "dead-letter");
-        }
         if (p->isolate_process) {
             diags_error(dr->d, at->isolate->at, mem_dup("leave it out, or write none"),
                         "'isolate: process' is not supported yet");

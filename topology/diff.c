@@ -368,7 +368,11 @@ static char *threads_text(const struct pe *p)
 static char *policy_text(const struct pe *p)
 {
     static const char *const thens[] = {"stop", "drop", "hold", "dead-letter"};
-    return mem_printf("retries %u then %s, state %s", p->retries, thens[p->then],
+    char stuck[32];
+    text_duration((int64_t)p->stuck_after_us, stuck, sizeof stuck);
+    bool usual = p->stuck_after_us == (uint64_t)STUCK_AFTER_MS * 1000;
+    return mem_printf("retries %u then %s,%s%s state %s", p->retries, thens[p->then],
+                      usual ? "" : " stuck after ", usual ? "" : stuck,
                       p->state_drop ? "drop" : "keep");
 }
 
@@ -395,7 +399,8 @@ static void diff_pe(struct diff *d, uint32_t old, uint32_t new)
     if (a->own_thread != b->own_thread || a->isolate_process != b->isolate_process) {
         add(d, CHANGE_PE_THREADS, old, new, threads_text(a), threads_text(b));
     }
-    if (a->retries != b->retries || a->then != b->then || a->state_drop != b->state_drop) {
+    if (a->retries != b->retries || a->then != b->then || a->state_drop != b->state_drop ||
+        a->stuck_after_us != b->stuck_after_us) {
         add(d, CHANGE_PE_POLICY, old, new, policy_text(a), policy_text(b));
     }
 }
@@ -494,10 +499,11 @@ static char *whole_text(const struct topology *t)
     char every[32], timeout[32];
     text_duration((int64_t)t->checkpoint_every_us, every, sizeof every);
     text_duration((int64_t)t->upgrade_timeout_us, timeout, sizeof timeout);
-    return mem_printf("checkpoint every %s, keep %u, at %s; upgrade %s within %s",
+    return mem_printf("checkpoint every %s, keep %u, at %s, retain %" PRIu64
+                      "; upgrade %s within %s",
                       t->checkpoint_every_us > 0 ? every : "(never)", t->checkpoint_keep,
                       t->checkpoint_location != NULL ? t->checkpoint_location : "the master",
-                      consistency_name(t->consistency), timeout);
+                      t->checkpoint_retain_bytes, consistency_name(t->consistency), timeout);
 }
 
 static void diff_whole(struct diff *d)

@@ -5,6 +5,7 @@
  * equal means that nothing is to be done. */
 #include "topology/draft.h"
 
+#include "core/limits.h"
 #include "core/mem.h"
 #include "core/sha256.h"
 
@@ -51,6 +52,9 @@ static json_t *pe_json(const struct pe *p)
     json_object_set_new(json, "state", json_string(p->state_drop ? "drop" : "keep"));
     json_object_set_new(json, "retries", json_integer(p->retries));
     json_object_set_new(json, "then", json_string(thens[p->then]));
+    if (p->stuck_after_us != (uint64_t)STUCK_AFTER_MS * 1000) { /* as before there was such a thing */
+        json_object_set_new(json, "stuck_after_us", json_integer((json_int_t)p->stuck_after_us));
+    }
     json_object_set_new(json, "device", json_string(p->device));
     json_object_set(json, "labels", p->labels != NULL ? p->labels : json_null());
     return json;
@@ -104,6 +108,10 @@ void digest_topology(struct topology *t)
     json_object_set_new(json, "checkpoint_location",
                         t->checkpoint_location != NULL ? json_string(t->checkpoint_location)
                                                        : json_null());
+    if (t->checkpoint_retain_bytes != RETAIN_BYTES_DEFAULT) { /* as older texts have it: absent */
+        json_object_set_new(json, "checkpoint_retain_bytes",
+                            json_integer((json_int_t)t->checkpoint_retain_bytes));
+    }
     json_object_set_new(json, "upgrade_consistency",
                         json_string(consistency_name(t->consistency)));
     json_object_set_new(json, "upgrade_timeout_us",

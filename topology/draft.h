@@ -10,7 +10,6 @@
 struct dpe {                  /* beside topology.pes[] */
     const struct ynode *with; /* NULL: absent */
     const struct ynode *out;
-    const struct ynode *then; /* on_error.then */
     const struct ynode *isolate;
     const struct ynode *device;
     bool params_bad; /* reported; what depends on parameters stays unknown */
@@ -39,6 +38,8 @@ bool read_text(struct diags *d, const struct ynode *n, const char *what, const c
 bool read_name(struct diags *d, const struct ynode *n, const char *what, const char **out);
 bool read_u32(struct diags *d, const struct ynode *n, const char *what, uint32_t min, uint32_t max,
               uint32_t *out);
+bool read_size(struct diags *d, const struct ynode *n, const char *what, uint64_t max,
+               uint64_t *out);
 bool read_duration_us(struct diags *d, const struct ynode *n, const char *what, uint64_t min_us,
                       uint64_t *out);
 bool read_bool(struct diags *d, const struct ynode *n, const char *what, bool *out);

@@ -25,7 +25,7 @@ static void pe_fini(struct pe *p)
     json_decref(p->with);
     json_decref(p->labels);
     ports_free(p->inputs, p->input_count);
-    ports_free(p->outputs, p->output_count);
+    ports_free(p->outputs, p->output_count + (p->outputs != NULL ? 1 : 0));
     mschema_fini(&p->declared_out);
 }
 

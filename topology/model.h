@@ -50,6 +50,10 @@ enum consistency {       /* of an upgrade: how far the cut reaches */
 };
 const char *consistency_name(enum consistency c); /* as in YAML */
 
+/* `from: PE.dead-letter`: what the PE could not process.  Its schema: DEAD_LETTER_SCHEMA of
+ * pe/host.h. */
+#define DEAD_LETTER_PORT "dead-letter"
+
 enum error_then { THEN_STOP, THEN_DROP, THEN_HOLD, THEN_DEAD_LETTER };
 
 struct mfield {          /* one field of a resolved schema */
@@ -82,9 +86,10 @@ struct pe {
     bool state_drop;
     uint32_t retries;
     enum error_then then;
+    uint64_t stuck_after_us; /* a call of its code that takes longer is stuck */
     json_t *labels;      /* place.labels, or NULL */
     char *device;        /* gpu | cpu | any */
-    struct port *inputs, *outputs;
+    struct port *inputs, *outputs; /* behind the last output: DEAD_LETTER_PORT, if desc is there */
     unsigned input_count, output_count;
     bool has_declared_out;
     struct mschema declared_out;
@@ -111,6 +116,7 @@ struct topology {
     uint64_t checkpoint_every_us; /* 0: none */
     uint32_t checkpoint_keep;
     char *checkpoint_location;    /* NULL: master */
+    uint64_t checkpoint_retain_bytes; /* of each worker, for logs of what was sent */
     enum consistency consistency; /* upgrade.consistency */
     uint64_t upgrade_timeout_us;
     bool fusion;             /* `fusion: auto|off`, default auto */

@@ -46,7 +46,7 @@ static void read_location(struct draft *dr, const struct ynode *n)
 
 static void read_checkpoint(struct draft *dr, const struct ynode *n)
 {
-    static const char *const keys[] = {"every", "keep", "location"};
+    static const char *const keys[] = {"every", "keep", "location", "retain"};
     const struct ynode *v[COUNT(keys)];
     if (!read_map(dr->d, n, "'checkpoint'", keys, COUNT(keys), v) && n->kind != Y_MAP) {
         return;
@@ -61,6 +61,9 @@ static void read_checkpoint(struct draft *dr, const struct ynode *n)
     }
     if (v[2] != NULL) {
         read_location(dr, v[2]);
+    }
+    if (v[3] != NULL) {
+        (void)read_size(dr->d, v[3], "'retain'", RETAIN_BYTES_MAX, &dr->t->checkpoint_retain_bytes);
     }
 }
 
@@ -141,6 +144,7 @@ struct topology *topology_parse(const char *yaml, size_t bytes, const char *base
     struct topology *t = mem_alloc(sizeof *t);
     struct draft dr = {.catalog = c, .base_dir = base_dir != NULL ? base_dir : "/", .d = d, .t = t};
     t->checkpoint_keep = 3;
+    t->checkpoint_retain_bytes = RETAIN_BYTES_DEFAULT;
     t->consistency = CONSISTENCY_EXACT;
     t->fusion = true;
     t->upgrade_timeout_us = 60000000;

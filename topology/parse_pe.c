@@ -13,9 +13,9 @@ static const char *const pe_keys[PE_KEYS] = {
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
-static void read_on_error(struct draft *dr, struct pe *p, struct dpe *at, const struct ynode *n)
+static void read_on_error(struct draft *dr, struct pe *p, const struct ynode *n)
 {
-    static const char *const keys[] = {"retries", "then"};
+    static const char *const keys[] = {"retries", "then", "stuck_after"};
     static const char *const thens[] = {"stop", "drop", "hold", "dead-letter"};
     const struct ynode *v[COUNT(keys)];
     unsigned then = THEN_STOP;
@@ -27,7 +27,10 @@ static void read_on_error(struct draft *dr, struct pe *p, struct dpe *at, const 
     }
     if (v[1] != NULL && read_choice(dr->d, v[1], "'then'", thens, COUNT(thens), &then)) {
         p->then = (enum error_then)then;
-        at->then = v[1];
+    }
+    if (v[2] != NULL) {
+        (void)read_duration_us(dr->d, v[2], "'stuck_after'", STUCK_AFTER_US_MIN,
+                               &p->stuck_after_us);
     }
 }
 
@@ -172,6 +175,21 @@ static const struct pe_desc *find_desc(struct draft *dr, const struct ynode *use
     return desc;
 }
 
+/* Every PE has it, behind its own outputs and not counted among them: it is the engine's. */
+static void add_dead_letters(struct pe *p)
+{
+    p->outputs = mem_resize(p->outputs, p->output_count + 1, sizeof p->outputs[0]);
+    struct port *port = &p->outputs[p->output_count];
+    *port = (struct port){.name = mem_dup(DEAD_LETTER_PORT)};
+    mschema_put(&port->schema, "pe", "str");
+    mschema_put(&port->schema, "instance", "i64");
+    mschema_put(&port->schema, "stream", "str");
+    mschema_put(&port->schema, "error", "str");
+    mschema_put(&port->schema, "at", "time");
+    mschema_put(&port->schema, "tuple", "str");
+    mschema_seal(&port->schema);
+}
+
 static void read_use(struct draft *dr, struct pe *p, const struct ynode *n,
                      const struct ynode *model)
 {
@@ -194,6 +212,7 @@ static void read_use(struct draft *dr, struct pe *p, const struct ynode *n,
     p->own_thread = p->desc->own_thread;
     make_ports(&p->inputs, &p->input_count, p->desc->inputs, p->desc->input_count);
     make_ports(&p->outputs, &p->output_count, p->desc->outputs, p->desc->output_count);
+    add_dead_letters(p);
 }
 
 static void read_policies(struct draft *dr, struct pe *p, struct dpe *at, const struct ynode **v)
@@ -218,7 +237,7 @@ static void read_policies(struct draft *dr, struct pe *p, struct dpe *at, const 
         at->isolate = v[ISOLATE];
     }
     if (v[ON_ERROR] != NULL) {
-        read_on_error(dr, p, at, v[ON_ERROR]);
+        read_on_error(dr, p, v[ON_ERROR]);
     }
     if (v[PLACE] != NULL) {
         read_place(dr, p, at, v[PLACE]);
@@ -233,6 +252,7 @@ static void parse_pe(struct draft *dr, struct pe *p, struct dpe *at, const struc
     p->at = key->at;
     p->parallelism = 1;
     p->then = THEN_STOP;
+    p->stuck_after_us = (uint64_t)STUCK_AFTER_MS * 1000;
     p->device = mem_dup("any");
     p->with = json_object();
     (void)check_name(dr->d, key->at, "a PE", p->name);

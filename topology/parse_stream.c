@@ -78,6 +78,9 @@ static bool read_end(struct draft *dr, const struct ynode *n, bool output, uint3
     for (unsigned i = 0; text[bytes] == '.' && i < count; i++) {
         at = strcmp(ports[i].name, text + bytes + 1) == 0 ? (int)i : at;
     }
+    if (at < 0 && output && strcmp(text + bytes, "." DEAD_LETTER_PORT) == 0) {
+        at = (int)count;
+    }
     if (at < 0) {
         unknown_port(dr, n, p, output, text[bytes] == '.' ? text + bytes + 1 : "");
         return false;

@@ -115,7 +115,9 @@ static void fuse(struct pgraph *g)
     uint32_t *into = mem_array(g->instance_count, sizeof into[0]); /* channel + 1 to be fused */
     for (uint32_t i = 0; i < g->channel_count; i++) {
         const struct pchannel *c = &g->channels[i];
-        if (fusible[c->stream] && g->instances[c->from].worker == g->instances[c->to].worker) {
+        bool apart = g->apart != NULL && g->apart[i];
+        if (fusible[c->stream] && !apart &&
+            g->instances[c->from].worker == g->instances[c->to].worker) {
             into[c->to] = i + 1;
         }
     }

@@ -54,6 +54,7 @@ struct pgraph {
     uint32_t channel_count;
     uint16_t (*owners)[KEY_GROUPS];  /* [pes]: key group -> instance; NULL: physical_owner's */
     const char **hosts;              /* [pes] while placing: machine a PE is bound to, or NULL */
+    const bool *apart;               /* [channels] while placing: not to be fused; NULL: none */
 };
 
 /* A placer chooses a worker for each instance that has none; a cluster scheduler may be another one

@@ -330,7 +330,7 @@ static void instruct_channels(struct plan *p)
 static bool has_other_settings(const struct pe *a, const struct pe *b)
 {
     return strcmp(a->name, b->name) != 0 || a->retries != b->retries || a->then != b->then ||
-           a->state_drop != b->state_drop || a->parallelism != b->parallelism;
+           a->stuck_after_us != b->stuck_after_us || a->state_drop != b->state_drop || a->parallelism != b->parallelism;
 }
 
 static void instruct_settings(struct plan *p)

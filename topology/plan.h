@@ -129,6 +129,14 @@ static inline bool state_move_has(const struct state_move *m, unsigned group)
  * state. */
 MUST_CHECK enum err plan_may_copy(const struct pe *pe, bool shadow, struct fail *f);
 
+/* plan_check_ended - R3: may it be decided when these instances have ended and, until their cut, no
+ * other of its members does?  Who has ended has said so, and can take neither tuples nor keys from
+ * who has not; who moves has ended when the one it follows has.  No worker sees both ends.
+ * @ended: [instances of V].  @where: set with ERR_DENIED to the PE; borrowed from the plan.  Other
+ * facts of the plan are not looked at: see refusals. */
+MUST_CHECK enum err plan_check_ended(const struct plan *p, const bool *ended, struct fail *f,
+                                     const char **where);
+
 /* plan_text - for a person: `+ ~ -` lines, covering set, moves, prediction, notes, refusals.
  * plan_json - the same for a program; caller decrefs.  Callers free. */
 char *plan_text(const struct plan *p);
@@ -140,5 +148,8 @@ void plan_check_places(struct plan *p, const struct plan_input *in);
 void plan_refuse(struct plan *p, enum err code, const char *where, char *what TAKES,
                  const char *hint);
 void plan_note(struct plan *p, char *text TAKES);
+/* plan_worker_death - what the death of a worker costs for good while `t` runs (PROTOCOL R23); NULL:
+ * nothing.  Caller frees. */
+char *plan_worker_death(const struct topology *t);
 
 #endif

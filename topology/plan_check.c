@@ -80,10 +80,12 @@ static const char *forgotten(const struct pe *a, const struct pe *b)
 {
     size_t i, k;
     const json_t *x, *y;
-    json_array_foreach (states_of(a), i, x) {
+    json_array_foreach(states_of(a), i, x)
+    {
         const char *name = json_string_value(json_object_get(x, "name"));
         bool found = false;
-        json_array_foreach (states_of(b), k, y) {
+        json_array_foreach(states_of(b), k, y)
+        {
             const char *other = json_string_value(json_object_get(y, "name"));
             found = found || (name != NULL && other != NULL && strcmp(name, other) == 0);
         }
@@ -337,21 +339,26 @@ static void note_order(struct plan *p)
     }
 }
 
-/* note_recovery - R23: what a death in the middle would cost. */
-static void note_recovery(struct plan *p)
+char *plan_worker_death(const struct topology *t)
 {
-    const struct topology *t = p->diff->to;
     if (t->checkpoint_every_us == 0) {
-        plan_note(p, mem_dup("there are no checkpoints: if a worker dies meanwhile, what it held is"
-                             " lost"));
-        return;
+        return mem_dup("there are no checkpoints: if a worker dies, what it held is lost");
     }
     for (uint32_t i = 0; i < t->pe_count; i++) {
         if (t->pes[i].desc->source && !t->pes[i].desc->replayable) {
-            plan_note(p, mem_printf("'%s' cannot be read again: if a worker dies meanwhile, some of"
-                                    " its tuples may be lost",
-                                    t->pes[i].name));
+            return mem_printf("'%s' cannot be read again: if a worker dies, some of its tuples may"
+                              " be lost",
+                              t->pes[i].name);
         }
+    }
+    return NULL;
+}
+
+static void note_recovery(struct plan *p) /* R23 */
+{
+    char *cost = plan_worker_death(p->diff->to);
+    if (cost != NULL) {
+        plan_note(p, cost);
     }
 }
 
@@ -377,6 +384,53 @@ enum err plan_may_copy(const struct pe *pe, bool shadow, struct fail *f)
     if (!shadow && is_users(pe->desc)) {
         return fail_set(f, ERR_DENIED, "use shadow, or upgrade it whole",
                         "'%s' has state: a share of its tuples would split it", pe->name);
+    }
+    return ERR_OK;
+}
+
+/* ---- R3: ended, and tuples to come */
+
+struct ended { /* who of V' has, when these of V have */
+    const struct plan *p;
+    const bool *old;
+};
+
+static bool has_ended(const struct ended *x, uint32_t new)
+{
+    uint32_t before = x->p->match->heir_old[new];
+    return before != INDEX_NONE && x->old[before];
+}
+
+static const char *pe_name(const struct ended *x, uint32_t new)
+{
+    return x->p->diff->to->pes[x->p->to->instances[new].pe].name;
+}
+
+enum err plan_check_ended(const struct plan *p, const bool *ended, struct fail *f,
+                          const char **where)
+{
+    const struct ended x = {p, ended};
+    const struct pinstance *v = p->to->instances;
+    for (uint32_t c = 0; c < p->to->channel_count; c++) {
+        const struct pchannel *ch = &p->to->channels[c];
+        if (p->match->channel_old[c] == INDEX_NONE && has_ended(&x, ch->to) &&
+            !has_ended(&x, ch->from)) {
+            *where = pe_name(&x, ch->to);
+            return fail_set(f, ERR_DENIED,
+                            "leave its inputs as they are, or deploy the topology anew",
+                            "%s[%u] has ended, and would get tuples from %s[%u], which has not",
+                            *where, v[ch->to].index, pe_name(&x, ch->from), v[ch->from].index);
+        }
+    }
+    for (size_t i = 0; i < p->move_count; i++) {
+        const struct state_move *m = &p->moves[i];
+        if (has_ended(&x, m->new) && !ended[m->old]) {
+            *where = pe_name(&x, m->new);
+            return fail_set(f, ERR_DENIED, "wait until all of its instances have ended",
+                            "%s[%u] has ended, and would take over keys of an instance that has"
+                            " not",
+                            *where, v[m->new].index);
+        }
     }
     return ERR_OK;
 }

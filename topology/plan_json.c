@@ -180,6 +180,18 @@ static json_t *refusals_json(const struct plan *p)
     return list;
 }
 
+/* R23: said beforehand. */
+static json_t *death_json(const struct topology *t)
+{
+    char *why = plan_worker_death(t);
+    json_t *one = json_object();
+    set_text(one, "result", why != NULL ? "degraded" : "recovered");
+    json_object_set_new(one, "lost", why != NULL ? json_null() : json_integer(0));
+    json_object_set_new(one, "why", why != NULL ? json_string(why) : json_null());
+    mem_free(why);
+    return one;
+}
+
 json_t *plan_json(const struct plan *p)
 {
     json_t *doc = json_object(), *notes = json_array();
@@ -201,6 +213,7 @@ json_t *plan_json(const struct plan *p)
     set_number(doc, "state_bytes_local", p->local_bytes);
     set_number(doc, "state_bytes_moved", p->remote_bytes);
     set_number(doc, "predicted_pause_us", p->predicted_pause_us);
+    json_object_set_new(doc, "worker_death", death_json(p->diff->to));
     json_object_set_new(doc, "notes", notes);
     json_object_set_new(doc, "refusals", refusals_json(p));
     set_text(doc, "digest", p->digest);

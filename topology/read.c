@@ -106,6 +106,22 @@ bool read_u32(struct diags *d, const struct ynode *n, const char *what, uint32_t
     return true;
 }
 
+bool read_size(struct diags *d, const struct ynode *n, const char *what, uint64_t max,
+               uint64_t *out)
+{
+    int64_t bytes;
+    if (n->kind != Y_SCALAR || !text_parse_size(n->text, &bytes) || bytes < 0) {
+        diags_error(d, n->at, mem_dup("write 512, 64KiB, 1MiB or 2GB"), "%s is not a size", what);
+        return false;
+    }
+    if ((uint64_t)bytes > max) {
+        diags_error(d, n->at, mem_dup("use less"), "%s is too large", what);
+        return false;
+    }
+    *out = (uint64_t)bytes;
+    return true;
+}
+
 bool read_duration_us(struct diags *d, const struct ynode *n, const char *what, uint64_t min_us,
                       uint64_t *out)
 {

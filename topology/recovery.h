@@ -6,7 +6,8 @@
  *   3. when a change was decided and no checkpoint under the new version is complete: the whole
  *      covering set, for one tuple must not meet old code above and new code below;
  *   4. for a channel z -> d with d in R and z not: z, unless its retained log reaches back to the
- *      checkpoint.  Sources end this by rewinding; one that cannot replay ends it with a loss.
+ *      checkpoint.  A fused one has none: who calls and who is called live and die together.
+ *      Sources end this by rewinding; one that cannot replay ends it with a loss.
  * Who feeds R from outside is a target: when the set is ready it resends its log.
  *
  * Owns:       struct recovery.

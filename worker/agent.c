@@ -10,6 +10,8 @@
 #include "core/strbuf.h"
 #include "worker/change.h"
 #include "worker/checkpoint_acks.h"
+#include "worker/hold.h"
+#include "worker/probe.h"
 #include "worker/wills.h"
 
 #include <inttypes.h>
@@ -488,7 +490,7 @@ static void on_recover_beside(struct agent *a, struct part *d, const struct msg 
 {
     const struct msg_PREPARE *plan = &m->PREPARE;
     if (plan->base_version != d->version ||
-        !change_discard(d, plan->stay_instances, plan->stay_instances_count)) {
+        !change_discard(d, plan)) {
         struct fail why = {0};
         (void)fail_set(&why, ERR_AGAIN, "the whole topology is recovered instead",
                        "topology \"%s\" is changing or ending", plan->topology);
@@ -577,7 +579,8 @@ static bool has_older(const struct agent *a, const struct part *d)
 }
 
 /* waits - READY also says that every peer can be reached, for what is not found now would hang
- * after GO; and that little waits between the members of the change, or that it gets no less. */
+ * after GO; that the master has been told who of the members has ended (R3), which the report
+ * before it does; and that little waits between them, or that it gets no less. */
 static bool waits(const struct agent *a, struct part *d, uint64_t waited_us)
 {
     const char *peer = part_unlinked(d);
@@ -587,8 +590,20 @@ static bool waits(const struct agent *a, struct part *d, uint64_t waited_us)
                        "worker %s cannot be reached from worker %s", peer, a->name);
         return false;
     }
-    return peer != NULL || (d->base != NULL && waited_us < (uint64_t)SQUEEZE_MS * 1000 &&
-                            !change_squeezed(d->base));
+    if (d->base != NULL && peer == NULL) {
+        switch (probe_members(d->base, waited_us, &d->fail, d->fail_where)) {
+        case PROBE_NO:
+            d->failed = true;
+            return false;
+        case PROBE_WAIT:
+            return true;
+        case PROBE_YES:
+            break;
+        }
+    }
+    bool narrow = d->base == NULL || waited_us >= (uint64_t)SQUEEZE_MS * 1000 ||
+                  change_squeezed(d->base);
+    return peer != NULL || !narrow || (d->base != NULL && !change_ends_are_known(d->base));
 }
 
 static void on_prepared(void *arg, struct part *d)
@@ -607,6 +622,9 @@ static void on_prepared(void *arg, struct part *d)
     log_event(d->failed ? LOG_WARN : LOG_INFO, "part.prepared",
               "topology=%s op=%" PRIu64 " ok=%d what=\"%s\"", d->name, d->op, !d->failed,
               d->fail.what);
+    if (d->base != NULL && !d->failed) {
+        send_report(a, d->base);
+    }
     send_ready(a, &d->plan.PREPARE, d, d->failed ? &d->fail : NULL);
 }
 
@@ -631,6 +649,7 @@ static void send_done(struct agent *a, const struct part *d)
         .state_bytes = r->state_bytes,
         .exported = r->exported,
         .imported = r->imported,
+        .resent = r->resent,
         .pauses_us = {(const uint8_t *)r->pauses_us, r->pause_count * sizeof *r->pauses_us}};
     conn_send(a->conn, &done);
 }
@@ -655,6 +674,7 @@ static void follow_change(struct agent *a, struct part *d)
 static void on_change(void *arg, struct part *d)
 {
     struct agent *a = arg;
+    part_look_ready(d);
     struct part *staged = d->change != NULL ? change_staged(d) : NULL;
     if (staged != NULL && staged->waits_since_us != 0 && !d->dropping) {
         on_prepared(a, staged);
@@ -759,6 +779,15 @@ static void on_stop(struct agent *a, const struct msg_STOP *m)
         part_drop(d);
     } else {
         part_drain(d);
+    }
+}
+
+static void on_skip(struct agent *a, const struct msg_SKIP *m)
+{
+    struct part *d = find(a, m->topology);
+    struct instance *i = d != NULL && d->gen == m->gen ? part_instance(d, m->instance) : NULL;
+    if (i != NULL && atomic_load(&i->chain) != NULL) {
+        hold_skip(i, m->held);
     }
 }
 
@@ -917,6 +946,11 @@ static void on_message(void *arg, struct conn *c, struct msg *m)
     case M_STOP:
         if (!stale(a, m->STOP.term)) {
             on_stop(a, &m->STOP);
+        }
+        break;
+    case M_SKIP:
+        if (!stale(a, m->SKIP.term)) {
+            on_skip(a, &m->SKIP);
         }
         break;
     case M_CHECKPOINT:

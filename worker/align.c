@@ -42,7 +42,8 @@ bool align_void(struct align *a, uint64_t epoch)
 
 enum align_action align_marker(struct align *a, uint32_t input, enum item_kind kind, uint64_t epoch)
 {
-    if (epoch < a->epoch_floor) {
+    bool overtaken = kind == ITEM_MARKER_CHECKPOINT && a->active && epoch < a->epoch;
+    if (epoch < a->epoch_floor || overtaken) {
         return ALIGN_DROP;
     }
     if (kind == ITEM_MARKER_SWITCH || (a->active && a->epoch < epoch)) {

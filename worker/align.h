@@ -8,8 +8,10 @@
  *             A3 completion happens once per epoch, when every input that takes part has delivered.
  *             A4 a switch marker of epoch e releases an alignment on a checkpoint epoch < e, and
  *                later markers of epochs < e are dropped (R17).
- *             A7 the marker of a newer checkpoint releases an alignment on an older one: the master
- *                injects it only after it has given the older one up.
+ *             A7 the marker of a newer checkpoint releases an alignment on an older one, and the
+ *                older one's that come after it are dropped: the master injects a newer one only
+ *                after it has given the older one up, but a worker it could not reach may never
+ *                have heard of the older one, and so be ahead of those that have.
  *             A6 a switch waits for the inputs from inside the covering set only; the close of one
  *                counts as its marker (R8).
  *             A5 an ended input still delivers markers: the end is data, not closing (R12). */

@@ -11,6 +11,9 @@
 #include "worker/checkpoint_restore.h"
 #include "worker/cut.h"
 #include "worker/folder.h"
+#include "worker/fault.h"
+#include "worker/resend.h"
+#include "worker/retain.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -80,8 +83,8 @@ static enum err port_specs(struct part *d, const struct rec_PORT_SPEC *in, size_
 }
 
 /* @i: the instance the code is for.  Return: *pe is set as soon as there is something to free. */
-static enum err build_code(struct part *d, const struct rec_INSTANCE_SPEC *spec,
-                           struct instance *i, struct oxb_pe **out)
+static enum err build_code(struct part *d, const struct rec_INSTANCE_SPEC *spec, struct instance *i,
+                           struct oxb_pe **out)
 {
     const struct oxb_pe_type *type = NULL;
     struct plugin *plugin = NULL;
@@ -116,7 +119,8 @@ static enum err build_code(struct part *d, const struct rec_INSTANCE_SPEC *spec,
                          .uid = spec->uid[0] != '\0' ? spec->uid : NULL,
                          .checkpoints = plan_of(d)->checkpoints,
                          .generation = plan_of(d)->gen,
-                         .output_stays = plan_of(d)->output_stays};
+                         .output_stays = plan_of(d)->output_stays,
+                         .dead_letters = true};
     char *artifact = spec->artifact[0] != '\0' && registry_find(spec->type) == type
                          ? mem_printf("%s/%s.so", d->env->artifact_dir, spec->artifact)
                          : NULL;
@@ -129,11 +133,20 @@ static enum err build_code(struct part *d, const struct rec_INSTANCE_SPEC *spec,
     return pe_prepare(*out, &d->fail);
 }
 
+uint64_t part_policy(const struct rec_INSTANCE_SPEC *spec)
+{
+    uint64_t stuck_ms = spec->stuck_after_ms < UINT32_MAX ? spec->stuck_after_ms : UINT32_MAX;
+    return policy_pack((struct policy){
+        .then = spec->then <= PLAN_DEAD_LETTER ? (enum plan_then)spec->then : PLAN_STOP,
+        .retries = spec->retries < 1000 ? (uint32_t)spec->retries : 1000,
+        .stuck_after_ms = (uint32_t)stuck_ms});
+}
+
 static void describe_instance(struct instance *i, const struct rec_INSTANCE_SPEC *spec)
 {
     i->source = i->pe != NULL && (pe_type(i->pe)->flags & OXB_SOURCE) != 0;
     i->sink = spec->outputs_count == 0;
-    atomic_store(&i->drop_errors, spec->then == PLAN_DROP);
+    atomic_store(&i->policy, part_policy(spec));
     if (i->sink) {
         i->end_to_end_us = mem_alloc(sizeof *i->end_to_end_us);
     }
@@ -183,11 +196,11 @@ enum err build_instances(struct part *d)
     d->adopted = mem_array(plan->adopt_instances_count, sizeof *d->adopted);
     for (size_t k = 0; k < plan->add_instances_count; k++) {
         const struct rec_INSTANCE_SPEC *spec = &plan->add_instances[k];
-        struct instance *i =
-            instance_new(spec->id, spec->pe, (unsigned)spec->index, d->env->pool);
+        struct instance *i = instance_new(spec->id, spec->pe, (unsigned)spec->index, d->env->pool);
         struct oxb_pe *pe = NULL;
         enum err e = build_code(d, spec, i, &pe);
         i->pe = pe;
+        i->topology = mem_dup(d->name);
         d->instances[d->instance_count++] = i;
         if (e != ERR_OK) {
             return fail_at(d, spec->pe, e);
@@ -222,7 +235,10 @@ void part_settle(struct part *d)
         }
         name_set(&i->pe_name, spec->pe);
         if (spec->settings) { /* else its code is replaced: its policy begins with it, at the cut */
-            atomic_store(&i->drop_errors, spec->then == PLAN_DROP);
+            atomic_store(&i->policy, part_policy(spec));
+            if (atomic_load(&i->hold) != NULL) {
+                task_notify(instance_task(i)); /* what it is held for may go on now */
+            }
             pe_settle(i->pe, spec->pe, (unsigned)spec->parallelism);
         }
     }
@@ -289,6 +305,13 @@ static const struct oxb_schema *schema_at(struct part *d, struct instance *i, bo
     return output ? oxb_out_schema(pe, (unsigned)port) : oxb_in_schema(pe, (unsigned)port);
 }
 
+/* begins_at - the checkpoint that new channels begin at; what a change adds begins between two. */
+static uint64_t begins_at(const struct part *d)
+{
+    bool changes = plan_of(d)->base_version != 0 && plan_of(d)->stay_instances_count == 0;
+    return changes ? RETAIN_NOTHING : plan_of(d)->from_epoch;
+}
+
 static enum err build_channel(struct part *d, const struct rec_CHANNEL_SPEC *spec)
 {
     struct instance *from = part_instance(d, spec->from);
@@ -298,19 +321,23 @@ static enum err build_channel(struct part *d, const struct rec_CHANNEL_SPEC *spe
         return plan_malformed(d, "a channel without a stream or without an end here");
     }
     bool here = from != NULL && to != NULL;
-    enum channel_kind kind = here        ? (spec->fused ? CHANNEL_FUSED : CHANNEL_LOCAL)
+    enum channel_kind kind = here         ? (spec->fused ? CHANNEL_FUSED : CHANNEL_LOCAL)
                              : to == NULL ? CHANNEL_OUT
                                           : CHANNEL_IN;
-    const struct oxb_schema *schema =
-        from != NULL ? schema_at(d, from, true, stream->from_port)
-                     : schema_at(d, to, false, stream->to_port);
+    const struct oxb_schema *schema = from != NULL ? schema_at(d, from, true, stream->from_port)
+                                                   : schema_at(d, to, false, stream->to_port);
     if (schema == NULL) {
         return plan_malformed(d, "a stream at a port that does not exist");
     }
     struct channel *c = channel_new(spec->id, kind, schema, d->env->pool);
     d->channels[d->channel_count++] = c;
+    c->stream = mem_dup(stream->name);
     c->from = from;
     c->to = to;
+    if (spec->retain && spec->replaces == 0 && from != NULL && kind != CHANNEL_FUSED &&
+        d->retain_bytes > 0) {
+        atomic_store(&c->log, retained_new(begins_at(d), 0)); /* retain_divide follows */
+    }
     if (kind == CHANNEL_OUT || kind == CHANNEL_IN) {
         const struct rec_WORKER_ADDR *w =
             find_worker(d, kind == CHANNEL_OUT ? spec->to_worker : spec->from_worker);
@@ -414,8 +441,9 @@ static enum err wire_new(struct part *d, const struct wired *list, size_t count,
 {
     struct wiring w;
     struct instance *me = d->instances[k];
-    uint32_t ports = (uint32_t)plan_of(d)->add_instances[k].outputs_count;
+    uint32_t ports = part_ports(&plan_of(d)->add_instances[k]);
     enum err e = build_wiring(d, list, count, me, ports, &w);
+    pe_connect(me->pe, ports - 1, w.ports[ports - 1].stream_count > 0);
     for (uint32_t n = 0; n < w.input_count; n++) {
         w.inputs[n].channel->to_input = n;
     }
@@ -435,8 +463,8 @@ static bool fed_by_call(const struct part *d, const struct instance *i)
     return false;
 }
 
-static void collect_chain(const struct part *d, struct instance *i,
-                          struct instance **members, uint32_t *count)
+static void collect_chain(const struct part *d, struct instance *i, struct instance **members,
+                          uint32_t *count)
 {
     i->order = *count;
     members[(*count)++] = i;
@@ -447,15 +475,14 @@ static void collect_chain(const struct part *d, struct instance *i,
     }
 }
 
-
 static void build_chain(struct part *d, uint32_t head)
 {
     struct instance **members = mem_array(d->instance_count, sizeof(struct instance *));
     uint32_t count = 0;
     collect_chain(d, d->instances[head], members, &count);
     bool own = plan_of(d)->add_instances[head].own_thread;
-    struct chain *c = chain_new(members, count, own ? NULL : executors_place(d->env->executors),
-                                own);
+    struct chain *c =
+        chain_new(members, count, own ? NULL : executors_place(d->env->executors), own);
     part_listen(d, c);
     d->chains[d->chain_count++] = c;
 }
@@ -470,6 +497,7 @@ enum err build_channels(struct part *d)
             return e;
         }
     }
+    retain_divide(d);
     return ERR_OK;
 }
 

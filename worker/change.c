@@ -1,5 +1,5 @@
-/* worker/change.c - staging, going, merging, discarding and giving up a change of a running part.
- * What is retired goes into graves: worker/grave.c frees it. */
+/* worker/change.c - staging, going, merging and giving up a change of a running part.  What is
+ * retired goes into graves: worker/grave.c frees it. */
 #include "worker/change.h"
 
 #include "core/clock.h"
@@ -7,6 +7,7 @@
 #include "core/mem.h"
 #include "worker/grave.h"
 #include "worker/moves.h"
+#include "worker/resend.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -26,6 +27,8 @@ struct change {
     uint32_t inside_count;
     struct change_result before; /* what the ledgers of those that stay said at GO */
     struct moves *moves;         /* of state; NULL: none */
+    struct resends resends;      /* of a recovery */
+    struct fail fail;            /* why it cannot be made ready */
     bool going;
     uint64_t go_us;
 };
@@ -296,7 +299,7 @@ static void prepare_code(struct change *c, const struct rec_INSTANCE_SPEC *spec,
 {
     k->pe = take_adopted(c->staged, i);
     k->anew = spec->anew;
-    k->drop_errors = spec->then == PLAN_DROP;
+    k->policy = part_policy(spec);
     k->sink = spec->outputs_count == 0;
     if (k->sink && i->end_to_end_us == NULL) {
         i->end_to_end_us = mem_alloc(sizeof *i->end_to_end_us);
@@ -312,7 +315,7 @@ static enum err make_cut(struct change *c, const struct rec_MEMBER_SPEC *spec)
     }
     struct wiring w;
     const struct rec_INSTANCE_SPEC *code = adoption_of(staged, i);
-    uint32_t ports = code != NULL ? (uint32_t)code->outputs_count : i->port_count;
+    uint32_t ports = code != NULL ? part_ports(code) : i->port_count;
     enum err e = build_wiring(staged, c->wired, c->wired_count, i, ports, &w);
     struct cut *k = mem_alloc(sizeof *k);
     *k = (struct cut){.epoch = staged->epoch,
@@ -338,54 +341,25 @@ static enum err make_cut(struct change *c, const struct rec_MEMBER_SPEC *spec)
     }
     c->members[c->member_count++] = i;
     atomic_store(&i->cut, k);
+    instance_hold_end(i);
     return e;
-}
-
-static bool was_input(const struct instance *i, const struct channel *c)
-{
-    for (uint32_t n = 0; n < i->input_count; n++) {
-        if (i->inputs[n].channel == c) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* R3: who has ended has said so, and may take no tuples again; an end from somebody who has ended
- * here as well it may. */
-static enum err refuse_ended(struct change *c)
-{
-    for (uint32_t k = 0; k < c->member_count; k++) {
-        struct instance *i = c->members[k];
-        const struct cut *cut = atomic_load(&i->cut);
-        for (uint32_t n = 0; !cut->retire && n < cut->input_count; n++) {
-            const struct channel *in = cut->inputs[n].channel;
-            bool quiet = in->from != NULL && atomic_load(&in->from->ending);
-            if (!atomic_load(&i->ending) || was_input(i, in) || quiet) {
-                continue;
-            }
-            snprintf(c->staged->fail_where, sizeof c->staged->fail_where, "%s",
-                     name_text(&i->pe_name));
-            return fail_set(&c->staged->fail, ERR_DENIED,
-                            "leave its inputs as they are, or deploy the topology anew",
-                            "%s[%u] has ended, and would get a new input", name_text(&i->pe_name),
-                            i->index);
-        }
-    }
-    return ERR_OK;
 }
 
 static void wire_new_ones(struct change *c, enum err *e)
 {
     for (uint32_t k = 0; k < c->staged->instance_count && *e == ERR_OK; k++) {
         struct instance *i = c->staged->instances[k];
-        uint32_t ports = (uint32_t)plan_of(c->staged)->add_instances[k].outputs_count;
+        uint32_t ports = part_ports(&plan_of(c->staged)->add_instances[k]);
         struct wiring w;
         *e = build_wiring(c->staged, c->wired, c->wired_count, i, ports, &w);
+        pe_connect(i->pe, ports - 1, w.ports[ports - 1].stream_count > 0);
         for (uint32_t n = 0; n < w.input_count; n++) {
             w.inputs[n].channel->to_input = n;
         }
         instance_wire(i, w.inputs, w.input_count, w.ports, w.port_count);
+        if (plan_of(c->staged)->stay_instances_count > 0) { /* who feeds it may still pass void */
+            i->align.epoch_floor = c->staged->epoch;        /* markers on (R17) */
+        }
     }
 }
 
@@ -431,9 +405,6 @@ enum err change_prepare(struct part *staged)
         }
     }
     if (e == ERR_OK) {
-        e = refuse_ended(c);
-    }
-    if (e == ERR_OK) {
         moves_free(base->moved); /* the change before this one is done everywhere (R15) */
         base->moved = NULL;
         e = moves_new(staged, &c->moves);
@@ -442,6 +413,10 @@ enum err change_prepare(struct part *staged)
         moves_begin(c->moves);
     }
     if (e == ERR_OK) {
+        e = resends_make(staged, &c->resends);
+    }
+    if (e == ERR_OK) {
+        resends_ask(&c->resends);
         plan_chains(c);
         squeeze(c, SQUEEZE_BATCHES);
     }
@@ -453,6 +428,20 @@ bool change_squeezed(const struct part *base)
     const struct change *c = base->change;
     for (uint32_t n = 0; n < c->inside_count; n++) {
         if (!channel_is_squeezed(c->inside[n])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool change_ends_are_known(const struct part *base)
+{
+    const struct change *c = base->change;
+    for (uint32_t k = 0; k < c->member_count; k++) {
+        const struct instance *i = c->members[k];
+        unsigned state = atomic_load(&i->state);
+        if (atomic_load(&i->ending) == ENDS && state != INSTANCE_ENDED &&
+            state != INSTANCE_FAILED) {
             return false;
         }
     }
@@ -477,12 +466,21 @@ bool change_is_going(const struct part *base)
 
 bool change_is_ready(const struct part *base)
 {
-    return base->change != NULL && moves_ready(base->change->moves);
+    const struct change *c = base->change;
+    return c != NULL && moves_ready(c->moves) && resends_pinned(&c->resends);
 }
 
 const struct fail *change_fail(const struct part *base)
 {
-    return base->change != NULL ? moves_fail(base->change->moves) : NULL;
+    struct change *c = base->change;
+    const struct instance *lost = c != NULL ? resends_lost(&c->resends) : NULL;
+    if (lost == NULL) {
+        return c != NULL ? moves_fail(c->moves) : NULL;
+    }
+    (void)fail_set(&c->fail, ERR_AGAIN, "the whole topology is recovered instead",
+                   "what %s[%u] retains does not reach back far enough", name_text(&lost->pe_name),
+                   lost->index);
+    return &c->fail;
 }
 
 void change_on_state(struct part *base, const struct msg_LINK_STATE *m)
@@ -511,6 +509,12 @@ void change_on_peer(struct part *base)
 uint64_t change_op(const struct part *base)
 {
     return base->change != NULL ? base->change->staged->op : 0;
+}
+
+struct instance *const *change_members(const struct part *base, uint32_t *count)
+{
+    *count = base->change != NULL ? base->change->member_count : 0;
+    return base->change != NULL ? base->change->members : NULL;
 }
 
 struct part *change_staged(const struct part *base)
@@ -555,6 +559,7 @@ void change_go(struct part *base)
     c->go_us = clock_now_us();
     add_staying(&c->before, c, c->staged->epoch);
     part_settle(c->staged);
+    resends_go(&c->resends);
     for (uint32_t k = 0; k < c->staged->instance_count; k++) {
         struct instance *i = c->staged->instances[k];
         if (atomic_load(&i->chain) == NULL) {
@@ -584,8 +589,14 @@ static bool all_cut(const struct change *c)
             return false;
         }
     }
+    if (!resends_sent(&c->resends)) {
+        return false;
+    }
     for (uint32_t n = 0; n < c->removed_count; n++) {
         struct channel *ch = c->removed[n];
+        if ((atomic_load(&ch->away) & AWAY_GONE) != 0) {
+            continue; /* who took from it is no more */
+        }
         bool received = ch->to == NULL || atomic_load(&ch->ledger.closed);
         if (!received || (ch->kind == CHANNEL_OUT && !link_out_drained(ch))) {
             return false;
@@ -620,6 +631,7 @@ static void collect_result(const struct change *c, struct change_result *out)
         out->pause_count += cut->pause_count;
     }
     out->switch_us = last - c->go_us;
+    out->resent = resends_tuples(&c->resends);
     moves_facts(c->moves, out);
     for (uint32_t n = 0; n < c->removed_count; n++) {
         add_ledger(out, c->removed[n], get(&c->removed[n]->ledger.compared) > 0);
@@ -685,20 +697,6 @@ static void merge_chains(struct part *base, struct part *staged)
     staged->chain_count = 0;
 }
 
-/* Every executor that runs something of this part, private ones too, has to begin another turn. */
-static void begin_grace(struct grace *g, const struct part *base)
-{
-    struct executor **own = mem_array(base->chain_count, sizeof(struct executor *));
-    unsigned count = 0;
-    for (uint32_t k = 0; k < base->chain_count; k++) {
-        if (base->chains[k]->private_executor != NULL) {
-            own[count++] = base->chains[k]->private_executor;
-        }
-    }
-    grace_begin(g, base->env->executors, own, count);
-    mem_free(own);
-}
-
 static void merge(struct part *base)
 {
     struct change *c = base->change;
@@ -709,6 +707,8 @@ static void merge(struct part *base)
     for (uint32_t k = 0; k < c->member_count; k++) {
         g->cuts[g->cut_count++] = atomic_exchange(&c->members[k]->cut, NULL);
     }
+    resends_forget(&c->resends);
+    g->resends = c->resends;
     merge_instances(base, staged, g);
     merge_channels(base, c, g);
     merge_chains(base, staged);
@@ -716,10 +716,10 @@ static void merge(struct part *base)
     base->version = staged->version;
     base->op = staged->op;
     base->epoch = staged->epoch;
-    begin_grace(&g->grace, base);
+    base->retain_bytes = staged->retain_bytes;
+    retain_divide(base);
+    grave_open(g, base);
     g->shell = staged;
-    g->next = base->graves;
-    base->graves = g;
     mem_free(c->wired);
     mem_free(c->members);
     mem_free(c->inside);
@@ -742,123 +742,6 @@ bool change_update(struct part *base, struct change_result *out)
     }
     collect_result(c, out);
     merge(base);
-    return true;
-}
-
-/* ---------------------------------------------------------------- discarding */
-
-static bool stays(const struct instance *i, const struct rec_ID *stay, size_t count)
-{
-    for (size_t n = 0; n < count; n++) {
-        if (stay[n].id == i->id) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* No chain and no channel may cross the border, and who stays must be running: an instance that has
- * ended would not hear of it. */
-static bool can_part(const struct part *base, const struct rec_ID *stay, size_t count)
-{
-    size_t found = 0;
-    for (uint32_t k = 0; k < base->instance_count; k++) {
-        if (stays(base->instances[k], stay, count)) {
-            found += atomic_load(&base->instances[k]->state) == INSTANCE_RUNNING;
-        }
-    }
-    for (uint32_t n = 0; n < base->channel_count; n++) {
-        const struct channel *c = base->channels[n];
-        if (c->from != NULL && c->to != NULL &&
-            stays(c->from, stay, count) != stays(c->to, stay, count)) {
-            return false;
-        }
-    }
-    return found == count;
-}
-
-static void part_instances(struct part *base, struct part *shell, const struct rec_ID *stay,
-                           size_t count)
-{
-    uint32_t kept = 0;
-    shell->instances = mem_array(base->instance_count, sizeof(struct instance *));
-    for (uint32_t k = 0; k < base->instance_count; k++) {
-        struct instance *i = base->instances[k];
-        if (stays(i, stay, count)) {
-            base->instances[kept++] = i;
-        } else {
-            shell->instances[shell->instance_count++] = i;
-        }
-    }
-    base->instance_count = kept;
-}
-
-static bool is_instance(const struct part *d, const struct instance *i)
-{
-    for (uint32_t k = 0; k < d->instance_count; k++) {
-        if (d->instances[k] == i) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void part_channels(struct part *base, struct part *shell)
-{
-    uint32_t kept = 0;
-    shell->channels = mem_array(base->channel_count, sizeof(struct channel *));
-    for (uint32_t n = 0; n < base->channel_count; n++) {
-        struct channel *c = base->channels[n];
-        if (is_instance(shell, c->from != NULL ? c->from : c->to)) {
-            shell->channels[shell->channel_count++] = c;
-        } else {
-            base->channels[kept++] = c;
-        }
-    }
-    base->channel_count = kept;
-}
-
-/* The chains that are heirs of nobody, emptied by a change before, stay with the base. */
-static void part_chains(struct part *base, struct part *shell)
-{
-    uint32_t kept = 0;
-    shell->chains = mem_array(base->chain_count, sizeof(struct chain *));
-    for (uint32_t k = 0; k < base->chain_count; k++) {
-        struct chain *c = base->chains[k];
-        bool goes = false;
-        for (uint32_t n = 0; n < shell->instance_count; n++) {
-            goes = goes || atomic_load(&shell->instances[n]->chain) == c;
-        }
-        if (goes) {
-            shell->chains[shell->chain_count++] = c;
-        } else {
-            base->chains[kept++] = c;
-        }
-    }
-    base->chain_count = kept;
-}
-
-bool change_discard(struct part *base, const struct rec_ID *stay, size_t count)
-{
-    if (base->state != DEPLOYMENT_RUNNING || base->change != NULL || base->pending != NULL ||
-        base->after != NULL || base->arriving != NULL || !can_part(base, stay, count)) {
-        return false;
-    }
-    struct part *shell = mem_alloc(sizeof *shell);
-    struct grave *g = mem_alloc(sizeof *g);
-    moves_free(base->moved); /* the change before is done everywhere (R15) */
-    base->moved = NULL;
-    shell->env = base->env;
-    part_instances(base, shell, stay, count);
-    part_channels(base, shell);
-    part_chains(base, shell);
-    for (uint32_t k = 0; k < shell->chain_count; k++) {
-        chain_halt(shell->chains[k]);
-    }
-    g->shell = shell;
-    begin_grace(&g->grace, base);
-    g->next = base->graves;
-    base->graves = g;
     return true;
 }
 
@@ -903,6 +786,7 @@ void change_drop(struct part *base)
         absorb(base, base->change->staged);
         g->shell = base->change->staged;
         g->moves = base->change->moves;
+        g->resends = base->change->resends;
         base->change->member_count = 0; /* cuts go with their instances */
         forget_change(base);
         g->next = base->graves;
@@ -932,9 +816,12 @@ void change_abort(struct part *base)
     g->cuts = mem_array(c->member_count, sizeof(struct cut *));
     for (uint32_t k = 0; k < c->member_count; k++) {
         g->cuts[g->cut_count++] = atomic_exchange(&c->members[k]->cut, NULL);
+        instance_may_end(c->members[k]);
         task_notify(instance_task(c->members[k])); /* it may have put off its end */
     }
     c->member_count = 0;
+    resends_forget(&c->resends);
+    g->resends = c->resends;
     g->moves = c->moves;
     if (g->moves != NULL) {
         moves_cancel(g->moves);
@@ -948,7 +835,5 @@ void change_abort(struct part *base)
         chain_halt(g->chains[k]);
     }
     g->shell = staged;
-    begin_grace(&g->grace, base);
-    g->next = base->graves;
-    base->graves = g;
+    grave_open(g, base);
 }

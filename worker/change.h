@@ -20,6 +20,9 @@
 MUST_CHECK enum err change_prepare(struct part *staged);
 /* change_squeezed - is no more waiting between members than may be?  If not: on_change follows. */
 bool change_squeezed(const struct part *base);
+/* change_ends_are_known - R3: does the state of each member here say whether it has ended?  It does,
+ * and stays so until its cut, but for the moment in which one ends.  If not: on_change follows. */
+bool change_ends_are_known(const struct part *base);
 /* change_expect - a new part, built: what state comes to it from where it runs already. */
 MUST_CHECK enum err change_expect(struct part *d);
 void change_go(struct part *base);
@@ -29,6 +32,8 @@ void change_abort(struct part *base); /* not after change_go; the staged part is
 bool change_update(struct part *base, struct change_result *out);
 uint64_t change_op(const struct part *base); /* of the change that is READY or going; 0: none */
 struct part *change_staged(const struct part *base);
+/* change_members - those that have a cut; borrowed until the change is over. */
+struct instance *const *change_members(const struct part *base, uint32_t *count);
 bool change_is_going(const struct part *base);
 bool change_is_ready(const struct part *base); /* all that can be done before the cut is done */
 const struct fail *change_fail(const struct part *base); /* why it cannot be; NULL: it can */
@@ -41,10 +46,10 @@ void change_on_peer(struct part *base);
 bool change_on_will(struct part *base, uint64_t instance, uint64_t epoch, bool stored);
 /* change_sweep - free what has been retired long enough.  Return: is anything left? */
 bool change_sweep(struct part *base);
-/* change_discard - a recovery: all but the instances listed are halted and freed; those go on.
+/* change_discard - a recovery: all but the instances that stay are halted and freed; those go on.
  * Return: false when they cannot be told apart: nothing has changed.  change_is_clear: nothing of
  * what was discarded runs any more; on_change follows each chain's death. */
-MUST_CHECK bool change_discard(struct part *base, const struct rec_ID *stay, size_t count);
+MUST_CHECK bool change_discard(struct part *base, const struct msg_PREPARE *plan);
 bool change_is_clear(const struct part *base);
 /* change_drop - the part is about to be halted: what is staged or retired goes with it. */
 void change_drop(struct part *base);

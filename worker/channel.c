@@ -7,6 +7,7 @@
 #include "worker/frame.h"
 #include "worker/instance.h"
 #include "worker/link.h"
+#include "worker/retain.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -15,6 +16,7 @@
 
 static void on_builder_full(void *arg, struct builder *b);
 static void put(struct channel *c, struct item *it);
+static void send_item(struct channel *c, struct item *it);
 
 static inline uint64_t get(_Atomic uint64_t *v)
 {
@@ -74,8 +76,10 @@ void channel_free(struct channel *c)
     for (size_t i = 0; i < c->unacked_count; i++) {
         item_drop(&c->unacked[c->unacked_first + i]);
     }
+    retained_free(channel_log(c));
     mem_free(c->spill);
     mem_free(c->unacked);
+    mem_free(c->stream);
     free(c);
 }
 
@@ -124,13 +128,20 @@ void channel_note_first(struct channel *c, const struct item *it)
     }
 }
 
-static void put(struct channel *c, struct item *it)
+/* The item gets its number, and for a peer its form on the wire. */
+static void number(struct channel *c, struct item *it)
 {
+    it->first = get(&c->ledger.sent);
+    add(&c->ledger.sent, it->count);
     if (c->kind == CHANNEL_OUT) {
         it->frame = frame_new(c->id, c->sent_items++, it);
-    } else {
+    } else if (c->kind == CHANNEL_LOCAL) {
         channel_note_first(c, it);
     }
+}
+
+static void put(struct channel *c, struct item *it)
+{
     if (c->spill_count > 0 || !ring_push(&c->ring, it, atomic_load(&c->room))) {
         spill(c, it);
         return;
@@ -139,8 +150,137 @@ static void put(struct channel *c, struct item *it)
     note_last(c, it->kind);
 }
 
+/* ---------------------------------------------------------------- with a log */
+
+static inline bool is_away(struct channel *c)
+{
+    return atomic_load_explicit(&c->away, memory_order_relaxed) != 0;
+}
+
+/* make_room - drop what was sent, unless a recovery may need it.  Return: it is within budget. */
+static bool make_room(struct channel *c, struct retained *log)
+{
+    if (retain_over(log) && !is_away(c) && !log->pinned) {
+        retain_shed(log);
+        c->spill_kept = false;
+    }
+    return !retain_over(log);
+}
+
+/* What is spilled was numbered and has not left: it waits in the log now, without a number. */
+static void spill_to_log(struct channel *c)
+{
+    for (; c->spill_count > 0; c->spill_count--) {
+        struct item *it = &c->spill[c->spill_first++];
+        c->sent_items -= it->frame != NULL;
+        atomic_store_explicit(&c->ledger.sent, get(&c->ledger.sent) - it->count,
+                              memory_order_relaxed);
+        item_drop(it);
+    }
+}
+
+/* begin_lag - C4, from here on.  Return: it may: the log has all that waits. */
+static bool begin_lag(struct channel *c, struct retained *log)
+{
+    if (!log->on || (c->spill_count > 0 && !c->spill_kept)) {
+        return false;
+    }
+    if (c->spill_count > 0) {
+        retain_recall(log, c->spill_count);
+        spill_to_log(c);
+    } else {
+        instance_spills(c->from, +1);
+    }
+    c->lags = true;
+    return true;
+}
+
+/* lag_on - as much of what waits as there is room for leaves.  Return: the task may go on. */
+static bool lag_on(struct channel *c, struct retained *log)
+{
+    uint32_t room = atomic_load(&c->room);
+    const struct item *next = NULL;
+    bool moved = false, ended = false, closed = false;
+    while (!is_away(c) && (next = retain_next(log)) != NULL &&
+           ring_has_room(&c->ring, next->kind, room)) {
+        struct item it = *next;
+        it.batch = it.batch != NULL ? batch_share(it.batch) : NULL;
+        number(c, &it);
+        retain_went(log, &it);
+        (void)ring_push(&c->ring, &it, room);
+        ended = ended || it.kind == ITEM_END;
+        closed = closed || it.kind == ITEM_CLOSE;
+        moved = true;
+    }
+    if (moved) {
+        tell_consumer(c);
+    }
+    note_last(c, ended ? ITEM_END : ITEM_BATCH);
+    note_last(c, closed ? ITEM_CLOSE : ITEM_BATCH);
+    if (retain_next(log) == NULL) {
+        c->lags = false;
+        instance_spills(c->from, -1);
+    }
+    return make_room(c, log);
+}
+
+static bool drain_lag(struct channel *c)
+{
+    struct retained *log = channel_log(c);
+    bool goes_on = lag_on(c, log);
+    if (c->lags && !is_away(c)) {
+        atomic_store(&c->producer_waits, true); /* then look once more: see channel_taken */
+        goes_on = lag_on(c, log);
+    }
+    return goes_on;
+}
+
+uint64_t channel_succeed(struct channel *to, struct channel *from, uint64_t epoch)
+{
+    channel_flush(from);
+    if (channel_has_spill(from)) {
+        instance_spills(from->from, -1);
+    }
+    while (from->spill_count > 0) {
+        item_drop(&from->spill[from->spill_first++]);
+        from->spill_count--;
+    }
+    from->lags = false;
+    struct retained *log = channel_log(from);
+    retained_free(channel_log(to));
+    atomic_store(&from->log, NULL);
+    atomic_store(&to->log, log);
+    uint64_t tuples = retain_rewind(log, epoch);
+    log->pinned = false;
+    to->ended = from->ended;
+    if (from->ended) { /* R12: whoever is restored has to hear it again, even if it is older */
+        retain_wait(log, &(struct item){.kind = ITEM_END});
+    }
+    if (retain_next(log) != NULL) {
+        to->lags = true;
+        instance_spills(to->from, +1);
+        (void)drain_lag(to);
+    }
+    return tuples;
+}
+
+void channel_away(struct channel *c, unsigned set, unsigned clear)
+{
+    atomic_fetch_and(&c->away, ~clear);
+    atomic_fetch_or(&c->away, set);
+    if (c->from != NULL) {
+        task_notify(instance_task(c->from));
+    }
+}
+
+/* ---------------------------------------------------------------- draining, sending */
+
 bool channel_drain(struct channel *c)
 {
+    struct retained *log = channel_log(c);
+    if (c->lags || (log != NULL && c->spill_count > 0 && is_away(c) && begin_lag(c, log))) {
+        return drain_lag(c);
+    }
     bool moved = false, ended = false, closed = false;
     for (int tries = 0; c->spill_count > 0 && tries < 2; tries++) {
         uint32_t room = atomic_load(&c->room);
@@ -167,28 +307,48 @@ bool channel_drain(struct channel *c)
     return empty;
 }
 
+static void send_item(struct channel *c, struct item *it)
+{
+    struct retained *log = channel_log(c);
+    if (log == NULL) {
+        number(c, it);
+        put(c, it);
+        return;
+    }
+    if (c->lags || (is_away(c) && begin_lag(c, log))) {
+        retain_wait(log, it);
+        (void)make_room(c, log);
+        return;
+    }
+    number(c, it);
+    c->spill_kept = retain_sent(log, it) && (c->spill_count == 0 || c->spill_kept);
+    (void)make_room(c, log);
+    put(c, it);
+}
+
 void channel_send(struct channel *c, struct batch *batch)
 {
-    struct item it = {.kind = ITEM_BATCH, .count = batch->pub.live, .first = get(&c->ledger.sent)};
+    struct item it = {.kind = ITEM_BATCH, .count = batch->pub.live, .batch = batch};
     assert(it.count > 0);
-    it.batch = batch;
-    add(&c->ledger.sent, it.count);
     if (c->kind == CHANNEL_FUSED) {
+        number(c, &it);
         instance_take(c->to, c->to_input, &it);
         return;
     }
-    put(c, &it);
+    send_item(c, &it);
 }
 
 void channel_mark(struct channel *c, enum item_kind kind, uint64_t epoch)
 {
     channel_flush(c);
-    struct item it = {.kind = kind, .first = get(&c->ledger.sent), .epoch = epoch};
+    c->ended = c->ended || kind == ITEM_END;
+    struct item it = {.kind = kind, .epoch = epoch};
     if (c->kind == CHANNEL_FUSED) {
+        number(c, &it);
         instance_take(c->to, c->to_input, &it);
         return;
     }
-    put(c, &it);
+    send_item(c, &it);
 }
 
 static void on_builder_full(void *arg, struct builder *b)
@@ -231,8 +391,9 @@ static void compare(struct channel *c, uint64_t sent)
     add(&l->compared, 1);
     if (sent != get(&l->received)) {
         add(&l->mismatched, 1);
-        log_event(LOG_ERROR, "channel.mismatch", "channel=%" PRIu64 " sent=%" PRIu64
-                  " received=%" PRIu64, c->id, sent, get(&l->received));
+        log_event(LOG_ERROR, "channel.mismatch",
+                  "channel=%" PRIu64 " sent=%" PRIu64 " received=%" PRIu64, c->id, sent,
+                  get(&l->received));
     }
 }
 
@@ -275,8 +436,9 @@ enum take channel_account(struct channel *c, const struct item *it)
         l->gap_low = expected;
         l->gap_high = it->first;
         add(&l->gaps, it->first - expected);
-        log_event(LOG_ERROR, "channel.gap", "channel=%" PRIu64 " expected=%" PRIu64
-                  " first=%" PRIu64, c->id, expected, it->first);
+        log_event(LOG_ERROR, "channel.gap",
+                  "channel=%" PRIu64 " expected=%" PRIu64 " first=%" PRIu64, c->id, expected,
+                  it->first);
     }
     atomic_store_explicit(&l->received, it->first + it->count, memory_order_relaxed);
     return TAKE_OK;

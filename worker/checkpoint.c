@@ -119,6 +119,11 @@ static void freeze_states(struct keeper *k, struct save_job *job, struct oxb_pe 
     }
 }
 
+static uint64_t counted(_Atomic uint64_t *v)
+{
+    return atomic_load_explicit(v, memory_order_relaxed);
+}
+
 /* new_job - all that is the same for every instance. */
 static struct save_job *new_job(struct keeper *k, struct instance *i, uint64_t epoch)
 {
@@ -129,7 +134,9 @@ static struct save_job *new_job(struct keeper *k, struct instance *i, uint64_t e
     job->result = (struct saved){.topology = mem_dup(k->topology),
                                  .gen = atomic_load(&k->gen),
                                  .epoch = epoch,
-                                 .instance = i->id};
+                                 .instance = i->id,
+                                 .tuples_in = counted(&pe_counters(pe)->tuples_in),
+                                 .tuples_out = counted(&pe_counters(pe)->tuples_out)};
     job->uid = mem_dup(oxb_uid(pe));
     job->location = mem_dup(k->location);
     job->index = i->index;
@@ -159,7 +166,8 @@ void keeper_take(struct keeper *k, struct instance *i, uint64_t epoch)
     struct oxb_pe *pe = i->pe;
     const struct oxb_pe_type *type = pe_type(pe);
     job->has_file = pe_state_count(pe) > 0 || type->snapshot != NULL ||
-                    (i->finished && (type->finish != NULL || i->source));
+                    (i->finished && (type->finish != NULL || i->source)) || !hold_is_empty(i);
+    job->kept = hold_share(i, &job->kept_count);
     take_chain(k, job);
     if (pe_snapshot_at(pe, epoch, &job->own) != ERR_OK) {
         (void)fail_set(&job->result.fail, ERR_IO, "", "PE %s: %.400s", name_text(&i->pe_name),
@@ -185,6 +193,7 @@ void save_job_free(struct save_job *job)
         mem_free(job->states[n].name);
     }
     pe_snapshot_fini(&job->own);
+    kept_free(job->kept, job->kept_count);
     mem_free(job->states);
     mem_free(job->uid);
     mem_free(job->location);

@@ -11,7 +11,8 @@
  * Invariants: H1 on_saved says ok only after what it names is durable: the snapshot's file and
  *             folder, and every file the PE wants synced (PROTOCOL R18).
  *             H2 the saver touches no table of an instance after keeper_forget or keeper_free.
- *             H3 a delta follows a file that is stored; after any failure the next one is whole. */
+ *             H3 a delta follows a file that is stored; after any failure the next one is whole.
+ *             H4 kept input is whole in every file: only the last one's counts. */
 #ifndef OXB_WORKER_CHECKPOINT_H
 #define OXB_WORKER_CHECKPOINT_H
 
@@ -31,6 +32,7 @@ struct saved { /* one instance, at one marker */
     uint64_t bytes;   /* stored for this one */
     uint64_t pause_us, took_us;
     bool is_will;     /* the last of an instance that a change removes: see keeper_leave */
+    uint64_t tuples_in, tuples_out; /* of the instance, at the marker */
 };
 
 struct saver_options {
@@ -73,6 +75,9 @@ enum snapshot_block {
                         * finished, states (names) */
     SNAPSHOT_OWN,      /* of type->snapshot */
     SNAPSHOT_GROUP,    /* tag: number of the state << 8 | key group; as state_read_group wrote it */
+    SNAPSHOT_KEPT,     /* tag: input port.  Input that the marker overtook (R19), in order: the name
+                        * of the stream, NUL, the schema's text, NUL, padding to 8, and a batch in
+                        * its wire form */
 };
 
 #endif

@@ -66,5 +66,7 @@ void acks_message(const struct saved *s, uint64_t incarnation, struct msg *out)
         .epochs = {(const uint8_t *)s->epochs, s->epoch_count * sizeof *s->epochs},
         .bytes = s->bytes,
         .pause_us = s->pause_us,
-        .took_us = s->took_us};
+        .took_us = s->took_us,
+        .tuples_in = s->tuples_in,
+        .tuples_out = s->tuples_out};
 }

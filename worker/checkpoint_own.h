@@ -9,6 +9,7 @@
 #include "pe/host.h"
 #include "pe/state.h"
 #include "worker/checkpoint.h"
+#include "worker/hold.h"
 
 #include <pthread.h>
 
@@ -29,6 +30,8 @@ struct save_job {
     bool finished;         /* the instance had ended before the marker */
     bool has_file;         /* there is something to save */
     struct pe_snapshot own;
+    struct kept *kept; /* [kept_count]: shares */
+    size_t kept_count;
     struct save_state *states;
     unsigned state_count;
     uint64_t begun_us;

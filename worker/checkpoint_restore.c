@@ -6,6 +6,7 @@
 #include "net/direct.h"
 #include "pe/state.h"
 #include "worker/checkpoint.h"
+#include "worker/hold.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -126,8 +127,8 @@ static enum err take_own(struct taking *t, const struct block *b, struct fail *f
 static enum err take_group(struct taking *t, const struct block *b, struct fail *f)
 {
     unsigned group = b->tag & 0xff;
-    const char *name = json_string_value(
-        json_array_get(json_object_get(t->meta, "states"), b->tag >> 8));
+    const char *name =
+        json_string_value(json_array_get(json_object_get(t->meta, "states"), b->tag >> 8));
     if (name == NULL) {
         return fail_set(f, ERR_CORRUPT, "", "it names a state that it does not list");
     }
@@ -138,12 +139,48 @@ static enum err take_group(struct taking *t, const struct block *b, struct fail 
     for (unsigned n = 0; n < pe_state_count(t->i->pe); n++) {
         struct oxb_state *s = pe_state_at(t->i->pe, n);
         if (strcmp(state_decl(s)->name, name) == 0) {
-            return pe_take_group(t->i->pe, name, (uint32_t)version, s, group, b->data, b->bytes,
-                                 f);
+            return pe_take_group(t->i->pe, name, (uint32_t)version, s, group, b->data, b->bytes, f);
         }
     }
     return fail_set(f, ERR_VERSION, "roll back to the version that wrote it",
                     "PE %s has no state \"%s\" any more", name_text(&t->i->pe_name), name);
+}
+
+static enum err kept_is_damaged(struct fail *f)
+{
+    return fail_set(f, ERR_CORRUPT, "an older checkpoint may be whole",
+                    "its kept input is damaged");
+}
+
+/* take_kept - what waited at the instance when it was saved comes before anything else. */
+static enum err take_kept(struct taking *t, const struct block *b, struct fail *f)
+{
+    struct instance *i = t->i;
+    if (!t->last || !t->r->own) {
+        return ERR_OK;
+    }
+    const char *stream = b->data, *end = b->data + b->bytes;
+    const char *schema = memchr(stream, '\0', b->bytes);
+    schema = schema != NULL ? schema + 1 : end;
+    const char *body = memchr(schema, '\0', (size_t)(end - schema));
+    size_t at = body != NULL ? ((size_t)(body + 1 - stream) + 7) / 8 * 8 : b->bytes;
+    const struct oxb_schema *have = oxb_in_schema(i->pe, b->tag), *wrote = NULL;
+    if (at >= b->bytes || schema_parse(schema, &wrote, f) != ERR_OK) {
+        return kept_is_damaged(f);
+    }
+    if (have != wrote || !meta_is(t->meta, "parallelism", oxb_parallelism(i->pe))) {
+        return fail_set(f, ERR_VERSION, "roll back to the version that kept it, and skip the tuple",
+                        "PE %s kept input that is not for its instances any more",
+                        name_text(&i->pe_name));
+    }
+    struct buf *block = buf_new(i->pool, b->bytes - at);
+    memcpy(block->data, b->data + at, b->bytes - at);
+    struct batch *batch = NULL;
+    if (batch_decode(block, 0, b->bytes - at, wrote, &batch) != ERR_OK) {
+        return kept_is_damaged(f);
+    }
+    hold_keep(i, b->tag, stream, batch);
+    return ERR_OK;
 }
 
 static enum err take_blocks(struct taking *t, struct fail *f)
@@ -152,10 +189,11 @@ static enum err take_blocks(struct taking *t, struct fail *f)
     struct block b = {.kind = SNAPSHOT_META};
     enum err e = ERR_OK;
     while (e == ERR_OK && (e = blockfile_next(reader, &b, f)) == ERR_OK && b.kind != BLOCK_END) {
-        e = b.kind == SNAPSHOT_META  ? take_meta(t, &b, f)
-            : t->meta == NULL        ? fail_set(f, ERR_CORRUPT, "", "it does not say what it is")
-            : b.kind == SNAPSHOT_OWN ? take_own(t, &b, f)
+        e = b.kind == SNAPSHOT_META    ? take_meta(t, &b, f)
+            : t->meta == NULL          ? fail_set(f, ERR_CORRUPT, "", "it does not say what it is")
+            : b.kind == SNAPSHOT_OWN   ? take_own(t, &b, f)
             : b.kind == SNAPSHOT_GROUP ? take_group(t, &b, f)
+            : b.kind == SNAPSHOT_KEPT  ? take_kept(t, &b, f)
                                        : ERR_OK;
     }
     blockfile_reader_free(reader);

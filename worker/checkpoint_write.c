@@ -25,10 +25,10 @@ struct place { /* where the bytes go: a file, or the master */
 static enum err send_chunk(struct place *p, uint64_t total, struct fail *f)
 {
     struct msg m = {.kind = M_SNAPSHOT_CHUNK};
-    m.SNAPSHOT_CHUNK = (struct msg_SNAPSHOT_CHUNK){
-        .offset = p->sent,
-        .total = total,
-        .data = {(const uint8_t *)p->chunk.data, p->chunk.bytes}};
+    m.SNAPSHOT_CHUNK =
+        (struct msg_SNAPSHOT_CHUNK){.offset = p->sent,
+                                    .total = total,
+                                    .data = {(const uint8_t *)p->chunk.data, p->chunk.bytes}};
     enum err e = direct_send(p->master, &m, f);
     p->sent += p->chunk.bytes;
     strbuf_clear(&p->chunk);
@@ -174,6 +174,46 @@ static enum err add_groups(struct saver *s, struct save_job *job, struct blockfi
     return e;
 }
 
+/* add_kept - one batch that waits at a held instance.  Its rows are gathered first: the wire form
+ * knows no selection. */
+static enum err add_kept(struct blockfile_writer *w, const struct kept *k, struct fail *f)
+{
+    const struct batch *b = k->batch;
+    struct builder dense;
+    struct strbuf bytes = {0};
+    enum err e = ERR_OK;
+    builder_init(&dense, b->pool, b->pub.schema, NULL, NULL);
+    for (uint32_t done = 0; done < b->pub.live && e == ERR_OK;) {
+        uint16_t rows[BATCH_ROWS_MAX];
+        uint32_t left = b->pub.live - done;
+        for (uint32_t n = 0; n < left; n++) {
+            rows[n] = b->pub.sel != NULL ? b->pub.sel[done + n] : (uint16_t)(done + n);
+        }
+        done += builder_gather(&dense, b, rows, left, NULL);
+        struct batch *part = builder_finish(&dense);
+        uint8_t *head = mem_alloc(batch_wire_head_bytes(b->pub.schema));
+        struct iovec *iov = mem_array(WIRE_IOV_MAX, sizeof *iov);
+        size_t total = 0;
+        int pieces = batch_encode(part, head, iov, &total);
+        strbuf_clear(&bytes);
+        strbuf_add(&bytes, k->stream, strlen(k->stream) + 1);
+        strbuf_add(&bytes, b->pub.schema->text, strlen(b->pub.schema->text) + 1);
+        while (bytes.bytes % 8 != 0) {
+            strbuf_char(&bytes, '\0');
+        }
+        for (int n = 0; n < pieces; n++) {
+            strbuf_add(&bytes, iov[n].iov_base, iov[n].iov_len);
+        }
+        e = blockfile_add(w, SNAPSHOT_KEPT, k->port, bytes.data, bytes.bytes, f);
+        mem_free(iov);
+        mem_free(head);
+        batch_free(part);
+    }
+    strbuf_fini(&bytes);
+    builder_fini(&dense);
+    return e;
+}
+
 /* sync_files - what the PE has written itself, and its folders. */
 static enum err sync_files(const struct pe_snapshot *own, struct fail *f)
 {
@@ -201,6 +241,9 @@ enum err save_write(struct saver *s, struct save_job *job, struct fail *f)
     }
     if (e == ERR_OK && job->own.bytes > 0) {
         e = blockfile_add(w, SNAPSHOT_OWN, 0, job->own.data, job->own.bytes, f);
+    }
+    for (size_t n = 0; n < job->kept_count && e == ERR_OK; n++) {
+        e = add_kept(w, &job->kept[n], f);
     }
     if (e == ERR_OK) {
         e = add_groups(s, job, w, f);

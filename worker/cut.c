@@ -5,7 +5,9 @@
 #include "core/log.h"
 #include "core/mem.h"
 #include "worker/checkpoint.h"
+#include "worker/hold.h"
 #include "worker/moves.h"
+#include "worker/probe.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -147,7 +149,7 @@ static void replace_code(struct instance *i, struct cut *k)
     pe_take_counters(k->pe, old);
     i->pe = k->pe;
     i->sink = k->sink;
-    atomic_store(&i->drop_errors, k->drop_errors);
+    atomic_store(&i->policy, k->policy);
     k->pe = old;
     if (i->finished) {
         return;
@@ -238,6 +240,11 @@ void cut_now(struct instance *i)
 {
     struct cut *k = atomic_load(&i->cut);
     uint64_t start_us = clock_now_us();
+    const char *why = hold_is_held(i) ? probe_hold_fits(i, k) : NULL;
+    if (why != NULL) { /* since READY; nobody could know */
+        instance_fail(i, why);
+        return;
+    }
     instance_flush(i);
     keeper_forget(i->keeper); /* tables change hands; what it was saving is void (R17) */
     if (pe_flush_sink(i->pe) != OXB_OK ||
@@ -257,6 +264,7 @@ void cut_now(struct instance *i)
     }
     if (k->pe != NULL) {
         replace_code(i, k);
+        hold_recode(i);
     } else if (k->retire && i->started) {
         if (!gives && !k->will && pe_commit(i->pe, UINT64_MAX) == OXB_ERROR) {
             log_event(LOG_ERROR, "cut.commit", "pe=%s what=\"%s\"", name_text(&i->pe_name),
@@ -280,6 +288,7 @@ void cut_now(struct instance *i)
     i->chain->changed = true;
     struct chain *chain = i->chain;
     atomic_store(&i->cut_epoch, k->epoch);
+    instance_may_end(i);
     i->look_at_end = !k->retire;
     log_event(LOG_DEBUG, "instance.cut", "pe=%s index=%u epoch=%" PRIu64,
               name_text(&i->pe_name), i->index, k->epoch);

@@ -37,7 +37,7 @@ struct cut {
     struct oxb_pe *pe;           /* replacement, prepared; NULL: the code stays */
     bool anew;                   /* the replacement begins without the state there was */
     bool sink;                   /* the replacement has no outputs */
-    bool drop_errors;            /* what becomes of a batch on which the replacement fails */
+    uint64_t policy;             /* what becomes of a batch on which the replacement fails */
     struct chain *chain;         /* it runs in from now on */
     uint32_t order;              /* its place in that chain */
     struct move *takes;          /* what it waits for afterwards: worker/moves.h */

@@ -25,6 +25,7 @@ static uint64_t check_of(const struct frame *f)
 struct frame *frame_new(uint64_t channel_id, uint64_t number, const struct item *it)
 {
     struct frame *f = mem_alloc(sizeof *f);
+    atomic_init(&f->refs, 1);
     size_t body = 0;
     int pieces = 1;
     f->batch = it->batch;
@@ -58,9 +59,14 @@ struct frame *frame_new(uint64_t channel_id, uint64_t number, const struct item 
     return f;
 }
 
+void frame_ref(struct frame *f)
+{
+    atomic_fetch_add_explicit(&f->refs, 1, memory_order_relaxed);
+}
+
 void frame_free(struct frame *f)
 {
-    if (f != NULL) {
+    if (f != NULL && atomic_fetch_sub_explicit(&f->refs, 1, memory_order_acq_rel) == 1) {
         batch_free(f->batch);
         mem_free(f->wire_head);
         mem_free(f->pieces);

@@ -6,7 +6,8 @@
  * form of pe/batch.h.  All integers little-endian.
  *
  * Owns:       struct frame: the head, the batch it points into, and the list of pieces to write.
- * Threads:    made by the sending instance's thread, then owned by the loop thread.
+ * Threads:    made by the sending instance's thread, then owned by the loop thread; what a channel
+ *             retains refers to it too, so whoever lets go last frees it.  Only read once made.
  * Invariants: F1 body bytes <= BATCH_BYTES_MAX, checked before anything is allocated for them.
  *             F2 `check` is the XXH3-64 of everything after it in the body. */
 #ifndef OXB_WORKER_FRAME_H
@@ -48,11 +49,13 @@ struct frame {
     uint8_t *wire_head;   /* owned; head of the batch's wire form */
     int piece_count;
     struct iovec *pieces; /* owned; piece 0 is head + item */
+    _Atomic unsigned refs;
 };
 
 /* frame_new - @it: a batch in it is taken over.  Requires: the batch is dense. */
 struct frame *frame_new(uint64_t channel_id, uint64_t number, const struct item *it);
-void frame_free(struct frame *f); /* accepts NULL; frees the batch */
+void frame_ref(struct frame *f);
+void frame_free(struct frame *f); /* accepts NULL; the last reference frees the batch too */
 
 /* frame_check_item - is this the head of a well-formed item whose body has `bytes` bytes, and does
  * the check sum hold?  @body: item head and what follows. */

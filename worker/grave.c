@@ -6,9 +6,31 @@
 #include "core/mem.h"
 #include "worker/moves.h"
 
+/* Every executor that runs something of this part, private ones too, has to begin another turn. */
+static void begin_grace(struct grace *g, const struct part *base)
+{
+    struct executor **own = mem_array(base->chain_count, sizeof(struct executor *));
+    unsigned count = 0;
+    for (uint32_t k = 0; k < base->chain_count; k++) {
+        if (base->chains[k]->private_executor != NULL) {
+            own[count++] = base->chains[k]->private_executor;
+        }
+    }
+    grace_begin(g, base->env->executors, own, count);
+    mem_free(own);
+}
+
+void grave_open(struct grave *g, struct part *base)
+{
+    begin_grace(&g->grace, base);
+    g->next = base->graves;
+    base->graves = g;
+}
+
 static void grave_free(struct grave *g)
 {
     moves_free(g->moves); /* before the tables they look at */
+    resends_fini(&g->resends);
     for (uint32_t k = 0; k < g->cut_count; k++) {
         cut_free(g->cuts[k]);
     }

@@ -6,8 +6,12 @@
 #include "core/mem.h"
 #include "worker/checkpoint.h"
 #include "worker/cut.h"
+#include "worker/fault.h"
+#include "worker/hold.h"
 #include "worker/moves.h"
+#include "worker/resend.h"
 #include "worker/stage.h"
+#include "worker/watch.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -126,6 +130,7 @@ void instance_free(struct instance *i)
         return;
     }
     keeper_free(i->keeper);
+    hold_free(i);
     pe_free(i->pe);
     mem_free(i->arms);
     cut_free(atomic_load(&i->cut));
@@ -141,6 +146,7 @@ void instance_free(struct instance *i)
     mem_free(i->ports);
     mem_free(i->inputs);
     name_fini(&i->pe_name);
+    mem_free(i->topology);
     mem_free(i);
 }
 
@@ -228,34 +234,6 @@ void instance_set_state(struct instance *i, enum instance_state state)
     instance_tell(i);
 }
 
-void instance_fail(struct instance *i, const char *text)
-{
-    if (i->chain->failed) {
-        return;
-    }
-    i->chain->failed = true;
-    snprintf(i->error, sizeof i->error, "%s", text[0] != '\0' ? text : "failed without a reason");
-    log_event(LOG_ERROR, "instance.failed", "pe=%s index=%u error=\"%s\"", name_text(&i->pe_name),
-              i->index, i->error);
-    instance_set_state(i, INSTANCE_FAILED);
-}
-
-/* The result of a callback: true when the instance may go on. */
-static bool survives(struct instance *i, int result)
-{
-    if (result != OXB_ERROR) {
-        return true;
-    }
-    add(&pe_counters(i->pe)->errors, 1);
-    if (atomic_load_explicit(&i->drop_errors, memory_order_relaxed)) {
-        log_event(LOG_WARN, "instance.dropped", "pe=%s index=%u error=\"%s\"",
-                  name_text(&i->pe_name), i->index, pe_error(i->pe));
-        return true;
-    }
-    instance_fail(i, pe_error(i->pe));
-    return false;
-}
-
 /* ---------------------------------------------------------------- taking items */
 
 void instance_flush(struct instance *i)
@@ -274,12 +252,13 @@ static void mark_outputs(struct instance *i, enum item_kind kind, uint64_t epoch
     }
 }
 
-/* R4: while a change is prepared nobody ends: what the change gives it may be needed for the end.
- * */
-static bool must_not_end(const struct instance *i)
+/* R4: while a change is prepared nobody ends, nor before all that it gives has come.  Who prepares
+ * it and who ends ask the same word, so one of them is first, and both know which. */
+static bool may_end(struct instance *i)
 {
-    const struct cut *k = atomic_load(&i->cut);
-    return (k != NULL && atomic_load(&i->cut_epoch) != k->epoch) || i->takes != NULL;
+    unsigned now = MAY_END;
+    return i->takes == NULL &&
+           (atomic_compare_exchange_strong(&i->ending, &now, ENDS) || now == ENDS);
 }
 
 /* Groups of those whose final output has left: in the tables again, which are not emitted any
@@ -297,22 +276,16 @@ static void take_kept(struct instance *i)
     }
 }
 
-/* Whoever prepares a cut stores it and then asks whether the instance is ending; here it is the
- * other way round, so that one of the two sees the other. */
 static void finish(struct instance *i)
 {
-    atomic_store(&i->ending, true);
-    i->finish_waits = !i->finished && must_not_end(i);
-    if (i->finish_waits) {
-        atomic_store(&i->ending, false);
-    }
-    if (i->finished || i->finish_waits || (!i->final_done && !survives(i, pe_finish(i->pe)))) {
+    i->finish_waits = !i->finished && !may_end(i);
+    if (i->finished || i->finish_waits || (!i->final_done && !fault_call(i, pe_finish))) {
         return;
     }
     i->finished = true;
     take_kept(i);
     instance_flush(i);
-    if (!survives(i, pe_flush_sink(i->pe))) {
+    if (!fault_call(i, pe_flush_sink)) {
         return;
     }
     mark_outputs(i, ITEM_END, 0);
@@ -322,7 +295,7 @@ static void finish(struct instance *i)
 static void pass_marker(struct instance *i, enum item_kind kind, uint64_t epoch)
 {
     instance_flush(i);
-    if (!survives(i, pe_flush_sink(i->pe))) {
+    if (!fault_call(i, pe_flush_sink)) {
         return;
     }
     if (kind == ITEM_MARKER_CHECKPOINT && i->keeper != NULL) {
@@ -360,8 +333,8 @@ static void take_marker(struct instance *i, uint32_t input, const struct item *i
 
 void instance_check_ended(struct instance *i)
 {
-    if (i->source || i->finished) {
-        return;
+    if (i->source || i->finished || !hold_is_empty(i) || hold_is_held(i)) {
+        return; /* what it keeps comes first; see hold_turn */
     }
     for (uint32_t k = 0; k < i->input_count; k++) {
         if (!i->inputs[k].ended) {
@@ -377,14 +350,16 @@ static void take_end(struct instance *i, uint32_t input)
     instance_check_ended(i);
 }
 
-static void take_batch(struct instance *i, uint32_t input, struct batch *batch)
+void instance_process(struct instance *i, unsigned port, const char *stream, struct batch *batch)
 {
     uint64_t start = clock_now_ns();
     uint64_t child_before = i->child_ns;
     int64_t at_us = batch->pub.at_us;
     uint32_t live = batch->pub.live;
     i->child_ns = 0;
-    survives(i, pe_process(i->pe, i->inputs[input].port, batch));
+    watch_begin(i, start);
+    fault_process(i, port, stream, batch);
+    watch_end(i);
     uint64_t bytes = 0;
     for (unsigned n = 0; n < pe_state_count(i->pe); n++) {
         bytes += state_bytes(pe_state_at(i->pe, n));
@@ -399,10 +374,27 @@ static void take_batch(struct instance *i, uint32_t input, struct batch *batch)
         int64_t age = clock_wall_us() - at_us;
         hist_add(i->end_to_end_us, age > 0 ? (uint64_t)age : 0, live);
     }
+    i->took_ns = took;
+}
+
+static void take_batch(struct instance *i, uint32_t input, struct batch *batch)
+{
     struct channel *from = i->inputs[input].channel;
-    if (from->kind == CHANNEL_FUSED) {
-        from->from->child_ns += took;
+    if (!hold_is_empty(i) || hold_is_held(i)) {
+        hold_keep(i, i->inputs[input].port, channel_stream(from), batch);
+        return;
     }
+    if (from->kind != CHANNEL_FUSED) {
+        instance_process(i, i->inputs[input].port, channel_stream(from), batch);
+        return;
+    }
+    bool in_call = from->from->call_since_ns != 0;
+    watch_end(from->from); /* N1 */
+    instance_process(i, i->inputs[input].port, channel_stream(from), batch);
+    if (in_call) {
+        watch_begin(from->from, clock_now_ns());
+    }
+    from->from->child_ns += i->took_ns;
 }
 
 void instance_take(struct instance *i, uint32_t input, struct item *it)
@@ -487,6 +479,11 @@ static bool drain_spills(struct chain *c)
     return empty;
 }
 
+static bool is_blocked(const struct chain *c) /* as far as drain_spills has found */
+{
+    return atomic_load_explicit(&c->members[0]->stats.blocked_since_ns, memory_order_relaxed) != 0;
+}
+
 static bool has_open(const struct chain *c)
 {
     for (uint32_t k = 0; k < c->member_count; k++) {
@@ -509,8 +506,9 @@ static void flush_all(struct chain *c) /* the head first: its rows pass through 
         struct instance *i = c->members[k];
         if (!i->finished && !i->retiring) {
             instance_flush(i);
-            survives(i, pe_flush_sink(i->pe));
-            instance_flush(i); /* what the PE gave out only now */
+            if (!hold_is_held(i) && fault_call(i, pe_flush_sink)) {
+                instance_flush(i); /* what the PE gave out only now */
+            }
         }
     }
     c->open_since_us = 0;
@@ -551,11 +549,15 @@ static bool rest(struct chain *c, uint64_t turn_ns, uint64_t emitted_before)
 static enum task_after run_source(struct chain *c)
 {
     struct instance *head = c->members[0];
+    if (hold_is_full(c)) {
+        flush_all(c);
+        return AFTER_IDLE;
+    }
     uint64_t turn_ns = 0;
     uint64_t emitted = atomic_load_explicit(&pe_counters(head->pe)->tuples_out,
                                             memory_order_relaxed);
     for (int n = 0; n < RUN_BATCHES_MAX; n++) {
-        if (head->finished || head->finish_waits || c->failed) {
+        if (head->finished || head->finish_waits || c->failed || hold_is_held(head)) {
             return AFTER_IDLE;
         }
         if (cut_due(head)) {
@@ -568,21 +570,24 @@ static enum task_after run_source(struct chain *c)
         }
         uint64_t start = clock_now_ns();
         head->child_ns = 0;
+        watch_begin(head, start);
         int result = pe_produce(head->pe, BATCH_ROWS_MAX);
+        watch_end(head);
         if (result == OXB_IDLE) {
             flush_all(c); /* first: at light load this is the tuple's way to the next thread */
         }
         uint64_t took = clock_now_ns() - start;
         turn_ns += took;
         add(&head->stats.busy_ns, took > head->child_ns ? took - head->child_ns : 0);
-        if (!survives(head, result)) {
+        if (!fault_survives(head, result, true)) {
+            flush_all(c);
             return AFTER_IDLE;
         }
         if (result == OXB_END) {
             finish(head);
             return AFTER_IDLE;
         }
-        if (result == OXB_IDLE || (c->spilled > 0 && !drain_spills(c))) {
+        if (result == OXB_IDLE || (c->spilled > 0 && !drain_spills(c)) || hold_is_full(c)) {
             return AFTER_IDLE;
         }
     }
@@ -624,7 +629,7 @@ static enum task_after run_inputs(struct chain *c)
         if (c->failed || c->changed) {
             return c->failed ? AFTER_IDLE : AFTER_AGAIN;
         }
-        if (c->spilled > 0 && !drain_spills(c)) {
+        if ((c->spilled > 0 && !drain_spills(c)) || hold_is_full(c)) {
             return AFTER_IDLE;
         }
         if (count > 0 && take_one(c, c->next_input)) {
@@ -866,6 +871,9 @@ static enum task_after chain_run(struct task *t)
      * round an instance may arrive in between, and a new chain would take itself for empty. */
     bool waiting = atomic_load(&c->missing) > 0;
     take_arrivals(c);
+    if (!waiting) {
+        resend_turn(c);
+    }
     bool spilled = c->spilled > 0 && !drain_spills(c); /* also of old outputs: others wait for it */
     leave_retired(c);
     if (waiting) {
@@ -877,6 +885,9 @@ static enum task_after chain_run(struct task *t)
     bool gated = chain_gated(c);
     if (!c->failed && !gated && !c->begun && !begin(c)) {
         return AFTER_IDLE;
+    }
+    if (!gated && hold_turn(c)) {
+        return AFTER_AGAIN;
     }
     apply_void(c);
     cut_heads(c);
@@ -892,6 +903,7 @@ static enum task_after chain_run(struct task *t)
     if (!c->failed) {
         commit_members(c);
     }
+    bool sweeps = retain_turn(c);
     if (c->failed || spilled) {
         if (spilled) {
             task_hold(t);
@@ -904,12 +916,14 @@ static enum task_after chain_run(struct task *t)
     enum task_after after = head->source ? run_source(c) : run_inputs(c);
     /* What the turn's last flush or end spilled asks for a wake-up here, or nobody would. */
     if (after == AFTER_IDLE && c->spilled > 0) {
-        if (drain_spills(c)) {
-            return AFTER_AGAIN;
+        bool blocked = is_blocked(c);
+        if (!drain_spills(c)) {
+            task_hold(t);
+        } else if (blocked || c->spilled == 0) {
+            return AFTER_AGAIN; /* else what lags goes on when its consumer has room */
         }
-        task_hold(t);
     }
-    return after;
+    return after == AFTER_IDLE && sweeps ? AFTER_AGAIN : after;
 }
 
 /* ---------------------------------------------------------------- other events */
@@ -918,7 +932,7 @@ static enum task_after chain_run(struct task *t)
  * this moment emit.  While the output is blocked no more events are taken: C3. */
 static void after_event(struct chain *c, struct instance *i, int result)
 {
-    if (survives(i, result)) {
+    if (fault_survives(i, result, false)) {
         if (c->spilled > 0 && !drain_spills(c)) {
             task_hold(&c->task);
         }
@@ -933,7 +947,10 @@ static void chain_timer(struct task *t, void *who, uint64_t id)
     if (who == c) { /* see rest */
         task_notify(t);
     } else if (!c->failed && !atomic_load(&t->halt) && !i->finished && i->started) {
-        after_event(c, i, pe_timer(i->pe, id));
+        watch_begin(i, clock_now_ns());
+        int result = pe_timer(i->pe, id);
+        watch_end(i);
+        after_event(c, i, result);
     }
 }
 
@@ -942,7 +959,10 @@ static void chain_ready(struct task *t, void *who, int fd, uint32_t events)
     struct chain *c = chain_of(t);
     struct instance *i = who;
     if (!c->failed && !atomic_load(&t->halt) && !i->finished && i->started) {
-        after_event(c, i, pe_ready(i->pe, fd, events));
+        watch_begin(i, clock_now_ns());
+        int result = pe_ready(i->pe, fd, events);
+        watch_end(i);
+        after_event(c, i, result);
     }
 }
 

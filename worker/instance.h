@@ -10,6 +10,7 @@
  *             R4 finish runs once, when every input has ended (or the source has), and the end is
  *                passed on once; an ended instance still passes markers (PROTOCOL R12).
  *             R5 after a failure nothing of the chain runs but its stop.
+ *             R6 what an instance keeps (worker/hold.h) goes before anything its chain takes.
  * See:        worker/task.h, worker/channel.h, worker/route.h, worker/align.h. */
 #ifndef OXB_WORKER_INSTANCE_H
 #define OXB_WORKER_INSTANCE_H
@@ -25,7 +26,9 @@
 
 struct chain;
 struct cut;
+struct hold;
 struct move;
+struct resend;
 struct stage;
 
 struct input {
@@ -41,6 +44,12 @@ struct instance_stats { /* relaxed; one writer */
     struct hist service_us; /* per batch */
 };
 
+enum ending {
+    MAY_END,      /* when its inputs have, or its source */
+    MUST_NOT_END, /* R4: a change is prepared; what comes is put off */
+    ENDS          /* it has, or is about to: INSTANCE_ENDED follows, or INSTANCE_FAILED */
+};
+
 struct instance {
     /* fixed */
     uint64_t id;
@@ -48,7 +57,10 @@ struct instance {
     unsigned index;
     bool source;
     bool sink;                    /* has no outputs; end_to_end_us is there then */
-    _Atomic bool drop_errors;     /* the loop sets it */
+    char *topology;
+    _Atomic uint64_t policy;      /* worker/fault.h: packed; the loop sets it */
+    uint32_t failures;            /* of calls without a tuple, in a row */
+    _Atomic(struct hold *) hold;  /* worker/hold.h; NULL: nothing was ever kept */
     _Atomic(struct chain *) chain; /* changed by its own thread, when it moves (worker/cut.h) */
     struct oxb_pe *pe;
     struct pool *pool;
@@ -72,10 +84,11 @@ struct instance {
     struct move *takes;           /* its gate is closed until these have come; NULL: open */
     struct stage *kept;           /* from who had finished; joins the tables at its end */
     bool final_done;              /* who it takes over from has emitted the final output */
-    _Atomic bool ending;          /* it ends, or has: see finish */
+    _Atomic unsigned ending;      /* enum ending */
     bool look_at_end;             /* it has cut: see end_late */
     bool finish_waits;            /* its end came while a change was prepared: after the cut (R4) */
     uint32_t order;               /* producers before consumers, within one topology */
+    _Atomic(struct resend *) resend; /* a recovery asks for its logs: worker/resend.h; NULL: none */
     /* life */
     _Atomic unsigned state;       /* enum instance_state */
     bool started, finished;
@@ -85,6 +98,8 @@ struct instance {
     _Atomic uint64_t uncommitted; /* newest one whose output could not be */
     char error[512];              /* valid once state is INSTANCE_FAILED */
     uint64_t child_ns;            /* time spent in instances called from this one, per call */
+    uint64_t took_ns;             /* the last batch */
+    _Atomic uint64_t call_since_ns; /* worker/watch.h; 0: its code does not run */
     struct instance_stats stats;
     struct hist *end_to_end_us;   /* of a sink; shared, own shard; may be NULL */
 };
@@ -96,7 +111,9 @@ struct chain {
     struct executor *private_executor; /* or NULL */
     struct instance *head;        /* fixed: a chain lives as long as its head is in it */
     uint32_t next_input;          /* of the head: where the round goes on */
-    uint32_t spilled;             /* channels of members that spill */
+    uint32_t spilled;             /* channels of members that spill or lag */
+    uint64_t trimmed;             /* logs are, up to this checkpoint: retain_turn */
+    bool sweeps;                  /* and something of them is still to be freed */
     uint32_t empty_turns;         /* of a source, in a row */
     uint64_t open_since_us;       /* something unflushed is open since; 0: nothing */
     bool begun, failed;
@@ -146,9 +163,26 @@ void instance_tell(struct instance *i); /* the loop looks at its part again; any
 /* instance_take - an item arrives at input `input`; the batch in it is taken over. */
 void instance_take(struct instance *i, uint32_t input, struct item *it);
 void instance_fail(struct instance *i, const char *text);
+/* instance_process - own thread: a batch that was taken before. */
+void instance_process(struct instance *i, unsigned port, const char *stream,
+                      struct batch *batch TAKES);
 /* For worker/cut.c, own thread. */
 void instance_flush(struct instance *i);   /* everything emitted so far leaves for its channel */
 void instance_set_state(struct instance *i, enum instance_state state);
 void instance_check_ended(struct instance *i); /* finish if every input has ended */
+
+/* instance_hold_end - from now on it does not end, unless it does already.  Any thread.
+ * instance_may_end - the cut is made, or the change given up. */
+static inline void instance_hold_end(struct instance *i)
+{
+    unsigned now = MAY_END;
+    atomic_compare_exchange_strong(&i->ending, &now, MUST_NOT_END);
+}
+
+static inline void instance_may_end(struct instance *i)
+{
+    unsigned now = MUST_NOT_END;
+    atomic_compare_exchange_strong(&i->ending, &now, MAY_END);
+}
 
 #endif

@@ -314,9 +314,19 @@ static void out_retry(struct link_out *o)
     o->retry_ms = o->retry_ms * 2 < RECONNECT_MS_MAX ? o->retry_ms * 2 : RECONNECT_MS_MAX;
 }
 
+/* Whoever sends on this link learns whether anybody takes it (C4 of worker/channel.h). */
+static void out_tell(struct link_out *o, unsigned set, unsigned clear)
+{
+    size_t at = 0;
+    for (struct channel *c; (c = channel_set_next(&o->channels, &at)) != NULL;) {
+        channel_away(c, set, clear);
+    }
+}
+
 static void out_wire_closed(void *arg, const char *why)
 {
     struct link_out *o = arg;
+    out_tell(o, AWAY_LINK, 0);
     log_event(LOG_WARN, "link.lost", "to=%s why=\"%s\"", o->name, why);
     wire_free(o->wire);
     o->wire = NULL;
@@ -374,6 +384,7 @@ static void out_message(void *arg, struct conn *c, struct msg *m)
         o->conn = NULL;
         timer_stop(o->retry);
         o->wire = wire_new(o->links->loop, o->links->pool, fd, rest, rest_bytes, &out_wire_ops, o);
+        out_tell(o, 0, AWAY_LINK);
         o->links->ops.on_open(o->links->arg);
         log_event(LOG_INFO, "link.open", "to=%s incarnation=%" PRIx64, o->name, o->incarnation);
         out_pump(o);

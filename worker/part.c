@@ -8,6 +8,7 @@
 #include "core/strbuf.h"
 #include "worker/change.h"
 #include "worker/moves.h"
+#include "worker/retain.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -35,6 +36,7 @@ struct part *part_new(const struct part_env *env, const struct msg *prepare)
     d->gen = plan->gen;
     d->op = plan->op;
     d->epoch = plan->epoch;
+    d->retain_bytes = plan->retain_bytes;
     return d;
 }
 
@@ -152,7 +154,7 @@ static void prepared_on_loop(void *arg)
         d->failed = change_expect(d) != ERR_OK;
     }
     if (!d->failed && d->base != NULL && !change_is_ready(d->base)) {
-        return; /* state is being copied: part_moves_changed */
+        return; /* state is being copied, logs are asked for: part_look_ready */
     }
     d->state = d->failed ? DEPLOYMENT_FAILED : DEPLOYMENT_READY;
     d->env->on_prepared(d->env->arg, d);
@@ -166,9 +168,17 @@ void part_moves_changed(struct part *base)
     if (base->change == NULL) {
         return;
     }
-    struct part *staged = change_staged(base);
-    if (staged->state != DEPLOYMENT_PREPARING) {
+    if (change_staged(base)->state != DEPLOYMENT_PREPARING) {
         base->env->on_change(base->env->arg, base);
+        return;
+    }
+    part_look_ready(base);
+}
+
+void part_look_ready(struct part *base)
+{
+    struct part *staged = base->change != NULL ? change_staged(base) : NULL;
+    if (staged == NULL || staged->state != DEPLOYMENT_PREPARING) {
         return;
     }
     const struct fail *why = change_fail(base);
@@ -409,122 +419,4 @@ void part_free(struct part *d)
     mem_free(d->chains);
     msg_free(&d->plan);
     mem_free(d);
-}
-
-/* ---------------------------------------------------------------- reporting */
-
-struct report_arena {
-    struct rec_INSTANCE_STATUS *instances;
-    struct rec_CHANNEL_STATUS *channels;
-    struct strbuf *latencies; /* [instances] */
-    char **metrics;           /* [instances] */
-    uint32_t count;
-    struct strbuf end_to_end;
-};
-
-static uint64_t get(_Atomic uint64_t *v)
-{
-    return atomic_load_explicit(v, memory_order_relaxed);
-}
-
-static void add_metric(void *arg, const char *name, const char *doc, int64_t value)
-{
-    (void)doc;
-    json_object_set_new(arg, name, json_integer(value));
-}
-
-static void report_instance(struct instance *i, struct rec_INSTANCE_STATUS *out,
-                            struct strbuf *latency, char **metrics)
-{
-    struct pe_counters *n = pe_counters(i->pe);
-    uint64_t since = get(&i->stats.blocked_since_ns);
-    uint64_t blocked = get(&i->stats.blocked_ns) + (since != 0 ? clock_now_ns() - since : 0);
-    hist_encode(&i->stats.service_us, latency);
-    json_t *own = json_object();
-    pe_metrics_each(i->pe, add_metric, own);
-    *metrics = json_object_size(own) > 0 ? json_dumps(own, JSON_COMPACT) : NULL;
-    json_decref(own);
-    unsigned state = atomic_load(&i->state);
-    *out = (struct rec_INSTANCE_STATUS){.id = i->id,
-                                        .state = state,
-                                        .tuples_in = get(&n->tuples_in),
-                                        .tuples_out = get(&n->tuples_out),
-                                        .batches_in = get(&n->batches_in),
-                                        .batches_out = get(&n->batches_out),
-                                        .bytes_in = get(&n->bytes_in),
-                                        .bytes_out = get(&n->bytes_out),
-                                        .errors = get(&n->errors),
-                                        .busy_us = get(&i->stats.busy_ns) / 1000,
-                                        .blocked_us = blocked / 1000,
-                                        .state_bytes = get(&i->stats.state_bytes),
-                                        .error = state == INSTANCE_FAILED ? i->error : "",
-                                        .latency = {(const uint8_t *)latency->data, latency->bytes},
-                                        .metrics = *metrics != NULL ? *metrics : ""};
-}
-
-static void report_channel(struct channel *c, struct rec_CHANNEL_STATUS *out)
-{
-    struct ledger *l = &c->ledger;
-    *out = (struct rec_CHANNEL_STATUS){.id = c->id,
-                                       .sent = c->from != NULL ? get(&l->sent) : 0,
-                                       .received = c->to != NULL ? get(&l->received) : 0,
-                                       .depth = ring_used(&c->ring),
-                                       .gaps = get(&l->gaps),
-                                       .repeats = get(&l->repeats),
-                                       .reordered = get(&l->reordered),
-                                       .compared = get(&l->compared),
-                                       .mismatched = get(&l->mismatched),
-                                       .ended = atomic_load(&l->ended)};
-}
-
-struct report_arena *part_report(struct part *d, struct msg *m)
-{
-    struct report_arena *a = mem_alloc(sizeof *a);
-    bool built = !d->preparing && d->state != DEPLOYMENT_PREPARING && !d->failed;
-    a->count = built ? d->instance_count : 0;
-    a->instances = mem_array(a->count, sizeof *a->instances);
-    a->latencies = mem_array(a->count, sizeof *a->latencies);
-    a->metrics = mem_array(a->count, sizeof *a->metrics);
-    a->channels = mem_array(built ? d->channel_count : 0, sizeof *a->channels);
-    struct hist *end_to_end = mem_alloc(sizeof *end_to_end);
-    for (uint32_t k = 0; k < a->count; k++) {
-        report_instance(d->instances[k], &a->instances[k], &a->latencies[k], &a->metrics[k]);
-        if (d->instances[k]->end_to_end_us != NULL) {
-            hist_merge(end_to_end, d->instances[k]->end_to_end_us);
-        }
-    }
-    for (uint32_t k = 0; built && k < d->channel_count; k++) {
-        report_channel(d->channels[k], &a->channels[k]);
-    }
-    hist_encode(end_to_end, &a->end_to_end);
-    mem_free(end_to_end);
-    m->kind = M_REPORT;
-    m->REPORT = (struct msg_REPORT){
-        .topology = d->name,
-        .version = d->version,
-        .gen = d->gen,
-        .op = d->op,
-        .state = d->state,
-        .at_us = clock_now_us(),
-        .instances = a->instances,
-        .instances_count = a->count,
-        .channels = a->channels,
-        .channels_count = built ? d->channel_count : 0,
-        .pool_bytes = pool_bytes_used(d->env->pool),
-        .latency = {(const uint8_t *)a->end_to_end.data, a->end_to_end.bytes}};
-    return a;
-}
-
-void report_arena_free(struct report_arena *a)
-{
-    for (uint32_t k = 0; k < a->count; k++) {
-        strbuf_fini(&a->latencies[k]);
-        free(a->metrics[k]);
-    }
-    strbuf_fini(&a->end_to_end);
-    mem_free(a->instances);
-    mem_free(a->latencies);
-    mem_free(a->metrics);
-    mem_free(a->channels);
-    mem_free(a);
 }

@@ -46,6 +46,7 @@ struct part_env { /* what a deployment needs of its worker; borrowed */
 struct change_result {
     uint64_t op, compared, uncompared, lost, duplicated, reordered, switch_us;
     uint64_t state_bytes, exported, imported; /* sent to peers; keyed entries given and taken in */
+    uint64_t resent; /* tuples that come again from logs */
     uint32_t *pauses_us;
     size_t pause_count;
 };
@@ -56,6 +57,7 @@ struct part {
     /* of the plan */
     char name[NAME_BYTES_MAX + 1];
     uint64_t version, gen, op, epoch;
+    uint64_t retain_bytes;    /* for all logs of its channels: worker/retain.h */
     struct msg plan;          /* PREPARE, owned */
     /* life */
     enum deployment_state state;
@@ -130,14 +132,23 @@ void part_unstage(struct part *base);
 void part_settle(struct part *d);
 /* part_unlinked - a peer that channels lead to and whose link is not up; NULL: none. */
 const char *part_unlinked(const struct part *d);
-/* part_moves_changed - the moves of its change have gone on: READY, failed, or done? */
+/* part_moves_changed - the moves of its change have gone on: READY, failed, or done?
+ * part_look_ready - READY or failed, after other news of what it waits for. */
 void part_moves_changed(struct part *base);
+void part_look_ready(struct part *base);
 /* part_check_dropped - calls on_dropped once nothing of a dropping part runs any more. */
 void part_check_dropped(struct part *d);
 /* part_instance - by id, here or in the part this one changes; NULL.
  * part_code_of - the code an instance will run once the part has gone. */
 struct instance *part_instance(const struct part *d, uint64_t id);
 struct oxb_pe *part_code_of(const struct part *d, const struct instance *i);
+/* part_policy - packed, as in struct instance.  part_ports - outputs, with the one behind them for
+ * dead letters. */
+uint64_t part_policy(const struct rec_INSTANCE_SPEC *spec);
+static inline uint32_t part_ports(const struct rec_INSTANCE_SPEC *spec)
+{
+    return (uint32_t)spec->outputs_count + 1;
+}
 MUST_CHECK enum err plan_malformed(struct part *d, const char *what);
 struct wired { /* a channel of V' with its ends; NULL: at a peer */
     struct channel *channel;

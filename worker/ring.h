@@ -71,6 +71,13 @@ static inline bool ring_push(struct ring *r, const struct item *in, uint32_t bat
     return true;
 }
 
+/* ring_has_room - producer: would ring_push of such an item succeed now? */
+static inline bool ring_has_room(const struct ring *r, enum item_kind kind, uint32_t batches)
+{
+    uint64_t tail = atomic_load_explicit(&r->tail, memory_order_relaxed);
+    return tail - atomic_load(&r->head) < (kind == ITEM_BATCH ? batches : RING_SLOTS);
+}
+
 /* ring_peek - consumer: the oldest item, or NULL.  Borrowed until ring_drop. */
 static inline struct item *ring_peek(struct ring *r)
 {

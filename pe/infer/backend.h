@@ -25,13 +25,13 @@ struct device; /* an opened device: the backend's own */
 struct arena;  /* one block of device memory: the backend's own */
 struct step;   /* a compiled node: the backend's own */
 
-struct place { /* where a step finds a value */
+struct place {                 /* where a step finds a value */
     const struct tensor *type; /* dtype and shape at full batch; VALUE_CONST: with host data, valid
                                 * until the program is freed.  NULL: input or output left out */
     size_t offset;             /* into the arena; unused for constants */
     bool constant;
-    bool batched;              /* dims[0] counts rows: it is `scale * batch`, scale being */
-    int64_t scale;             /* elements of dims[0] per row of the batch (1, or heads ...) */
+    bool batched;  /* dims[0] counts rows: it is `scale * batch`, scale being */
+    int64_t scale; /* elements of dims[0] per row of the batch (1, or heads ...) */
 };
 
 struct step_spec {
@@ -44,7 +44,8 @@ struct step_spec {
 struct device_options {
     const char *kind;      /* "cpu", "gpu" or "any" */
     const char *cache_dir; /* for program binaries and tuning; NULL: none */
-    bool tune;             /* spend up to 50 ms per operator on trying variants */
+    bool tune;             /* spend up to CL_TUNE_MS per operator on trying variants */
+    unsigned index;        /* of the instance: several devices of a kind are dealt out by it */
 };
 
 enum host_access { HOST_READ = 1, HOST_WRITE = 2 };
@@ -56,6 +57,9 @@ struct backend {
     enum err (*device_open)(const struct device_options *o, struct device **out, struct fail *f);
     void (*device_close)(struct device *d);
     const char *(*device_name)(const struct device *d); /* "cpu: pthread-skylake..., PoCL 3.1" */
+    /* overlaps - does run return before its work is done, so that a second arena lets the host work
+     * meanwhile?  NULL: it does not. */
+    bool (*overlaps)(const struct device *d);
 
     /* compile - build, pack weights, tune.  Errors: ERR_NOTFOUND declines the node (the reference
      * takes it; f->what says why, for `model check`); anything else fails the program. */

@@ -1,6 +1,6 @@
 /* pe/infer/compiled.c - a model for one batch size, ready to run.
  *
- * Invariants: C1, C2 of compiled.h. */
+ * Invariants: C1-C3 of compiled.h. */
 #include "pe/infer/compiled.h"
 
 #include "core/failpoint.h"
@@ -20,21 +20,21 @@ struct range { /* of the arena, opened for a reference */
     void *host;
 };
 
-struct stage {             /* one node that runs */
+struct stage { /* one node that runs */
     uint32_t node;
-    struct step *step;     /* NULL: by reference */
-    struct step *chain;    /* does this stage and those behind it, `chain_count` in all; or NULL */
+    struct step *step;  /* NULL: by reference */
+    struct step *chain; /* does this stage and those behind it, `chain_count` in all; or NULL */
     uint32_t chain_count;
-    struct range *ranges;  /* of a reference: distinct places it reads or writes */
+    struct range *ranges; /* of a reference: distinct places it reads or writes */
     unsigned range_count;
-    char *why;             /* of a reference: what the device said */
+    char *why; /* of a reference: what the device said */
 };
 
 struct compiled {
     struct graph *graph;
     struct compile_target target;
     struct arena_plan plan;
-    struct arena *arena;
+    struct arena *arenas[COMPILED_SLOTS_MAX]; /* one per slot */
     struct stage *stages;
     unsigned stage_count;
     struct tensor *values; /* [value_count] types; data set around a reference's call */
@@ -173,21 +173,31 @@ static enum err join_stages(struct compiled *c, struct fail *f)
     return e;
 }
 
+static enum err make_arenas(struct compiled *c, struct fail *f)
+{
+    enum err e = ERR_OK;
+    for (unsigned i = 0; i < c->target.slots && e == ERR_OK; i++) {
+        e = c->target.backend->arena_new(c->target.device, c->plan.arena_bytes + TENSOR_ALIGN,
+                                         &c->arenas[i], f);
+    }
+    return e;
+}
+
 enum err compiled_new(struct graph *graph TAKES, const struct compile_target *target,
                       struct compiled **out, struct fail *f)
 {
-    assert(!graph_is_dynamic(graph));
+    assert(!graph_is_dynamic(graph) && target->slots <= COMPILED_SLOTS_MAX);
     struct compiled *c = mem_alloc(sizeof *c);
     c->graph = graph;
     c->target = *target;
+    c->target.slots = target->slots != 0 ? target->slots : 1;
     call_init(&c->call, f);
     if (target->fuse) {
         graph_fuse(graph);
     }
     enum err e = arena_plan_init(&c->plan, graph, f);
     if (e == ERR_OK) {
-        e = target->backend->arena_new(target->device, c->plan.arena_bytes + TENSOR_ALIGN,
-                                       &c->arena, f);
+        e = make_arenas(c, f);
     }
     if (e == ERR_OK) {
         c->values = mem_array(graph->value_count, sizeof *c->values);
@@ -219,7 +229,9 @@ void compiled_free(struct compiled *c)
         mem_free(c->stages[i].ranges);
         mem_free(c->stages[i].why);
     }
-    c->target.backend->arena_free(c->arena);
+    for (unsigned i = 0; i < c->target.slots; i++) {
+        c->target.backend->arena_free(c->arenas[i]);
+    }
     mem_free(c->stages);
     mem_free(c->values);
     arena_plan_fini(&c->plan);
@@ -288,7 +300,8 @@ static void point(struct compiled *c, const struct stage *s, const uint32_t *val
     }
 }
 
-static enum err run_reference(struct compiled *c, struct stage *s, struct fail *f)
+static enum err run_reference(struct compiled *c, struct arena *arena, struct stage *s,
+                              struct fail *f)
 {
     const struct node *n = &c->graph->nodes[s->node];
     const struct backend *b = c->target.backend;
@@ -296,7 +309,7 @@ static enum err run_reference(struct compiled *c, struct stage *s, struct fail *
     unsigned open = 0;
     for (; open < s->range_count && e == ERR_OK; open++) {
         struct range *r = &s->ranges[open];
-        e = b->host_begin(c->arena, r->offset, r->bytes, r->access, &r->host, f);
+        e = b->host_begin(arena, r->offset, r->bytes, r->access, &r->host, f);
     }
     if (e != ERR_OK) {
         open--;
@@ -309,15 +322,16 @@ static enum err run_reference(struct compiled *c, struct stage *s, struct fail *
     }
     for (unsigned i = 0; i < open; i++) {
         struct range *r = &s->ranges[i];
-        enum err end = b->host_end(c->arena, r->offset, r->bytes, r->access, r->host, f);
+        enum err end = b->host_end(arena, r->offset, r->bytes, r->access, r->host, f);
         e = e == ERR_OK ? end : e;
     }
     return e;
 }
 
-enum err compiled_run(struct compiled *c, int64_t rows, struct fail *f)
+enum err compiled_run(struct compiled *c, unsigned slot, int64_t rows, struct fail *f)
 {
-    assert(rows >= 0 && rows <= c->graph->batch);
+    assert(rows >= 0 && rows <= c->graph->batch && slot < c->target.slots);
+    struct arena *arena = c->arenas[slot];
     for (unsigned i = 0; i < c->stage_count;) {
         struct stage *s = &c->stages[i];
         bool on_device = s->step != NULL || s->chain != NULL;
@@ -325,7 +339,7 @@ enum err compiled_run(struct compiled *c, int64_t rows, struct fail *f)
             return fail_set(f, ERR_IO, "", "the device is lost");
         }
         if (s->chain != NULL) {
-            enum err e = c->target.backend->run(s->chain, c->arena, rows, f);
+            enum err e = c->target.backend->run(s->chain, arena, rows, f);
             if (e != ERR_OK) {
                 return e;
             }
@@ -333,8 +347,8 @@ enum err compiled_run(struct compiled *c, int64_t rows, struct fail *f)
             continue;
         }
         i++;
-        enum err e = s->step != NULL ? c->target.backend->run(s->step, c->arena, rows, f)
-                                     : run_reference(c, s, f);
+        enum err e = s->step != NULL ? c->target.backend->run(s->step, arena, rows, f)
+                                     : run_reference(c, arena, s, f);
         if (e != ERR_OK) {
             return e;
         }
@@ -342,22 +356,23 @@ enum err compiled_run(struct compiled *c, int64_t rows, struct fail *f)
     return ERR_OK;
 }
 
-enum err compiled_input(struct compiled *c, unsigned i, void **out, struct fail *f)
+enum err compiled_input(struct compiled *c, unsigned slot, unsigned i, void **out, struct fail *f)
 {
     uint32_t v = c->graph->inputs[i];
     assert(c->plan.offsets[v] != ARENA_NOWHERE);
-    return c->target.backend->host_begin(c->arena, c->plan.offsets[v],
+    return c->target.backend->host_begin(c->arenas[slot], c->plan.offsets[v],
                                          tensor_bytes(&c->values[v]), HOST_WRITE, out, f);
 }
 
-enum err compiled_input_done(struct compiled *c, unsigned i, void *p, struct fail *f)
+enum err compiled_input_done(struct compiled *c, unsigned slot, unsigned i, void *p, struct fail *f)
 {
     uint32_t v = c->graph->inputs[i];
-    return c->target.backend->host_end(c->arena, c->plan.offsets[v], tensor_bytes(&c->values[v]),
-                                       HOST_WRITE, p, f);
+    return c->target.backend->host_end(c->arenas[slot], c->plan.offsets[v],
+                                       tensor_bytes(&c->values[v]), HOST_WRITE, p, f);
 }
 
-enum err compiled_output(struct compiled *c, unsigned i, const void **out, struct fail *f)
+enum err compiled_output(struct compiled *c, unsigned slot, unsigned i, const void **out,
+                         struct fail *f)
 {
     uint32_t v = c->graph->outputs[i];
     if (c->plan.offsets[v] == ARENA_NOWHERE) {
@@ -365,20 +380,22 @@ enum err compiled_output(struct compiled *c, unsigned i, const void **out, struc
         return ERR_OK;
     }
     void *p = NULL;
-    enum err e = c->target.backend->host_begin(c->arena, c->plan.offsets[v],
+    enum err e = c->target.backend->host_begin(c->arenas[slot], c->plan.offsets[v],
                                                tensor_bytes(&c->values[v]), HOST_READ, &p, f);
     *out = p;
     return e;
 }
 
-enum err compiled_output_done(struct compiled *c, unsigned i, const void *p, struct fail *f)
+enum err compiled_output_done(struct compiled *c, unsigned slot, unsigned i, const void *p,
+                              struct fail *f)
 {
     uint32_t v = c->graph->outputs[i];
     if (c->plan.offsets[v] == ARENA_NOWHERE) {
         return ERR_OK;
     }
-    return c->target.backend->host_end(c->arena, c->plan.offsets[v], tensor_bytes(&c->values[v]),
-                                       HOST_READ, (void *)(uintptr_t)p, f);
+    return c->target.backend->host_end(c->arenas[slot], c->plan.offsets[v],
+                                       tensor_bytes(&c->values[v]), HOST_READ, (void *)(uintptr_t)p,
+                                       f);
 }
 
 /* ---- whole tensors ---- */
@@ -389,12 +406,12 @@ static enum err put_input(struct compiled *c, unsigned i, const struct tensor *t
     if (c->graph->values[c->graph->inputs[i]].kind == VALUE_CONST) {
         return ERR_OK;
     }
-    enum err e = compiled_input(c, i, &p, f);
+    enum err e = compiled_input(c, 0, i, &p, f);
     if (e == ERR_OK) {
         if (tensor_bytes(t) > 0) {
             memcpy(p, t->data, tensor_bytes(t));
         }
-        e = compiled_input_done(c, i, p, f);
+        e = compiled_input_done(c, 0, i, p, f);
     }
     return e;
 }
@@ -405,13 +422,13 @@ static enum err get_output(struct compiled *c, unsigned i, struct tensor *t, str
     const void *p = NULL;
     enum err e = tensor_alloc(t, type->dtype, &type->shape, f);
     if (e == ERR_OK) {
-        e = compiled_output(c, i, &p, f);
+        e = compiled_output(c, 0, i, &p, f);
     }
     if (e == ERR_OK) {
         if (tensor_bytes(t) > 0) {
             memcpy(t->data, p, tensor_bytes(t));
         }
-        e = compiled_output_done(c, i, p, f);
+        e = compiled_output_done(c, 0, i, p, f);
     }
     return e;
 }
@@ -424,7 +441,7 @@ enum err compiled_run_tensors(struct compiled *c, const struct tensor *inputs,
         e = put_input(c, i, &inputs[i], f);
     }
     if (e == ERR_OK) {
-        e = compiled_run(c, c->graph->batch, f);
+        e = compiled_run(c, 0, c->graph->batch, f);
     }
     for (uint32_t i = 0; i < c->graph->output_count && e == ERR_OK; i++) {
         e = get_output(c, i, &outputs[i], f);

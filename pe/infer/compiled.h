@@ -5,12 +5,16 @@
  * Threads:    made on any thread; used by one at a time.
  * Invariants: C1 nothing is allocated while it runs.
  *             C2 a node no device takes runs as reference on the same arena, between host_begin and
- *                host_end. */
+ *                host_end.
+ *             C3 what runs in one slot (an arena of its own) touches no other slot: a batch may be
+ *                under way in one while another is filled or read. */
 #ifndef OXB_PE_INFER_COMPILED_H
 #define OXB_PE_INFER_COMPILED_H
 
 #include "pe/infer/backend.h"
 #include "pe/infer/graph.h"
+
+#define COMPILED_SLOTS_MAX 3
 
 struct compiled;
 
@@ -18,6 +22,7 @@ struct compile_target {
     const struct backend *backend;
     struct device *device; /* opened by the caller; outlives what is compiled */
     bool fuse;
+    unsigned slots; /* batches that may be under way at a time, 1..COMPILED_SLOTS_MAX; 0: one */
 };
 
 /* compiled_new - @graph: TAKES; specialised, not dynamic.  Errors: ERR_LIMIT, ERR_NOMEM, and what
@@ -38,21 +43,24 @@ void compiled_each(const struct compiled *c,
                    void (*fn)(void *arg, const struct node *n, bool on_device, const char *why),
                    void *arg);
 
-/* One inference: fill the inputs, run, read the outputs.
+/* One inference, in one slot: fill the inputs, run, read the outputs.
  * compiled_input - memory of input i to write, at full batch; NULL never on success.  Give it back
  * by compiled_input_done before compiled_run.  An input that became a constant cannot be had.
- * compiled_output - likewise for reading, after compiled_run. */
-MUST_CHECK enum err compiled_input(struct compiled *c, unsigned i, void **out, struct fail *f);
-MUST_CHECK enum err compiled_input_done(struct compiled *c, unsigned i, void *p, struct fail *f);
-/* compiled_run - @rows: 1..batch; 0 where there is no batch.  Errors: ERR_IO the device is lost;
- * what a reference said. */
-MUST_CHECK enum err compiled_run(struct compiled *c, int64_t rows, struct fail *f);
-MUST_CHECK enum err compiled_output(struct compiled *c, unsigned i, const void **out,
+ * compiled_output - likewise for reading, after compiled_run; waits for it. */
+MUST_CHECK enum err compiled_input(struct compiled *c, unsigned slot, unsigned i, void **out,
+                                   struct fail *f);
+MUST_CHECK enum err compiled_input_done(struct compiled *c, unsigned slot, unsigned i, void *p,
+                                        struct fail *f);
+/* compiled_run - start it, or do it where the device is one that does not overlap.
+ * @rows: 1..batch; 0 where there is no batch.  Errors: ERR_IO the device is lost; what a reference
+ * said. */
+MUST_CHECK enum err compiled_run(struct compiled *c, unsigned slot, int64_t rows, struct fail *f);
+MUST_CHECK enum err compiled_output(struct compiled *c, unsigned slot, unsigned i, const void **out,
                                     struct fail *f);
-MUST_CHECK enum err compiled_output_done(struct compiled *c, unsigned i, const void *p,
-                                         struct fail *f);
+MUST_CHECK enum err compiled_output_done(struct compiled *c, unsigned slot, unsigned i,
+                                         const void *p, struct fail *f);
 
-/* compiled_run_tensors - all of the above at full batch, by copies. */
+/* compiled_run_tensors - all of the above at full batch, in slot 0, by copies. */
 MUST_CHECK enum err compiled_run_tensors(struct compiled *c, const struct tensor *inputs,
                                          struct tensor *outputs, struct fail *f);
 

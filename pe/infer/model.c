@@ -20,7 +20,10 @@ enum err model_open(const char *path, struct graph **out, struct fail *f)
 {
     char *bytes = NULL;
     size_t size = 0;
-    enum err e = file_read(path, MODEL_BYTES_MAX, &bytes, &size, f);
+    enum err e = proto_scan_file(&onnx__model_proto__descriptor, "model", path, f);
+    if (e == ERR_OK) {
+        e = file_read(path, MODEL_BYTES_MAX, &bytes, &size, f);
+    }
     if (e == ERR_OK) {
         e = graph_load(bytes, size, out, f);
     }
@@ -75,9 +78,9 @@ static enum err specialise_for_check(struct graph *g, struct fail *f)
 
 static const char *reason(const struct node *n)
 {
-    return n->row != NULL                ? ""
+    return n->row != NULL               ? ""
            : op_known(n->domain, n->op) ? "not at this opset"
-                                         : "unknown operator";
+                                        : "unknown operator";
 }
 
 struct placed { /* a report of what a compiled model runs where */
@@ -109,8 +112,7 @@ static enum err check_on_device(const struct graph *g, const char *device,
 {
     bool host = strcmp(device, "fused") == 0;
     struct device_options o = {.kind = device};
-    struct compile_target target = {.backend = host ? &backend_host : backend_opencl,
-                                    .fuse = true};
+    struct compile_target target = {.backend = host ? &backend_host : backend_opencl, .fuse = true};
     struct compiled *c = NULL;
     struct graph *shaped = graph_clone(g);
     enum err e = specialise_for_check(shaped, f);
@@ -218,10 +220,9 @@ static enum err infer_compiled(struct graph *g TAKES, const struct backend *back
 {
     struct compile_target target = {.backend = backend, .fuse = true};
     struct compiled *c = NULL;
-    enum err e = backend != NULL
-                     ? backend->device_open(o, &target.device, f)
-                     : fail_set(f, ERR_NOTFOUND, "use --device reference",
-                                "this program was built without OpenCL devices");
+    enum err e = backend != NULL ? backend->device_open(o, &target.device, f)
+                                 : fail_set(f, ERR_NOTFOUND, "use --device reference",
+                                            "this program was built without OpenCL devices");
     if (e != ERR_OK) {
         graph_free(g);
         return e;
@@ -260,8 +261,7 @@ static enum err read_args(const struct graph *g, const struct model_arg *args, s
 {
     for (size_t i = 0; i < arg_count; i++) {
         uint32_t at = 0;
-        while (at < g->input_count &&
-               strcmp(g->values[g->inputs[at]].name, args[i].name) != 0) {
+        while (at < g->input_count && strcmp(g->values[g->inputs[at]].name, args[i].name) != 0) {
             at++;
         }
         if (at == g->input_count) {

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #define CANDIDATES_MAX 3
+#define SLOTS_OVERLAPPING 2 /* one on the device while the other is read and filled again */
 
 struct bucket {
     int64_t batch;
@@ -24,6 +25,7 @@ struct session {
     struct graph *model;
     struct shape *rows; /* [input_count] */
     char *cache_dir;
+    unsigned index; /* of the instance */
     int64_t batch_max;
     const char *candidates[CANDIDATES_MAX]; /* devices to try, in order; static */
     unsigned candidate_count;
@@ -115,7 +117,8 @@ static enum err make_graph(const struct session *s, int64_t batch, struct graph 
 static enum err add_bucket(struct session *s, int64_t batch, struct fail *f)
 {
     struct graph *g = NULL;
-    struct compile_target target = {.backend = s->backend, .device = s->device, .fuse = true};
+    struct compile_target target = {
+        .backend = s->backend, .device = s->device, .fuse = true, .slots = session_slots(s)};
     enum err e = make_graph(s, batch, &g, f);
     if (e != ERR_OK) {
         return e;
@@ -213,7 +216,8 @@ static enum err warm_up(struct session *s, struct fail *f)
 static enum err open_device(struct session *s, struct fail *f)
 {
     const char *kind = s->candidates[s->candidate];
-    struct device_options o = {.kind = kind, .cache_dir = s->cache_dir, .tune = true};
+    struct device_options o = {
+        .kind = kind, .cache_dir = s->cache_dir, .tune = true, .index = s->index};
     s->backend = strcmp(kind, "reference") == 0 ? &backend_host : backend_opencl;
     if (s->backend == NULL) {
         return fail_set(f, ERR_NOTFOUND, "", "this program was built without OpenCL");
@@ -301,6 +305,7 @@ enum err session_new(struct graph *model TAKES, const struct session_options *o,
     s->model = model;
     s->batch_max = o->batch_max;
     s->cache_dir = mem_dup(o->cache_dir);
+    s->index = o->index;
     s->rows = mem_array(model->input_count, sizeof *s->rows);
     memcpy(s->rows, o->rows, model->input_count * sizeof *s->rows);
     bool host = strcmp(o->device, "reference") == 0, cpu = strcmp(o->device, "cpu") == 0;
@@ -346,6 +351,17 @@ const char *session_device(const struct session *s)
 const char *session_kind(const struct session *s)
 {
     return s->candidates[s->candidate];
+}
+
+unsigned session_slots(const struct session *s)
+{
+    bool overlaps = s->backend->overlaps != NULL && s->backend->overlaps(s->device);
+    return overlaps ? SLOTS_OVERLAPPING : 1;
+}
+
+bool session_is_open(const struct session *s)
+{
+    return s->bucket_count > 0;
 }
 
 struct compiled *session_pick(struct session *s, int64_t rows)

@@ -17,9 +17,10 @@ struct session;
 struct compiled;
 
 struct session_options {
-    const char *device;    /* "gpu", "cpu", "any" or "reference" */
-    int64_t batch_max;     /* 1..INFER_BATCH_MAX */
-    const char *cache_dir; /* NULL: none */
+    const char *device;       /* "gpu", "cpu", "any" or "reference" */
+    int64_t batch_max;        /* 1..INFER_BATCH_MAX */
+    const char *cache_dir;    /* NULL: none */
+    unsigned index;           /* of the instance: several devices of a kind are dealt out by it */
     const struct shape *rows; /* [input_count] shape of one row, without the batch, of each input */
 };
 
@@ -34,9 +35,16 @@ int64_t session_batch_max(const struct session *s); /* E1: perhaps 1 */
 const char *session_device(const struct session *s);
 const char *session_kind(const struct session *s); /* of the device: gpu, cpu, reference; static */
 
+/* session_slots - how many batches may be under way at a time: 1 on a device that works in the
+ * calling thread.  Batches under way at once use different slots, whatever their programs. */
+unsigned session_slots(const struct session *s);
+/* session_is_open - false after a session_fall_back that found no device. */
+bool session_is_open(const struct session *s);
+
 /* session_pick - the program for `rows` (1..session_batch_max). */
 struct compiled *session_pick(struct session *s, int64_t rows);
-/* session_fall_back - leave the device for the next one.  ERR_NOTFOUND: there is none. */
+/* session_fall_back - leave the device for the next one; what was under way is gone, and programs
+ * picked before are no more.  ERR_NOTFOUND: there is none. */
 MUST_CHECK enum err session_fall_back(struct session *s, struct fail *f);
 
 #endif

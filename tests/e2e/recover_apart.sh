@@ -24,7 +24,7 @@ streams:
   - {from: lost-counts, to: lost-store}
   - {from: kept, to: kept-counts, by: key}
   - {from: kept-counts, to: kept-store}
-checkpoint: {every: 200ms, keep: 2}
+checkpoint: {every: 200ms, keep: 2, retain: 0}
 YAML
 }
 ids() { # of the instances of PEs whose name begins with $1

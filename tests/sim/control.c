@@ -111,9 +111,25 @@ static void master_up(struct world *w)
     }
 }
 
+/* R3: the master's own check of what the workers have said. */
+static bool ended_refuse(const struct world *w)
+{
+    bool ended[64];
+    struct fail f = {0};
+    const char *where;
+    for (uint32_t n = 0; n < 64; n++) {
+        ended[n] = (w->master.ended >> n & 1) != 0;
+    }
+    return plan_check_ended(w->im->plan, ended, &f, &where) != ERR_OK;
+}
+
 static void decide(struct world *w)
 {
     struct master *a = &w->master;
+    if ((w->off & OFF_PROBE) == 0 && ended_refuse(w)) {
+        feed(w, CHANGE_IN_UNDECIDABLE, NULL);
+        return;
+    }
     if (w->k.crashes > 0 && draw(w, 4) == 0) {
         w->k.crashes--;
         a->decided = draw(w, 2) == 0 ? a->op : 0; /* before or after it was written */
@@ -223,6 +239,7 @@ static void master_takes(struct world *w, const struct message *m)
     if (m->kind == SAY_HELLO) {
         on_hello(w, m);
     } else {
+        w->master.ended |= m->ended;
         feed(w, m->kind == SAY_READY       ? CHANGE_IN_READY
                 : m->kind == SAY_NOT_READY ? CHANGE_IN_NOT_READY
                                            : CHANGE_IN_DONE, m);
@@ -233,39 +250,16 @@ static void master_takes(struct world *w, const struct message *m)
 
 static void answer(struct world *w, uint32_t k, enum message_kind kind, const struct message *to)
 {
-    send(w, (struct message){.kind = kind,
-                             .worker = k,
-                             .term = to->term,
-                             .op = to->op,
-                             .incarnation = w->workers[k].incarnation});
-}
-
-static bool has_ended(const struct world *w, uint32_t n) /* also in whose place it comes */
-{
-    uint32_t heir = w->im->nodes[n].heir;
-    return w->nodes[n].finished || (heir != NONE && w->nodes[heir].finished);
-}
-
-/* R3: who has ended can take no new tuples, nor groups that are still counted elsewhere.  A moved
- * instance has ended when the one it follows has. */
-static bool probe(const struct world *w, uint32_t k)
-{
-    const struct image *im = w->im;
-    for (uint32_t c = 0; c < im->channel_count; c++) {
-        const struct ichannel *ch = &im->channels[c];
-        if (ch->new_side && im->nodes[ch->to].worker == k && has_ended(w, ch->to) &&
-            !has_ended(w, ch->from)) {
-            return false;
-        }
+    struct message m = {.kind = kind,
+                        .worker = k,
+                        .term = to->term,
+                        .op = to->op,
+                        .incarnation = w->workers[k].incarnation};
+    for (uint32_t n = 0; n < w->im->node_count && kind == SAY_READY; n++) { /* R3 */
+        bool here = w->im->nodes[n].there[SIDE_V] && w->im->nodes[n].worker == k;
+        m.ended |= (uint64_t)(here && w->nodes[n].finished) << n % 64;
     }
-    for (uint32_t m = 0; m < im->move_count; m++) {
-        const struct imove *move = &im->moves[m];
-        if (im->nodes[move->to].worker == k && has_ended(w, move->to) &&
-            !w->nodes[move->from].finished) {
-            return false;
-        }
-    }
-    return true;
+    send(w, m);
 }
 
 static void on_prepare(struct world *w, const struct message *m)
@@ -280,7 +274,7 @@ static void on_prepare(struct world *w, const struct message *m)
         answer(w, m->worker, x->done ? SAY_DONE : SAY_READY, m);
     } else if (stale && (w->off & OFF_OP) == 0) {
         return;
-    } else if (x->held != 0 || ((w->off & OFF_PROBE) == 0 && !probe(w, m->worker))) {
+    } else if (x->held != 0) {
         answer(w, m->worker, SAY_NOT_READY, m);
     } else {
         x->held = m->op;

@@ -72,6 +72,7 @@ static void make_nodes(struct making *k)
     im->nodes = mem_array((size_t)v->instance_count + to->instance_count, sizeof *im->nodes);
     k->node_new = mem_array(to->instance_count, sizeof *k->node_new);
     im->node_count = v->instance_count;
+    assert(v->instance_count <= 64); /* who has ended is told in bits: control.c */
     for (uint32_t i = 0; i < v->instance_count; i++) {
         im->nodes[i] = (struct inode){.pe = pe_of(k, SIDE_V, v->instances[i].pe),
                                       .index = v->instances[i].index,
@@ -332,8 +333,8 @@ struct image *image_make(const struct plan *p, uint64_t final_pes)
         }
     }
     find_order(&k);
-    mem_free(k.node_new);
-    mem_free(k.channel_new);
+    im->node_of_new = k.node_new;
+    im->channel_of_new = k.channel_new;
     return im;
 }
 
@@ -368,5 +369,7 @@ void image_free(struct image *im)
     mem_free(im->pes);
     mem_free(im->moves);
     mem_free(im->source_pe);
+    mem_free(im->node_of_new);
+    mem_free(im->channel_of_new);
     mem_free(im);
 }

@@ -82,6 +82,7 @@ struct image {
     uint32_t worker_count;
     uint32_t source_count;        /* source instances */
     uint32_t *source_pe;          /* [sources] */
+    uint32_t *node_of_new, *channel_of_new; /* instances, channels of V' -> number here */
     uint32_t amplification;       /* processings of one source tuple, at most */
     bool exact;
 };

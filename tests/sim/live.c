@@ -371,6 +371,29 @@ static void call_off(void)
     sim.phase = OVER;
 }
 
+/* R3, as master/conduct.c asks it before it decides. */
+static bool ended_refuse(const struct plan *p)
+{
+    bool ended[64] = {false};
+    struct fail f = {0};
+    const char *where;
+    for (uint32_t k = 0; k < sim.im->worker_count; k++) {
+        const struct part *d = sim.parts[k];
+        for (uint32_t n = 0; d != NULL && !sim.fresh[k] && n < d->instance_count; n++) {
+            ended[sim.node_of[d->instances[n]->id]] =
+                atomic_load(&d->instances[n]->state) == INSTANCE_ENDED;
+        }
+        if (sim.concerned[k] && !sim.fresh[k] && !change_ends_are_known(d)) {
+            wrong(V_STUCK, "a step has ended in the middle of an end");
+        }
+    }
+    bool refused = plan_check_ended(p, ended, &f, &where) != ERR_OK;
+    if (refused) {
+        TRACE(sim.w, "not decided: %s", f.what);
+    }
+    return refused;
+}
+
 static bool control(const struct plan *p)
 {
     uint32_t waiting = 0, going = 0, last = 0;
@@ -385,7 +408,7 @@ static bool control(const struct plan *p)
         return true;
     }
     if (sim.phase == STAGED && waiting == 0) {
-        if (sim.abort) {
+        if (sim.abort || ended_refuse(p)) {
             call_off();
         } else {
             sim.phase = GOING;

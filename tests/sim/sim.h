@@ -115,6 +115,7 @@ struct message {
     uint32_t worker;            /* to or from */
     uint64_t term, op, incarnation, held;
     uint64_t plan;              /* which PREPARE it is about: for the oracle only */
+    uint64_t ended;             /* READY: nodes of V, bits */
 };
 
 struct member_worker {
@@ -129,6 +130,7 @@ struct master {
     uint64_t term, op, decided; /* op decided, durable; 0: none */
     uint64_t plan, decided_plan; /* one number per plan ever made */
     uint64_t seen[WORKERS];     /* incarnations it knows */
+    uint64_t ended;             /* nodes of V, bits: as READY told */
     struct change change;       /* if `active` */
     bool active, timer;
     uint32_t tries;

@@ -24,7 +24,7 @@ static enum err opencl_device_open(const struct device_options *o, struct device
                         o->kind);
     }
     struct ocl_devices *all = ocl_devices_ref(o->cache_dir);
-    struct ocl_device *ocl = ocl_devices_pick(all, choice, 0);
+    struct ocl_device *ocl = ocl_devices_pick(all, choice, o->index);
     if (ocl == NULL) {
         ocl_devices_unref(all);
         return fail_set(f, ERR_NOTFOUND, "install an OpenCL driver, such as pocl-opencl-icd",
@@ -49,6 +49,11 @@ static void opencl_device_close(struct device *d)
 static const char *opencl_device_name(const struct device *d)
 {
     return d->name;
+}
+
+static bool opencl_overlaps(const struct device *d)
+{
+    return !d->ocl->synchronous;
 }
 
 /* ---- arena */
@@ -119,10 +124,9 @@ static enum err arena_mirrored(struct arena *a, struct fail *f)
         return e;
     }
     memset(a->host, 0, a->bytes);
-    return ocl_device_check(d,
-                            clEnqueueWriteBuffer(a->queue, a->mem, CL_TRUE, 0, a->bytes, a->host, 0,
-                                                 NULL, NULL),
-                            "clEnqueueWriteBuffer", f);
+    return ocl_device_check(
+        d, clEnqueueWriteBuffer(a->queue, a->mem, CL_TRUE, 0, a->bytes, a->host, 0, NULL, NULL),
+        "clEnqueueWriteBuffer", f);
 }
 
 static enum err opencl_arena_new(struct device *d, size_t bytes, struct arena **out, struct fail *f)
@@ -162,17 +166,16 @@ static enum err opencl_host_begin(struct arena *a, size_t offset, size_t bytes,
         }
     } else if (d->unified) {
         cl_int status = CL_SUCCESS;
-        cl_map_flags flags = (access & HOST_READ ? CL_MAP_READ : 0) |
-                             (access & HOST_WRITE ? CL_MAP_WRITE : 0);
+        cl_map_flags flags =
+            (access & HOST_READ ? CL_MAP_READ : 0) | (access & HOST_WRITE ? CL_MAP_WRITE : 0);
         p = clEnqueueMapBuffer(a->queue, a->mem, CL_TRUE, flags, offset, bytes, 0, NULL, NULL,
                                &status);
         e = ocl_device_check(d, status, "clEnqueueMapBuffer", f);
     } else if (access & HOST_READ) {
         a->writing = false;
-        e = ocl_device_check(d,
-                             clEnqueueReadBuffer(a->queue, a->mem, CL_TRUE, offset, bytes, p, 0,
-                                                 NULL, NULL),
-                             "clEnqueueReadBuffer", f);
+        e = ocl_device_check(
+            d, clEnqueueReadBuffer(a->queue, a->mem, CL_TRUE, offset, bytes, p, 0, NULL, NULL),
+            "clEnqueueReadBuffer", f);
     } else if (a->writing) {
         e = arena_finish(a, f); /* the mirror may still be read */
     }
@@ -197,10 +200,9 @@ static enum err opencl_host_end(struct arena *a, size_t offset, size_t bytes,
         return ERR_OK;
     }
     a->writing = true;
-    return ocl_device_check(d,
-                            clEnqueueWriteBuffer(a->queue, a->mem, CL_FALSE, offset, bytes, p, 0,
-                                                 NULL, NULL),
-                            "clEnqueueWriteBuffer", f);
+    return ocl_device_check(
+        d, clEnqueueWriteBuffer(a->queue, a->mem, CL_FALSE, offset, bytes, p, 0, NULL, NULL),
+        "clEnqueueWriteBuffer", f);
 }
 
 /* ---- step */
@@ -369,6 +371,7 @@ static const struct backend opencl = {
     .device_open = opencl_device_open,
     .device_close = opencl_device_close,
     .device_name = opencl_device_name,
+    .overlaps = opencl_overlaps,
     .compile = opencl_compile,
     .step_free = opencl_step_free,
     .join = chain_join,

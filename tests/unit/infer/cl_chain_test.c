@@ -84,15 +84,15 @@ static void run_rows(struct compiled *c, const struct tensor *x, const struct te
     size_t per_row = tensor_count(want) / (size_t)x->shape.dims[0];
     void *in = NULL;
     const void *out = NULL;
-    assert_int_equal(compiled_input(c, 0, &in, &f), ERR_OK);
+    assert_int_equal(compiled_input(c, 0, 0, &in, &f), ERR_OK);
     memcpy(in, x->data, tensor_bytes(x));
-    assert_int_equal(compiled_input_done(c, 0, in, &f), ERR_OK);
-    if (compiled_run(c, rows, &f) != ERR_OK) {
+    assert_int_equal(compiled_input_done(c, 0, 0, in, &f), ERR_OK);
+    if (compiled_run(c, 0, rows, &f) != ERR_OK) {
         fail_msg("%s", f.what);
     }
-    assert_int_equal(compiled_output(c, 0, &out, &f), ERR_OK);
+    assert_int_equal(compiled_output(c, 0, 0, &out, &f), ERR_OK);
     case_same(out, want->data, (size_t)rows * per_row, 1e-4f, 1e-5f);
-    assert_int_equal(compiled_output_done(c, 0, out, &f), ERR_OK);
+    assert_int_equal(compiled_output_done(c, 0, 0, out, &f), ERR_OK);
 }
 
 /* Compiled, the model makes `calls` calls and gives what it gives node by node. */

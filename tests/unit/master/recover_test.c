@@ -39,6 +39,11 @@ struct plan { /* what a PREPARE said */
     uint64_t instances[4], stays[4];
     size_t instance_count, restore_count, stay_count;
     uint64_t restored_epoch; /* last file of the first restore */
+    uint64_t from_epoch, retain_bytes;
+    uint64_t channels[4], replaces[4], removed[4];
+    bool retained[4];
+    size_t channel_count, removed_count;
+    bool has_source;
 };
 
 static int start(void **state)
@@ -72,7 +77,19 @@ static struct plan expect_prepare(struct fake_worker *w)
                         .base = p->base_version,
                         .instance_count = p->add_instances_count,
                         .restore_count = p->restores_count,
-                        .stay_count = p->stay_instances_count};
+                        .stay_count = p->stay_instances_count,
+                        .from_epoch = p->from_epoch,
+                        .retain_bytes = p->retain_bytes,
+                        .channel_count = p->add_channels_count,
+                        .removed_count = p->remove_channels_count};
+    for (size_t i = 0; i < p->add_channels_count; i++) {
+        plan.channels[i] = p->add_channels[i].id;
+        plan.replaces[i] = p->add_channels[i].replaces;
+        plan.retained[i] = p->add_channels[i].retain;
+    }
+    for (size_t i = 0; i < p->remove_channels_count; i++) {
+        plan.removed[i] = p->remove_channels[i].id;
+    }
     for (size_t i = 0; i < p->stay_instances_count; i++) {
         assert_true(p->stay_instances[i].id != 0);
         plan.stays[i] = p->stay_instances[i].id;
@@ -80,6 +97,7 @@ static struct plan expect_prepare(struct fake_worker *w)
     assert_true(p->checkpoints);
     for (size_t i = 0; i < p->add_instances_count; i++) {
         plan.instances[i] = p->add_instances[i].id;
+        plan.has_source = plan.has_source || strcmp(p->add_instances[i].pe, "src") == 0;
     }
     if (p->restores_count > 0) {
         struct msg_bin e = p->restores[0].epochs;
@@ -188,7 +206,7 @@ static void a_checkpoint_counts_when_every_instance_is_saved(void **state)
     struct plan p = deploy();
     uint64_t epoch = ask(&a);
     acknowledge(&a, &p, 0, epoch, W1, true);
-    acknowledge(&a, &p, 0, epoch, W1, true); /* told twice */
+    acknowledge(&a, &p, 0, epoch, W1, true);     /* told twice */
     acknowledge(&a, &p, 1, epoch, W1 + 1, true); /* by another process */
     fake_silent(&a, 300);
     acknowledge(&a, &p, 1, epoch, W1, true);
@@ -241,7 +259,8 @@ static void expect_receipt(const struct plan *q, uint64_t epoch)
     assert_int_equal(json_integer_value(json_object_get(one, "to")), 1);
     assert_int_equal(json_integer_value(json_object_get(one, "gen")), q->gen);
     assert_int_equal(json_integer_value(json_object_get(one, "checkpoint")), epoch);
-    assert_true(json_is_null(json_object_get(one, "replayed")));
+    assert_int_equal(json_integer_value(json_object_get(one, "resent")), 0);
+    assert_int_equal(json_integer_value(json_object_get(one, "replayed")), 0); /* none told of */
     assert_true(json_number_value(json_object_get(one, "total_ms")) > 0);
     json_t *all = http_json(r.http, "GET", "/v1/topologies/t/versions", NULL, NULL, &status);
     json_t *version = json_array_get(all, 0);
@@ -379,6 +398,203 @@ static void a_branch_that_shares_no_stream_with_the_loss_stays(void **state)
     assert_int_equal(fake_expect(&b, M_CHECKPOINT_COMPLETE)->CHECKPOINT_COMPLETE.epoch, epoch);
 }
 
+/* ---- less than a branch: who feeds the loss retains what it has sent ---- */
+
+static const char spread[] = "oxbow: 1\n"
+                             "topology: t\n"
+                             "fusion: off\n"
+                             "pes:\n"
+                             "  src: {use: sequence, with: {keys: 4}}\n"
+                             "  sum: {use: count, parallelism: 2, with: {by: key}}\n"
+                             "streams:\n"
+                             "  - {from: src, to: sum, by: key}\n"
+                             "checkpoint: {every: 1h, keep: 2, retain: 1MiB}\n";
+
+struct spread { /* the source and a sum are on `near`, the other sum is on `far` */
+    struct fake_worker *near, *far;
+    struct plan near_plan, far_plan;
+    uint64_t border; /* channel from near to far */
+    uint64_t epoch;  /* complete */
+};
+
+static void report_log(struct fake_worker *w, const struct plan *p, uint64_t channel,
+                           uint64_t reach)
+{
+    struct rec_CHANNEL_STATUS log = {.id = channel, .reach = reach, .retained = 1000};
+    const struct msg m = {.kind = M_REPORT,
+                          .REPORT = {.topology = "t",
+                                     .version = 1,
+                                     .gen = p->gen,
+                                     .op = p->op,
+                                     .at_us = 2,
+                                     .state = DEPLOYMENT_RUNNING,
+                                     .channels = &log,
+                                     .channels_count = channel != 0 ? 1 : 0}};
+    fake_send(w, &m);
+}
+
+static void deploy_spread(struct spread *s)
+{
+    int status;
+    fake_join(&b, r.control, "w2", W2);
+    fake_report_end(&b, 0);
+    mem_free(http_call(r.http, "POST", "/v1/topologies", "application/yaml", spread, &status));
+    assert_int_equal(status, 202);
+    struct plan p = expect_prepare(&a), q = expect_prepare(&b);
+    assert_int_equal(p.instance_count + q.instance_count, 3);
+    bool first = p.has_source;
+    *s = (struct spread){.near = first ? &a : &b,
+                         .far = first ? &b : &a,
+                         .near_plan = first ? p : q,
+                         .far_plan = first ? q : p};
+    assert_int_equal(p.retain_bytes, 1 << 20);
+    assert_int_equal(s->near_plan.instance_count, 2);
+    assert_int_equal(s->near_plan.channel_count, 2);
+    for (size_t i = 0; i < 2; i++) { /* R22: only the one whose ends may die apart */
+        if (s->near_plan.channels[i] == s->far_plan.channels[0]) {
+            assert_true(s->near_plan.retained[i]);
+            s->border = s->near_plan.channels[i];
+        } else {
+            assert_false(s->near_plan.retained[i]);
+        }
+    }
+    assert_true(s->border != 0);
+    send_ready(&a, &p, W1, ERR_OK);
+    send_ready(&b, &q, W2, ERR_OK);
+    (void)fake_expect(&a, M_GO);
+    (void)fake_expect(&b, M_GO);
+    send_done(&a, &p, W1);
+    send_done(&b, &q, W2);
+    expect_state("running");
+    s->epoch = ask(&a);
+    assert_int_equal(fake_expect(&b, M_CHECKPOINT)->CHECKPOINT.epoch, s->epoch);
+    for (size_t i = 0; i < 2; i++) {
+        acknowledge(s->near, &s->near_plan, i, s->epoch, s->near->incarnation, true);
+    }
+    acknowledge(s->far, &s->far_plan, 0, s->epoch, s->far->incarnation, true);
+    (void)fake_expect(&a, M_CHECKPOINT_COMPLETE);
+    (void)fake_expect(&b, M_CHECKPOINT_COMPLETE);
+    report_log(s->far, &s->far_plan, 0, 0);
+}
+
+/* The report on the log has come: what is retained is seen. */
+static void wait_retained(void)
+{
+    for (int i = 0; i < 400; i++) {
+        int status;
+        json_t *t = http_json(r.http, "GET", "/v1/topologies/t", NULL, NULL, &status);
+        json_t *stream = json_array_get(json_object_get(t, "streams"), 0);
+        bool seen = json_integer_value(json_object_get(stream, "retained")) > 0;
+        json_decref(t);
+        if (seen) {
+            return;
+        }
+        usleep(20000);
+    }
+    fail_msg("no report has come");
+}
+
+static void lose_far(struct spread *s, uint64_t reach)
+{
+    const char *name = s->far->name;
+    uint64_t incarnation = s->far->incarnation + 7;
+    report_log(s->near, &s->near_plan, s->border, reach);
+    wait_retained();
+    fake_leave(s->far);
+    fake_join(s->far, r.control, name, incarnation);
+    fake_report_end(s->far, 0);
+}
+
+static void who_retains_what_it_has_sent_stays_and_sends_it_again(void **state)
+{
+    (void)state;
+    struct spread s;
+    deploy_spread(&s);
+    lose_far(&s, s.epoch + 1);
+    struct plan lost = expect_prepare(s.far), kept = expect_prepare(s.near);
+    assert_int_equal(lost.gen, s.far_plan.gen + 1);
+    assert_int_equal(lost.instance_count, 1);
+    assert_true(lost.restore_count >= 1);
+    assert_int_equal(lost.from_epoch, s.epoch);
+    assert_int_equal(lost.channel_count, 1);
+    assert_int_equal(lost.removed_count, 0); /* it died with its process */
+    assert_int_equal(kept.stay_count, 2);
+    assert_int_equal(kept.instance_count, 0);
+    assert_int_equal(kept.restore_count, 0);
+    assert_int_equal(kept.base, 1);
+    assert_int_equal(kept.channel_count, 1);
+    assert_int_equal(kept.replaces[0], s.border); /* whose log is sent again */
+    assert_true(kept.channels[0] == lost.channels[0] && kept.channels[0] != s.border); /* R25 */
+    assert_int_equal(kept.removed_count, 1);
+    assert_int_equal(kept.removed[0], s.border);
+    send_ready(s.far, &lost, s.far->incarnation, ERR_OK);
+    fake_silent(s.near, 200); /* R21: triggered when all are ready */
+    send_ready(s.near, &kept, s.near->incarnation, ERR_OK);
+    assert_int_equal(fake_expect(s.near, M_GO)->GO.op, kept.op);
+    (void)fake_expect(s.far, M_GO);
+    struct msg done = {.kind = M_DONE,
+                       .DONE = {.term = kept.term,
+                                .topology = "t",
+                                .op = kept.op,
+                                .incarnation = s.near->incarnation,
+                                .resent = 123}};
+    fake_send(s.near, &done);
+    fake_send(s.near, &done); /* told twice, counted once */
+    send_done(s.far, &lost, s.far->incarnation);
+    expect_state("running");
+    int status;
+    json_t *list = http_json(r.http, "GET", "/v1/topologies/t/receipts", NULL, NULL, &status);
+    json_t *one = json_array_get(list, 0);
+    assert_int_equal(json_integer_value(json_object_get(one, "instances_touched")), 1);
+    assert_int_equal(json_integer_value(json_object_get(one, "resent")), 123);
+    assert_int_equal(json_integer_value(json_object_get(one, "replayed")), 123);
+    json_decref(list);
+}
+
+static void expect_whole(struct spread *s, uint64_t gen)
+{
+    struct plan far = expect_prepare(s->far), near = expect_prepare(s->near);
+    assert_int_equal(far.gen, gen);
+    assert_int_equal(near.stay_count + far.stay_count, 0);
+    assert_int_equal(near.instance_count + far.instance_count, 3);
+    assert_int_equal(near.removed_count, 0);
+    for (size_t i = 0; i < near.channel_count; i++) {
+        assert_int_equal(near.replaces[i], 0);
+    }
+}
+
+static void who_does_not_reach_back_far_enough_goes_back_too(void **state)
+{
+    (void)state;
+    struct spread s;
+    deploy_spread(&s);
+    lose_far(&s, s.epoch + 2); /* it begins later */
+    expect_whole(&s, s.far_plan.gen + 1);
+}
+
+static void who_retains_nothing_goes_back_too(void **state)
+{
+    (void)state;
+    struct spread s;
+    deploy_spread(&s);
+    lose_far(&s, 0);
+    expect_whole(&s, s.far_plan.gen + 1);
+}
+
+static void a_log_that_was_dropped_since_makes_all_go_back(void **state)
+{
+    (void)state;
+    struct spread s;
+    deploy_spread(&s);
+    lose_far(&s, 1); /* from the beginning, which is before the checkpoint */
+    struct plan lost = expect_prepare(s.far), kept = expect_prepare(s.near);
+    assert_int_equal(kept.stay_count, 2);
+    send_ready(s.near, &kept, s.near->incarnation, ERR_AGAIN);
+    (void)fake_expect(s.near, M_ABORT);
+    (void)fake_expect(s.far, M_ABORT);
+    expect_whole(&s, lost.gen + 1);
+}
+
 static void a_branch_that_cannot_stay_is_restored_with_the_rest(void **state)
 {
     (void)state;
@@ -422,9 +638,8 @@ static void a_damaged_checkpoint_gives_way_to_an_older_one_then_to_a_clear_stop(
     expect_state("failed");
     int status;
     json_t *t = http_json(r.http, "GET", "/v1/topologies/t", NULL, NULL, &status);
-    assert_string_equal(
-        json_string_value(json_object_get(json_object_get(t, "error"), "message")),
-        "no checkpoint of topology t is whole");
+    assert_string_equal(json_string_value(json_object_get(json_object_get(t, "error"), "message")),
+                        "no checkpoint of topology t is whole");
     json_decref(t);
 }
 
@@ -481,6 +696,10 @@ int main(void)
         WITH_MASTER(before_the_first_checkpoint_it_begins_anew),
         WITH_MASTER(a_branch_that_shares_no_stream_with_the_loss_stays),
         WITH_MASTER(a_branch_that_cannot_stay_is_restored_with_the_rest),
+        WITH_MASTER(who_retains_what_it_has_sent_stays_and_sends_it_again),
+        WITH_MASTER(who_does_not_reach_back_far_enough_goes_back_too),
+        WITH_MASTER(who_retains_nothing_goes_back_too),
+        WITH_MASTER(a_log_that_was_dropped_since_makes_all_go_back),
         WITH_MASTER(a_damaged_checkpoint_gives_way_to_an_older_one_then_to_a_clear_stop),
         WITH_MASTER(a_second_loss_in_a_recovery_is_one_more_try),
         WITH_MASTER(a_master_that_dies_in_a_recovery_begins_it_once_more),

@@ -175,13 +175,13 @@ static const struct malformed table[] = {
      "  - {from: a, to: z}\n",
      4, 31, "'isolate: process' is not supported yet", "none"},
     {HEAD
-     "pes:\n" "  a: {use: sequence, on_error: {then: hold}}\n" "  z: {use: null-sink}\n"
+     "pes:\n" "  a: {use: sequence, on_error: {then: held}}\n" "  z: {use: null-sink}\n"
      "streams:\n" "  - {from: a, to: z}\n",
-     4, 39, "'then: hold' is not supported yet", "stop or drop"},
+     4, 39, "cannot be 'held'", "stop, drop, hold, dead-letter"},
     {HEAD
-     "pes:\n" "  a: {use: sequence, on_error: {retries: 3, then: dead-letter}}\n"
+     "pes:\n" "  a: {use: sequence, on_error: {stuck_after: 1ms}}\n"
      "  z: {use: null-sink}\n" "streams:\n" "  - {from: a, to: z}\n",
-     4, 51, "dead-letter", "stop or drop"},
+     4, 46, "'stuck_after'", ""},
     {HEAD
      "pes:\n" "  a: {use: sequence, on_error: {retry: 3}}\n" "  z: {use: null-sink}\n"
      "streams:\n" "  - {from: a, to: z}\n",

@@ -298,6 +298,65 @@ static void a_plan_is_said_in_text_and_json(void **state)
     scene_fini(&s);
 }
 
+/* ---- R3: who has ended */
+
+#define ENDS_A                                                                                     \
+    "pes:\n  a: {use: src}\n  b: {use: src}\n  k: {use: keyed, parallelism: 2}\n"                 \
+    "  z: {use: sink}\nstreams: [{from: a, to: k, by: key}, {from: k, to: z}, {from: b, to: z}]\n"
+#define ENDS_B                                                                                     \
+    "pes:\n  a: {use: src}\n  b: {use: src}\n  k: {use: keyed, parallelism: 2}\n"                 \
+    "  z: {use: sink}\nstreams: [{from: a, to: k, by: key}, {from: k, to: z}, {from: b, to: z},\n" \
+    "  {from: b, to: k, by: key, name: more}]\n"
+#define ENDS_SCALED                                                                                \
+    "pes:\n  a: {use: src}\n  b: {use: src}\n  k: {use: keyed, parallelism: 1}\n"                 \
+    "  z: {use: sink}\nstreams: [{from: a, to: k, by: key}, {from: k, to: z}, {from: b, to: z}]\n"
+
+/* in V: a, b, k[0], k[1], z */
+static const struct {
+    const char *b;
+    bool moves;                /* all leave the first worker, on which all are */
+    bool ended[5];
+    const char *what;          /* NULL: may be decided */
+} ends[] = {
+    {ENDS_B, false, {false, false, false, false, false}, NULL},
+    {ENDS_B, false, {true, false, false, false, false}, NULL},
+    {ENDS_B, false, {true, false, true, false, false}, "k[0] has ended, and would get tuples"},
+    {ENDS_B, false, {true, false, false, true, false}, "k[1] has ended, and would get tuples"},
+    {ENDS_B, false, {true, true, true, true, true}, NULL},
+    {ENDS_B, true, {true, false, true, true, false}, "k[0] has ended, and would get tuples"},
+    {ENDS_A, true, {true, false, true, true, false}, NULL}, /* it moves, as an ended one */
+    {ENDS_SCALED, false, {true, false, true, false, false}, "k[0] has ended, and would take over"},
+    {ENDS_SCALED, false, {true, false, false, true, false}, NULL},
+    {ENDS_SCALED, false, {true, false, true, true, false}, NULL},
+};
+
+static void who_has_ended_gets_nothing_from_who_has_not(void **state)
+{
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+        struct scene s;
+        struct fail f = {0};
+        const char *where = "";
+        char *a = mem_printf("oxbow: 1\ntopology: t\n" ENDS_A);
+        char *b = mem_printf("oxbow: 1\ntopology: t\n%s", ends[i].b);
+        scene_init(&s, must_parse(*state, a), must_parse(*state, b), ends[i].moves ? 2 : 1);
+        s.workers[0].draining = ends[i].moves;
+        struct plan *p = scene_plan(&s);
+        assert_int_equal(p->refusal_count, 0);
+        assert_int_equal(s.running->instance_count, 5);
+        enum err e = plan_check_ended(p, ends[i].ended, &f, &where);
+        if (ends[i].what == NULL) {
+            assert_int_equal(e, ERR_OK);
+        } else if (e != ERR_DENIED || strstr(f.what, ends[i].what) == NULL) {
+            fail_msg("%zu: %s", i, f.what);
+        } else {
+            assert_string_equal(where, "k");
+        }
+        mem_free(a);
+        mem_free(b);
+        scene_fini(&s);
+    }
+}
+
 static void the_model_learns_and_an_outlier_does_not_spoil_it(void **state)
 {
     (void)state;
@@ -347,6 +406,7 @@ int main(void)
         WITH(policies_alone_need_no_cut),
         WITH(the_digest_covers_base_workers_and_content),
         WITH(a_plan_is_said_in_text_and_json),
+        WITH(who_has_ended_gets_nothing_from_who_has_not),
         WITH(the_model_learns_and_an_outlier_does_not_spoil_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -76,6 +76,29 @@ static void a_retained_log_leaves_its_sender_outside_as_target(void **state)
     topology_free(t);
 }
 
+static void who_is_called_directly_goes_back_with_its_caller(void **state)
+{
+    struct topology *t = must_parse(*state, two_regions);
+    struct pgraph *g = pgraph_outline(t, NULL, 0);
+    bool *lost = mem_array(g->instance_count, sizeof *lost);
+    bool *retained = mem_array(g->channel_count, sizeof *retained);
+    struct recovery r;
+    for (uint32_t k = 0; k < g->channel_count; k++) {
+        retained[k] = true;
+        g->channels[k].fused = g->channels[k].from == find(g, "x", 0);
+    }
+    lost[find(g, "y", 0)] = true;
+    recovery_make(&(struct recovery_input){.graph = g, .lost = lost, .retained = retained}, &r);
+    assert_int_equal(r.count, 2);
+    assert_true(r.in[find(g, "x", 0)]);
+    assert_int_equal(r.target_count, 0);
+    recovery_fini(&r);
+    mem_free(lost);
+    mem_free(retained);
+    pgraph_free(g);
+    topology_free(t);
+}
+
 static void a_decided_change_brings_its_whole_covering_set(void **state)
 {
     struct topology *t = must_parse(*state, two_regions);
@@ -129,7 +152,7 @@ static void naive(const struct recovery_input *in, bool *set)
             if (set[z] && !set[d]) {
                 set[d] = more = true;
             }
-            if (set[d] && !set[z] && !in->retained[k]) {
+            if (set[d] && !set[z] && (!in->retained[k] || g->channels[k].fused)) {
                 set[z] = more = true;
             }
         }
@@ -156,6 +179,7 @@ static void random_graphs_give_the_least_set(void **state)
             channels[k].to = to;
             channels[k].from = (uint32_t)prng_below(&p, to);
             retained[k] = prng_below(&p, 3) < keeps;
+            channels[k].fused = prng_below(&p, 6) == 0;
         }
         for (uint32_t i = 0; i < g.instance_count; i++) {
             lost[i] = prng_below(&p, 12) == 0;
@@ -184,6 +208,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(without_retention_a_region_goes_whole_and_others_stay),
         cmocka_unit_test(a_retained_log_leaves_its_sender_outside_as_target),
+        cmocka_unit_test(who_is_called_directly_goes_back_with_its_caller),
         cmocka_unit_test(a_decided_change_brings_its_whole_covering_set),
         cmocka_unit_test(a_source_that_cannot_replay_is_named),
         cmocka_unit_test(random_graphs_give_the_least_set),

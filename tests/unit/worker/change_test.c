@@ -438,6 +438,52 @@ static void an_aborted_change_is_not_noticed(void **state)
     local_free(l);
 }
 
+static bool ends_are_known(const void *arg)
+{
+    return change_ends_are_known(arg);
+}
+
+/* R3, R4: the source is asked to end while a change is prepared.  Whoever is first, READY tells:
+ * who has ended by then, and nobody else until the change is given up or made. */
+static void at_ready_it_is_known_who_has_ended(void **state)
+{
+    (void)state;
+    struct local *l = local_new("w", 3);
+    unsigned had_ended = 0, put_off = 0;
+    for (uint64_t round = 0; round < 300; round++) {
+        struct part *d = start_graph(l, round % 2 == 0, "union");
+        struct change_result r;
+        bool ended[3];
+        plan_insert(2, 2, 100, round % 4 < 2);
+        keep_input_of_mid(round % 2 == 0);
+        local_change_begin(l, d, &edit.p.msg);
+        local_drain(l, d);
+        local_change_ready(l, d);
+        local_wait_for(l, ends_are_known, d);
+        for (unsigned k = 1; k < 3; k++) { /* the source is no member */
+            ended[k] = atomic_load(&d->instances[k]->state) == INSTANCE_ENDED;
+            had_ended += ended[k];
+            put_off += !ended[k];
+        }
+        if (round % 3 == 0) {
+            local_change_go(l, d, &r);
+            check_result(&r, 1);
+        } else {
+            for (unsigned k = 1; k < 3; k++) {
+                assert_int_equal(atomic_load(&d->instances[k]->state) == INSTANCE_ENDED, ended[k]);
+            }
+            local_change_abort(l, d);
+        }
+        local_wait(l, d, DEPLOYMENT_ENDED);
+        assert_int_equal(seen.bad, 0);
+        assert_int_equal(seen.ends, 1);
+        local_drop(l, d);
+    }
+    print_message("# %u had ended, %u were put off\n", had_ended, put_off);
+    assert_true(put_off > 0);
+    local_free(l);
+}
+
 static void a_drop_in_the_middle_of_a_change_leaves_nothing_behind(void **state)
 {
     (void)state;
@@ -467,6 +513,7 @@ int main(void)
         cmocka_unit_test(channels_that_stay_inside_the_set_are_compared_by_the_marker),
         cmocka_unit_test(the_wait_for_a_checkpoint_is_not_the_pause_of_the_next_change),
         cmocka_unit_test(an_aborted_change_is_not_noticed),
+        cmocka_unit_test(at_ready_it_is_known_who_has_ended),
         cmocka_unit_test(a_drop_in_the_middle_of_a_change_leaves_nothing_behind),
     };
     return cmocka_run_group_tests(tests, setup, NULL);

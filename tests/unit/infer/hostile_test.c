@@ -1,0 +1,394 @@
+/* tests/unit/infer/hostile_test.c - model files made to hurt, and what refusing them costs.
+ *
+ * Goal:   each is refused with a reason, whichever way it is taken (`model check`, the check of a
+ *         topology, the start of a PE), and no process grows by more than 64 MiB for it.
+ * Method: a child per file; its greatest size is compared with that of a child that looks at a
+ *         sound model.  Not under a sanitizer, whose own memory is in the figure.  A child that
+ *         hangs is found by an alarm; the processor's time is printed, not judged. */
+#include "core/mem.h"
+#include "pe/builtin/builtin.h"
+#include "pe/infer/describe.h"
+#include "pe/infer/graph.h"
+#include "pe/infer/model.h"
+#include "tests/support/onnx_build.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define GROWTH_KIB_MAX (64 << 10)
+#define HANG_SECONDS 120
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#ifndef SANITIZED
+#define SANITIZED 0
+#endif
+
+static const int free4[] = {-1, 4};
+
+/* ---- a child looks at a file */
+
+static void ignore_port(void *arg, bool is_input, const struct model_port *p)
+{
+    (void)arg;
+    (void)is_input;
+    (void)p;
+}
+
+static void ignore_node(void *arg, const struct model_node *n)
+{
+    (void)arg;
+    (void)n;
+}
+
+/* How many of the three ways refuse it; each must say why. */
+static unsigned refusals(const char *path)
+{
+    static const struct model_sink sink = {.port = ignore_port, .node = ignore_node};
+    struct fail f = {0};
+    struct graph *g = NULL;
+    json_t *doc = NULL;
+    char err[512] = "";
+    unsigned count = 0;
+    if (model_open(path, &g, &f) != ERR_OK || model_check(g, "reference", &sink, &f) != ERR_OK) {
+        count += f.what[0] != '\0';
+    }
+    model_close(g);
+    f.what[0] = '\0';
+    if (model_describe(path, &doc, &f) != ERR_OK) {
+        count += f.what[0] != '\0';
+    } else {
+        json_decref(doc);
+    }
+    char *params = mem_printf("{\"model\": \"%s\", \"device\": \"reference\"}", path);
+    struct oxb_harness *h =
+        oxb_harness_new(&builtin_infer, params, "x: f32[4]", "y: f32[4]", err, sizeof err);
+    count += h == NULL && err[0] != '\0';
+    if (h != NULL) {
+        oxb_harness_free(h);
+    }
+    mem_free(params);
+    return count;
+}
+
+struct outcome {
+    unsigned refusals;
+    long peak_kib;
+    double ms; /* of a processor, all three ways */
+};
+
+static struct outcome look(const char *path)
+{
+    int status = 0;
+    struct rusage use;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        alarm(HANG_SECONDS);
+        _exit((int)refusals(path));
+    }
+    assert_int_equal(wait4(child, &status, 0, &use), child);
+    if (!WIFEXITED(status)) {
+        fail_msg("%s: the child died of signal %d", path, WTERMSIG(status));
+    }
+    double us = (double)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) * 1e6 +
+                (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec);
+    return (struct outcome){(unsigned)WEXITSTATUS(status), use.ru_maxrss, us / 1e3};
+}
+
+/* ---- files */
+
+struct file {
+    char path[64];
+    FILE *to;
+};
+
+static struct file open_file(void)
+{
+    struct file f = {"/tmp/oxbow-hostile.XXXXXX", NULL};
+    int fd = mkstemp(f.path);
+    assert_true(fd >= 0);
+    f.to = fdopen(fd, "w");
+    assert_non_null(f.to);
+    return f;
+}
+
+static void put(struct file *f, const struct strbuf *b, size_t bytes)
+{
+    assert_int_equal(fwrite(b->data, 1, bytes, f->to), bytes);
+}
+
+static struct file file_of(struct strbuf *bytes)
+{
+    struct file f = open_file();
+    put(&f, bytes, bytes->bytes);
+    strbuf_fini(bytes);
+    return f;
+}
+
+static struct file finish(struct onnx_build *m)
+{
+    struct strbuf bytes = {0};
+    onnx_finish(m, 13, &bytes);
+    return file_of(&bytes);
+}
+
+static long sound_kib(void)
+{
+    struct onnx_build m = {0};
+    onnx_input(&m, "x", 1, 2, free4);
+    onnx_node(&m, "Neg", "x", "y", NULL);
+    onnx_output(&m, "y", 1, 2, free4);
+    struct file f = finish(&m);
+    assert_int_equal(fclose(f.to), 0);
+    struct outcome o = look(f.path);
+    assert_int_equal(o.refusals, 0);
+    unlink(f.path);
+    return o.peak_kib;
+}
+
+static void refused(const char *what, struct file *f)
+{
+    assert_int_equal(fclose(f->to), 0);
+    struct outcome o = look(f->path);
+    unlink(f->path);
+    long growth = o.peak_kib - sound_kib();
+    print_message("# %s: %.1f MiB, three times in %.1f ms\n", what, (double)growth / 1024, o.ms);
+    assert_int_equal(o.refusals, 3);
+    if (!SANITIZED && growth > GROWTH_KIB_MAX) {
+        fail_msg("%s: refusing it took %ld KiB", what, growth);
+    }
+}
+
+/* ---- what they are */
+
+static void nested_without_end(void **state)
+{
+    (void)state;
+    struct strbuf inner = {0}, model = {0};
+    for (unsigned i = 0; i < 10000; i++) {
+        struct strbuf attr = {0}, node = {0}, graph = {0};
+        pb_message(&attr, 6, &inner);
+        pb_message(&node, 5, &attr);
+        pb_message(&graph, 1, &node);
+        inner = graph;
+    }
+    pb_message(&model, 7, &inner);
+    struct file f = file_of(&model);
+    refused("nested 10,000 deep", &f);
+}
+
+/* A megabyte of weights, and then the file ends. */
+static void cut_off(void **state)
+{
+    (void)state;
+    struct onnx_build m = {0};
+    struct strbuf bytes = {0};
+    size_t count = 1u << 18;
+    float *w = mem_array(count, sizeof *w);
+    onnx_input(&m, "x", 1, 2, free4);
+    onnx_floats(&m, "w", 2, (int[]){4, (int)(count / 4)}, w);
+    onnx_node(&m, "MatMul", "x w", "y", NULL);
+    onnx_output(&m, "y", 1, 2, (int[]){-1, (int)(count / 4)});
+    onnx_finish(&m, 13, &bytes);
+    struct file f = open_file();
+    put(&f, &bytes, bytes.bytes * 3 / 4);
+    strbuf_fini(&bytes);
+    mem_free(w);
+    refused("cut off", &f);
+}
+
+static void initialiser(struct onnx_build *m, const uint64_t *dims, size_t rank)
+{
+    struct strbuf t = {0};
+    for (size_t i = 0; i < rank; i++) {
+        pb_varint(&t, 1, dims[i]);
+    }
+    pb_varint(&t, 2, 1);
+    pb_text(&t, 8, "w");
+    pb_bytes(&t, 9, "abcd", 4);
+    pb_message(&m->graph, 5, &t);
+    onnx_input(m, "x", 1, 2, free4);
+    onnx_node(m, "Add", "x w", "y", NULL);
+    onnx_output(m, "y", 1, 2, free4);
+}
+
+static void dims_that_lie(void **state)
+{
+    (void)state;
+    const uint64_t two_gib[] = {1u << 29}, too_far[] = {1ull << 40, 1ull << 40},
+                   below[] = {(uint64_t)-4};
+    struct onnx_build m = {0};
+    initialiser(&m, two_gib, 1);
+    struct file f = finish(&m);
+    refused("four bytes that are to be 2 GiB", &f);
+    initialiser(&m, too_far, 2);
+    f = finish(&m);
+    refused("dims whose product leaves 64 bits", &f);
+    initialiser(&m, below, 1);
+    f = finish(&m);
+    refused("a dim below zero", &f);
+}
+
+/* The file's own lengths: a field of 2 GiB - 1 of which nothing is there, at each level. */
+static void lengths_that_lie(void **state)
+{
+    (void)state;
+    static const char claim[] = "\x3a\xff\xff\xff\xff\x07",       /* ModelProto.graph */
+        inner[] = "\x3a\x0c\x2a\x0a\x4a\xff\xff\xff\xff\x07zzzz"; /* ... a tensor's raw_data */
+    struct file f = open_file();
+    assert_int_equal(fwrite(claim, 1, sizeof claim - 1, f.to), sizeof claim - 1);
+    refused("a graph of 2 GiB", &f);
+    f = open_file();
+    assert_int_equal(fwrite(inner, 1, sizeof inner - 1, f.to), sizeof inner - 1);
+    refused("raw data of 2 GiB", &f);
+}
+
+/* Files with holes: as large as they say, with nothing in them. */
+static void large_files_with_nothing_in_them(void **state)
+{
+    (void)state;
+    struct file f = open_file();
+    assert_int_equal(ftruncate(fileno(f.to), 2ll << 30), 0);
+    refused("a file of 2 GiB", &f);
+    f = open_file();
+    assert_int_equal(ftruncate(fileno(f.to), 200ll << 20), 0);
+    refused("a file of 200 MiB of zeros", &f);
+    /* One unknown field that holds everything, well formed, and then no graph. */
+    static const char head[] = "\xa2\x06\x80\x80\x80\x60";
+    f = open_file();
+    assert_int_equal(fwrite(head, 1, sizeof head - 1, f.to), sizeof head - 1);
+    assert_int_equal(fflush(f.to), 0);
+    assert_int_equal(ftruncate(fileno(f.to), (192ll << 20) + (long)sizeof head - 1 - 5), 0);
+    refused("192 MiB in one field, cut off", &f);
+}
+
+static void cycles_and_unknown_operators(void **state)
+{
+    (void)state;
+    struct onnx_build m = {0};
+    onnx_input(&m, "x", 1, 2, free4);
+    onnx_node(&m, "Add", "x b", "a", NULL);
+    onnx_node(&m, "Abs", "a", "b", NULL);
+    onnx_output(&m, "b", 1, 2, free4);
+    struct file f = finish(&m);
+    refused("a cycle", &f);
+    onnx_input(&m, "x", 1, 2, free4);
+    onnx_node(&m, "Frobnicate", "x", "y", NULL);
+    onnx_output(&m, "y", 1, 2, free4);
+    f = finish(&m);
+    refused("an unknown operator", &f);
+}
+
+/* Little in the file, much in memory. */
+static void things_by_the_million(void **state)
+{
+    (void)state;
+    struct strbuf graph = {0}, model = {0}, node = {0};
+    for (unsigned i = 0; i < 2000000; i++) {
+        pb_bytes(&graph, 1, "", 0);
+    }
+    pb_message(&model, 7, &graph);
+    struct file f = file_of(&model);
+    refused("two million empty nodes", &f);
+    for (unsigned i = 0; i < 1000000; i++) {
+        pb_bytes(&node, 2, "", 0);
+    }
+    pb_message(&graph, 1, &node);
+    pb_message(&model, 7, &graph);
+    f = file_of(&model);
+    refused("a node with a million outputs", &f);
+    struct strbuf t = {0};
+    char *zeros = mem_alloc(6u << 20);
+    pb_varint(&t, 1, 6u << 20);
+    pb_varint(&t, 2, 7);
+    pb_text(&t, 8, "w");
+    pb_bytes(&t, 7, zeros, 6u << 20); /* packed: each byte becomes eight */
+    pb_message(&graph, 5, &t);
+    pb_message(&model, 7, &graph);
+    f = file_of(&model);
+    mem_free(zeros);
+    refused("packed integers that swell", &f);
+}
+
+/* As many values as are let in, and one operator at the end that nobody knows. */
+static void as_many_values_as_are_let_in(void **state)
+{
+    (void)state;
+    struct onnx_build m = {0};
+    char from[16] = "x", to[16];
+    onnx_input(&m, "x", 1, 2, free4);
+    for (unsigned i = 0; i < 30000; i++) {
+        snprintf(to, sizeof to, "v%u", i);
+        onnx_node(&m, "Neg", from, to, NULL);
+        memcpy(from, to, sizeof from);
+    }
+    onnx_node(&m, "Frobnicate", from, "y", NULL);
+    onnx_output(&m, "y", 1, 2, free4);
+    struct file f = finish(&m);
+    refused("30,000 nodes and an unknown one", &f);
+    onnx_input(&m, "x", 1, 2, free4);
+    for (unsigned i = 0; i < 120000; i++) {
+        snprintf(to, sizeof to, "v%u", i);
+        onnx_node(&m, "Neg", "x", to, NULL);
+    }
+    onnx_output(&m, "v0", 1, 2, free4);
+    f = finish(&m);
+    refused("120,000 nodes", &f);
+}
+
+/* Shapes inside that grow: by doubling, and by asking for them. */
+static void values_that_grow(void **state)
+{
+    (void)state;
+    struct onnx_build m = {0};
+    struct strbuf attrs = {0};
+    char from[16] = "x", to[16], twice[40];
+    onnx_input(&m, "x", 1, 2, free4);
+    for (unsigned i = 0; i < 60; i++) {
+        snprintf(to, sizeof to, "v%u", i);
+        snprintf(twice, sizeof twice, "%s %s", from, from);
+        onnx_attr_int(&attrs, "axis", 1);
+        onnx_node(&m, "Concat", twice, to, &attrs);
+        memcpy(from, to, sizeof from);
+    }
+    onnx_output(&m, to, 1, 2, free4);
+    struct file f = finish(&m);
+    refused("doubled sixty times", &f);
+    const int64_t shape[] = {1ll << 20, 1ll << 20};
+    onnx_input(&m, "x", 1, 2, free4);
+    onnx_ints(&m, "s", 2, shape);
+    onnx_node(&m, "ConstantOfShape", "s", "c", NULL);
+    onnx_node(&m, "Add", "x c", "y", NULL);
+    onnx_output(&m, "y", 1, 2, free4);
+    f = finish(&m);
+    refused("a constant of 4 TiB", &f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nested_without_end),
+        cmocka_unit_test(cut_off),
+        cmocka_unit_test(dims_that_lie),
+        cmocka_unit_test(lengths_that_lie),
+        cmocka_unit_test(large_files_with_nothing_in_them),
+        cmocka_unit_test(cycles_and_unknown_operators),
+        cmocka_unit_test(things_by_the_million),
+        cmocka_unit_test(as_many_values_as_are_let_in),
+        cmocka_unit_test(values_that_grow),
+    };
+    return cmocka_run_group_tests_name("infer/hostile", tests, NULL, NULL);
+}

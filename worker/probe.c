@@ -1,0 +1,76 @@
+/* worker/probe.c - held and stuck members of a change. */
+#include "worker/probe.h"
+
+#include "core/clock.h"
+#include "worker/change.h"
+#include "worker/watch.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+static bool same_inputs(struct oxb_pe *a, struct oxb_pe *b, const struct instance *i)
+{
+    for (uint32_t n = 0; n < i->input_count; n++) {
+        unsigned port = i->inputs[n].port;
+        if (oxb_in_schema(a, port) != oxb_in_schema(b, port)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+const char *probe_hold_fits(const struct instance *i, const struct cut *k)
+{
+    if (k->pe == NULL || k->retire) {
+        return "only new code for it may meet the input it keeps";
+    }
+    if (!same_inputs(i->pe, k->pe, i)) {
+        return "the input it keeps has another schema than its new code takes";
+    }
+    if (oxb_parallelism(i->pe) != oxb_parallelism(k->pe)) {
+        return "the input it keeps would be for other instances";
+    }
+    return NULL;
+}
+
+static enum probe refuse(const struct instance *i, struct fail *f, char *where, const char *hint,
+                         const char *what)
+{
+    snprintf(where, NAME_BYTES_MAX + 1, "%s", name_text(&i->pe_name));
+    (void)fail_set(f, ERR_DENIED, hint, "PE %s[%u] %s", name_text(&i->pe_name), i->index, what);
+    return PROBE_NO;
+}
+
+static enum probe ask(const struct instance *i, uint64_t waited_us, struct fail *f, char *where)
+{
+    const struct cut *k = atomic_load(&i->cut);
+    const char *why = atomic_load(&i->state) == INSTANCE_HELD ? probe_hold_fits(i, k) : NULL;
+    if (why != NULL) {
+        char what[200];
+        snprintf(what, sizeof what, "is held by a tuple it cannot process: %s", why);
+        return refuse(i, f, where, "skip the tuple, or first repair this PE by a change of its own",
+                      what);
+    }
+    uint64_t call_us = watch_call_us(i, clock_now_us());
+    if (watch_stuck_us(i, clock_now_us()) > 0 || call_us > (uint64_t)CUT_PROBE_MS * 1000) {
+        char what[200];
+        snprintf(what, sizeof what,
+                 "is stuck: its code has not come back from one call for %" PRIu64
+                 " s, so it cannot be changed over",
+                 call_us / 1000000);
+        return refuse(i, f, where, "leave it out of the change", what);
+    }
+    return call_us > waited_us ? PROBE_WAIT : PROBE_YES;
+}
+
+enum probe probe_members(const struct part *base, uint64_t waited_us, struct fail *f, char *where)
+{
+    uint32_t count;
+    struct instance *const *members = change_members(base, &count);
+    enum probe all = PROBE_YES;
+    for (uint32_t k = 0; k < count && all != PROBE_NO; k++) {
+        enum probe one = ask(members[k], waited_us, f, where);
+        all = one == PROBE_YES ? all : one;
+    }
+    return all;
+}
