@@ -654,7 +654,5 @@ void recover_over(struct master *m, struct deployment *d, bool done)
     k->lost_us = 0;
     k->tries = 0;
     k->machine.complete = k->from_epoch;
-    for (uint32_t i = 0; i < d->graph->worker_count; i++) {
-        d->parts[i].committed = k->from_epoch; /* sinks begin by committing what it covers */
-    }
+    keeping_back(m, d, 0); /* what of it is committed is asked of all */
 }
