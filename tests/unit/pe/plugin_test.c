@@ -17,7 +17,7 @@
 #include <cmocka.h>
 
 static char dir[] = "/tmp/oxbow-plugin-XXXXXX"; /* tidy: made and removed by main */
-static char self_path[4096]; /* tidy: set once, by main */
+static char self_path[4096];                    /* tidy: set once, by main */
 
 static const char good_source[] =
     "#include \"pe/pe.h\"\n"
@@ -101,16 +101,26 @@ static void bad_plugins_are_refused_with_the_reason(void **state)
 {
     (void)state;
     refused("empty", "int x;\n", "exports no PE types");
-    refused("abi", "#include \"pe/pe.h\"\nOXB_EXPORT const struct oxb_pe_type oxb_pe = "
-                   "{.abi = 7u << 16 | 2};\n", "version 7.2 of the SDK");
-    refused("later", "#include \"pe/pe.h\"\nOXB_EXPORT const struct oxb_pe_type oxb_pe = "
-                     "{.abi = OXB_ABI + 1, .name = \"x\"};\n", "this engine has");
-    refused("noproc", "#include \"pe/pe.h\"\nOXB_EXPORT const struct oxb_pe_type oxb_pe = "
-                      "{.abi = OXB_ABI, .name = \"x\"};\n", "lacks `process`");
-    refused("noname", "#include \"pe/pe.h\"\nOXB_EXPORT const struct oxb_pe_type oxb_pe = "
-                      "{.abi = OXB_ABI, .name = \"X y\"};\n", "bad name");
-    refused("undefined", "void missing_function(void);\n__attribute__((constructor)) "
-                         "static void f(void) { missing_function(); }\n", "missing_function");
+    refused("abi",
+            "#include \"pe/pe.h\"\nOXB_EXPORT const struct oxb_pe_type oxb_pe = "
+            "{.abi = 7u << 16 | 2};\n",
+            "version 7.2 of the SDK");
+    refused("later",
+            "#include \"pe/pe.h\"\nOXB_EXPORT const struct oxb_pe_type oxb_pe = "
+            "{.abi = OXB_ABI + 1, .name = \"x\"};\n",
+            "this engine has");
+    refused("noproc",
+            "#include \"pe/pe.h\"\nOXB_EXPORT const struct oxb_pe_type oxb_pe = "
+            "{.abi = OXB_ABI, .name = \"x\"};\n",
+            "lacks `process`");
+    refused("noname",
+            "#include \"pe/pe.h\"\nOXB_EXPORT const struct oxb_pe_type oxb_pe = "
+            "{.abi = OXB_ABI, .name = \"X y\"};\n",
+            "bad name");
+    refused("undefined",
+            "void missing_function(void);\n__attribute__((constructor)) "
+            "static void f(void) { missing_function(); }\n",
+            "missing_function");
     struct plugin *p = NULL;
     struct fail f = {0};
     assert_int_equal(plugin_open("/nonexistent/x.so", &p, &f), ERR_NOTFOUND);
@@ -124,9 +134,18 @@ static void description_comes_from_a_child(void **state)
     char *json = NULL;
     struct fail f = {0};
     assert_int_equal(describe_plugin(self_path, so, &json, &f), ERR_OK);
-    static const char *const parts[] = {"\"name\":\"big\"", "\"name\":\"any\",", "\"abi\":[1,1]",
-        "\"default\":10", "\"choices\":[\"a\",\"b\"]", "\"type\":\"duration\"",
-        "\"default\":\"5ms\"", "\"many\":true", "\"state_version\":3",
+    char abi[32];
+    snprintf(abi, sizeof abi, "\"abi\":[%u,%u]", OXB_ABI_MAJOR, OXB_ABI_MINOR);
+    const char *const parts[] = {
+        "\"name\":\"big\"",
+        "\"name\":\"any\",",
+        abi,
+        "\"default\":10",
+        "\"choices\":[\"a\",\"b\"]",
+        "\"type\":\"duration\"",
+        "\"default\":\"5ms\"",
+        "\"many\":true",
+        "\"state_version\":3",
         "\"inputs\":[{\"name\":\"in\",\"schema\":null",
         "\"outputs\":[{\"name\":\"out\",\"schema\":\"*\",\"doc\":\"what is big\"}]",
         "\"states\":[{\"name\":\"seen\",\"values\":[{\"name\":\"n\",\"type\":\"i64\"}]}]"};
@@ -139,8 +158,7 @@ static void description_comes_from_a_child(void **state)
     mem_free(so);
 }
 
-static void not_described(const char *name, const char *source, enum err code,
-                          const char *mention)
+static void not_described(const char *name, const char *source, enum err code, const char *mention)
 {
     char *so = build(name, source);
     char *json = NULL;
@@ -156,18 +174,22 @@ static void not_described(const char *name, const char *source, enum err code,
 static void crashing_and_hanging_plugins_become_error_texts(void **state)
 {
     (void)state;
-    not_described("crash", "#include <signal.h>\n#include <unistd.h>\n"
-                           "__attribute__((constructor)) static void f(void)"
-                           " { signal(SIGSEGV, SIG_DFL); kill(getpid(), SIGSEGV); pause(); }\n",
+    not_described("crash",
+                  "#include <signal.h>\n#include <unistd.h>\n"
+                  "__attribute__((constructor)) static void f(void)"
+                  " { signal(SIGSEGV, SIG_DFL); kill(getpid(), SIGSEGV); pause(); }\n",
                   ERR_INVALID, "crashed while it was described: Segmentation fault");
-    not_described("exits", "#include <stdlib.h>\n__attribute__((constructor)) static void f(void)"
-                           " { _Exit(0); }\n",
+    not_described("exits",
+                  "#include <stdlib.h>\n__attribute__((constructor)) static void f(void)"
+                  " { _Exit(0); }\n",
                   ERR_INVALID, "no JSON array");
-    not_described("loud", "#include <stdio.h>\n__attribute__((constructor)) static void f(void)"
-                          " { for (int i = 0; i < 9000; i++) puts(\"0123456789\"); }\n",
+    not_described("loud",
+                  "#include <stdio.h>\n__attribute__((constructor)) static void f(void)"
+                  " { for (int i = 0; i < 9000; i++) puts(\"0123456789\"); }\n",
                   ERR_LIMIT, "64 KiB");
-    not_described("hangs", "#include <unistd.h>\n__attribute__((constructor)) static void f(void)"
-                           " { close(1); close(2); for (;;) pause(); }\n",
+    not_described("hangs",
+                  "#include <unistd.h>\n__attribute__((constructor)) static void f(void)"
+                  " { close(1); close(2); for (;;) pause(); }\n",
                   ERR_TIMEOUT, "more than 5 s");
     not_described("notpe", "int x;\n", ERR_INVALID, "exports no PE types");
 }
