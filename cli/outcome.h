@@ -22,8 +22,8 @@ int outcome_post(struct cli *cli, const char *path, const char *body, uint64_t t
 int outcome_wait(struct cli *cli, const json_t *answer, uint64_t timeout_us, json_t **receipt);
 /* outcome_finish - wait, print the receipt and say why it is not done.  Also for "no change". */
 int outcome_finish(struct cli *cli, const json_t *answer, uint64_t timeout_us);
-/* outcome_explain - EXIT_DONE, or the code of a receipt that is not done, with why.  What was decided
- * and is recovered is waited for. */
+/* outcome_explain - EXIT_DONE, or the code of a receipt that is not done, with why.  What was
+ * decided and is recovered is waited for. */
 int outcome_explain(struct cli *cli, const json_t *receipt, uint64_t timeout_us);
 
 #endif

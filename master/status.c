@@ -293,7 +293,8 @@ static json_t *streams_json(const struct deployment *d)
         s->compared += gone.compared;
         s->mismatched += gone.mismatched;
         json_array_append_new(
-            all, json_pack("{s:s, s:s, s:s, s:s, s:b, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i}",
+            all, json_pack("{s:s, s:s, s:s, s:s, s:b, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
+                           "s:i}",
                            "name", t->streams[i].name, "from", t->pes[t->streams[i].from_pe].name,
                            "to", t->pes[t->streams[i].to_pe].name, "partitioning",
                            partitioning_name(t->streams[i].partitioning), "fused",

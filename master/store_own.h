@@ -13,8 +13,8 @@ struct store_sqlite {
 };
 
 /* ---- store_sqlite.c: statements ---- */
-/* sql_bound - a statement with its values: 't' text (NULL binds NULL), 'i' uint64_t, 'b' pointer and size_t.
- * Return: NULL when it cannot be prepared, which sql_run takes. */
+/* sql_bound - a statement with its values: 't' text (NULL binds NULL), 'i' uint64_t, 'b' pointer
+ * and size_t.  Return: NULL when it cannot be prepared, which sql_run takes. */
 sqlite3_stmt *sql_bound(struct store_sqlite *s, const char *sql, const char *kinds, ...);
 MUST_CHECK enum err sql_run(struct store_sqlite *s, sqlite3_stmt *q TAKES, struct fail *f);
 MUST_CHECK enum err sql_insert(sqlite3_stmt *q, const char *kinds, ...); /* `q` is used again */

@@ -293,8 +293,8 @@ struct oxb_pe_type {
      * commit: the checkpoint `epoch` is complete: what snapshots up to it cover may show outside.
      *         Must be idempotent: it may come twice, and after a crash in the middle `start` finds
      *         a half of it.  UINT64_MAX: the PE is being removed from a topology without
-     *         checkpoints; everything is to show now.  With checkpoints, `snapshot` is called at its
-     *         end, and when that counts a new instance does `restore` (without keyed tables),
+     *         checkpoints; everything is to show now.  With checkpoints, `snapshot` is called at
+     *         its end, and when that counts a new instance does `restore` (without keyed tables),
      *         `start`, `commit`, `stop`, perhaps elsewhere, perhaps more than once. */
     int (*commit)(struct oxb_pe *pe, uint64_t epoch);
 };

@@ -150,8 +150,8 @@ void plan_check_places(struct plan *p, const struct plan_input *in);
 void plan_refuse(struct plan *p, enum err code, const char *where, char *what TAKES,
                  const char *hint);
 void plan_note(struct plan *p, char *text TAKES);
-/* plan_worker_death - what the death of a worker costs for good while `t` runs (PROTOCOL R23); NULL:
- * nothing.  Caller frees. */
+/* plan_worker_death - what the death of a worker costs for good while `t` runs (PROTOCOL R23);
+ * NULL: nothing.  Caller frees. */
 char *plan_worker_death(const struct topology *t);
 
 #endif

@@ -8,6 +8,7 @@
 #include "core/mem.h"
 #include "core/sha256.h"
 #include "core/strbuf.h"
+#include "worker/about.h"
 #include "worker/change.h"
 #include "worker/checkpoint_acks.h"
 #include "worker/hold.h"
@@ -65,48 +66,6 @@ static void follow_change(struct agent *a, struct part *d);
 
 /* ---------------------------------------------------------------- making */
 
-static char *machine_id(void) /* who shares files and ports: one id per host */
-{
-    char *text = NULL;
-    size_t bytes = 0;
-    if (file_read("/etc/machine-id", 256, &text, &bytes, NULL) == ERR_OK && bytes > 8) {
-        text[strcspn(text, "\n")] = '\0';
-        return text;
-    }
-    mem_free(text);
-    char host[256] = "localhost";
-    gethostname(host, sizeof host - 1);
-    return mem_dup(host);
-}
-
-struct types_text {
-    struct strbuf json;
-    bool any;
-};
-
-static void add_type(void *arg, const struct oxb_pe_type *type, bool builtin)
-{
-    struct types_text *t = arg;
-    if (builtin) {
-        return;
-    }
-    char *one = describe_type(type);
-    strbuf_text_add(&t->json, t->any ? "," : "[");
-    strbuf_text_add(&t->json, one);
-    t->any = true;
-    mem_free(one);
-}
-
-static char *registered_types(void) /* JSON array; "" when there is none */
-{
-    struct types_text t = {0};
-    registry_each(add_type, &t);
-    if (t.any) {
-        strbuf_char(&t.json, ']');
-    }
-    return strbuf_take(&t.json);
-}
-
 static enum err take_labels(struct agent *a, const char *const *labels, struct fail *f)
 {
     for (size_t k = 0; labels != NULL && labels[k] != NULL; k++) {
@@ -130,8 +89,8 @@ struct agent *agent_new(const struct agent_options *o, struct fail *f)
     a->o = *o;
     a->name = mem_dup(o->name);
     a->artifact_dir = mem_printf("%s/artifacts", o->data_dir);
-    a->host = machine_id();
-    a->types = registered_types();
+    a->host = about_host();
+    a->types = about_types();
     a->retry_ms = RECONNECT_MS_MIN;
     a->saver = saver_new(&(struct saver_options){.loop = o->loop,
                                                  .master = o->master,

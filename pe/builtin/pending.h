@@ -11,8 +11,8 @@
  * Invariants: G1 a file only ever grows by whole segments of complete checkpoints, in order.
  *             G2 to commit is idempotent: the offset is fixed, the bytes are the same, and the
  *                segment goes only after the file was synced; a half copy is written over.
- *             G3 a file that is shorter than its segments say, or longer, is not touched, nor one in
- *                which somebody else's bytes stand where a segment goes.
+ *             G3 a file that is shorter than its segments say, or longer, is not touched, nor one
+ *                in which somebody else's bytes stand where a segment goes.
  * See:        pe/builtin/file_sink.c, tests/unit/builtin/pending_test.c */
 #ifndef OXB_PE_BUILTIN_PENDING_H
 #define OXB_PE_BUILTIN_PENDING_H

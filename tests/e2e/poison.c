@@ -1,7 +1,8 @@
 /* tests/e2e/poison.c - a PE that cannot do certain tuples, as a plug-in of a user would not.
  *
  * with: {mode: error|crash|hang, at: SEQ, every: N}: it fails on the tuple SEQ, and with `every`
- * on each N-th after it.  `mode: none` is the repaired code.  What hangs does so until it is killed.
+ * on each N-th after it.  `mode: none` is the repaired code.  What hangs does so until
+ * it is killed.
  */
 #include <oxbow/pe.h>
 #include <unistd.h>

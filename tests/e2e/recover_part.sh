@@ -2,8 +2,8 @@
 # tests/e2e/recover_part.sh - only what depends on the loss goes back; who feeds it sends again what
 # it has retained.
 #
-# src -> dear -> tally -> main over three workers, a second sink behind `dear`, and a source that has
-# ended.  The worker of
+# src -> dear -> tally -> main over three workers, a second sink behind `dear`, and a source
+# that has ended.  The worker of
 # `tally` and `main` is killed: `dear` sends its log again and goes on, the source does not rewind,
 # the second sink notices nothing.  Then the worker of `dear`: the source sends its log again.  Then
 # with too small a budget: the sources go back.  Then a second death inside a recovery, and the

@@ -1,6 +1,7 @@
 #!/bin/bash
 # tests/e2e/upgrade_recovered.sh - a worker dies behind the decision of an upgrade: the new version
-# is recovered from a checkpoint, and `oxbow upgrade` ends when it runs, or says that it does not yet.
+# is recovered from a checkpoint, and `oxbow upgrade` ends when it runs, or says that it does
+# not yet.
 source "$(dirname "$0")/lib.sh"
 
 topology() { # VERSION

@@ -138,8 +138,8 @@ static void none_begins_while_a_change_is_planned(void **state)
     checkpoint_fini(&c);
 }
 
-/* Found by the simulator: with the workers that were left it was complete, and counted as one of the
- * new version, while what the lost one still had to take was nowhere. */
+/* Found by the simulator: with the workers that were left it was complete, and counted as one of
+ * the new version, while what the lost one still had to take was nowhere. */
 static void none_begins_while_a_loss_is_recovered(void **state)
 {
     (void)state;

@@ -388,6 +388,8 @@ static void a_branch_that_shares_no_stream_with_the_loss_stays(void **state)
     send_done(&a, &lost, W1 + 7);
     send_done(&b, &kept, W2);
     expect_state("running");
+    (void)fake_expect(&a, M_CHECKPOINT_COMPLETE); /* who stays may not have committed it either */
+    (void)fake_expect(&b, M_CHECKPOINT_COMPLETE);
     uint64_t epoch = ask(&a); /* both acknowledge under the new generation */
     (void)fake_expect(&b, M_CHECKPOINT);
     for (size_t i = 0; i < 2; i++) {
@@ -757,6 +759,7 @@ static struct plan lose(uint64_t incarnation)
     fake_report_end(&a, 0);
     struct plan p = expect_prepare(&a);
     go_through(&a, &p, incarnation);
+    (void)fake_expect(&a, M_CHECKPOINT_COMPLETE); /* has it committed what it was restored from? */
     expect_state("running");
     return p;
 }

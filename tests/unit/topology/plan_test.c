@@ -321,16 +321,20 @@ static const struct {
 } ends[] = {
     {ENDS_B, false, {false, false, false, false, false}, NULL, false},
     {ENDS_B, false, {true, false, false, false, false}, NULL, false},
-    {ENDS_B, false, {true, false, true, false, false}, "k[0] has ended, and would get tuples", false},
-    {ENDS_B, false, {true, false, false, true, false}, "k[1] has ended, and would get tuples", false},
+    {ENDS_B, false, {true, false, true, false, false},
+     "k[0] has ended, and would get tuples", false},
+    {ENDS_B, false, {true, false, false, true, false},
+     "k[1] has ended, and would get tuples", false},
     {ENDS_B, false, {true, true, true, true, true}, NULL, false},
     {ENDS_B, false, {true, true, true, true, true}, "from b[0], which had not at", true},
     {ENDS_B, true, {true, true, true, true, true}, "k[0] has ended, and would get tuples", true},
     {ENDS_A, true, {true, true, true, true, true}, NULL, true}, /* what moves goes on */
     {ENDS_B, false, {true, true, false, false, false}, NULL, true},
-    {ENDS_B, true, {true, false, true, true, false}, "k[0] has ended, and would get tuples", false},
+    {ENDS_B, true, {true, false, true, true, false},
+     "k[0] has ended, and would get tuples", false},
     {ENDS_A, true, {true, false, true, true, false}, NULL, false}, /* it moves, as an ended one */
-    {ENDS_SCALED, false, {true, false, true, false, false}, "k[0] has ended, and would take over", false},
+    {ENDS_SCALED, false, {true, false, true, false, false},
+     "k[0] has ended, and would take over", false},
     {ENDS_SCALED, false, {true, false, false, true, false}, NULL, false},
     {ENDS_SCALED, false, {true, false, true, true, false}, NULL, false},
 };
