@@ -126,8 +126,9 @@ struct store_ops {
     enum err (*newest)(struct store *s, void (*fn)(void *arg, const struct store_version *v),
                        void *arg, struct fail *f);
     /* the checkpoint is complete, and of older ones all but `keep` - 1 are forgotten, and but the
-     * newest of the newest version whose content is another: `rollback` goes back to it.  ERR_STALE:
-     * a change was decided meanwhile, or the generation is another: it is void (PROTOCOL R17). */
+     * newest of the newest version whose content is another: `rollback` goes back to it.
+     * ERR_STALE: a change was decided meanwhile, or the generation is another: it is void
+     * (PROTOCOL R17). */
     enum err (*manifest)(struct store *s, const struct store_checkpoint *c, uint32_t keep,
                          struct fail *f);
     /* `v`, another version with its own graph, is what runs from now on, decided, as it was at the

@@ -72,7 +72,7 @@ void resends_ask(const struct resends *r)
 {
     for (uint32_t n = 0; n < r->count; n++) {
         struct instance *i = r->items[n]->target;
-        assert(atomic_load(&i->resend) == NULL); /* Q2 */
+        assert(atomic_load(&i->resend) == NULL); /* P2 */
         atomic_store(&i->resend, r->items[n]);
         task_notify(instance_task(i));
     }

@@ -10,8 +10,8 @@
  *
  * Owns:       struct resend (one target), struct resends (those of one recovery here).
  * Threads:    made and freed on the loop; carried out on the target's executor, between two turns.
- * Invariants: Q1 old channels are not touched by the target once it is SENT.
- *             Q2 a target has at most one resend; it is freed after a grace period. */
+ * Invariants: P1 old channels are not touched by the target once it is SENT.
+ *             P2 a target has at most one resend; it is freed after a grace period. */
 #ifndef OXB_WORKER_RESEND_H
 #define OXB_WORKER_RESEND_H
 

@@ -82,7 +82,7 @@ static void grow(struct retained *r)
     r->head = 0;
 }
 
-static size_t held_bytes(const struct item *it) /* U3 */
+static size_t held_bytes(const struct item *it) /* B3 */
 {
     const struct batch *b = it->frame != NULL ? it->frame->batch : it->batch;
     size_t bytes = sizeof(struct logged);
@@ -153,7 +153,7 @@ void retain_wait(struct retained *r, const struct item *it)
 /* The `count` oldest are needed no more. */
 static void bury(struct retained *r, size_t count)
 {
-    assert(count <= r->sent); /* U2 */
+    assert(count <= r->sent); /* B2 */
     for (size_t n = 0; n < count; n++) {
         r->live_bytes -= at(r, n)->bytes;
     }

@@ -10,10 +10,10 @@
  *
  * Owns:       struct retained: the log of one channel, sender's side.
  * Threads:    the sending instance's; `budget` is set, `reach` and `bytes` read by anyone.
- * Invariants: U1 while ON, what is kept is everything sent since the marker of `base`, in order.
- *             U2 what waits to be sent is never dropped; what was sent is dropped once a later
+ * Invariants: B1 while ON, what is kept is everything sent since the marker of `base`, in order.
+ *             B2 what waits to be sent is never dropped; what was sent is dropped once a later
  *                checkpoint is complete (R22), or for room: never an error, never a reason to wait.
- *             U3 bytes are those of the blocks that are held, not of the rows in them.
+ *             B3 bytes are those of the blocks that are held, not of the rows in them.
  * Why off:    a log that has lost its beginning serves nobody until the next marker, and would
  *             only keep blocks from the pool, whose next user finds them out of cache. */
 #ifndef OXB_WORKER_RETAIN_H

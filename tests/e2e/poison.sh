@@ -4,7 +4,7 @@
 # numbers -> first (fails on some) -> main, and numbers -> side beside it.  While `first` is held
 # the side branch flows and checkpoints are taken; the worker is killed, and it is held again; one
 # tuple is skipped, the next is repaired by an upgrade.  An independent program checks that every
-# tuple is in both files once and in order, but for the skipped one, which is among the dead letters.
+# tuple is in both files once and in order, but for the skipped one, which is a dead letter.
 source "$(dirname "$0")/lib.sh"
 
 COUNT=60000

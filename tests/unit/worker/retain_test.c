@@ -1,6 +1,6 @@
 /* tests/unit/worker/retain_test.c - logs of channels: what is kept, for how long, and sent again.
  *
- * Goal:   U1-U3 of worker/retain.h and C4 of worker/channel.h: trimmed at a complete checkpoint,
+ * Goal:   B1-B3 of worker/retain.h and C4 of worker/channel.h: trimmed at a complete checkpoint,
  *         dropped over budget up to a marker, void markers skipped, order and numbers when a
  *         consumer is away, comes back, or is replaced by another.
  * Method: a log alone against a list of what was sent, at random; a LOCAL channel with a log
@@ -410,7 +410,7 @@ static void random_life(uint64_t seed)
         }
     }
     uint64_t reach = atomic_load(&log_of(&r)->reach);
-    if (reach != 0) { /* U1 */
+    if (reach != 0) { /* B1 */
         int64_t begin = reach == 1 ? 0 : n.marks[reach - 2];
         int64_t again = r.sent - begin;
         channel_away(r.c, AWAY_GONE, 0);
