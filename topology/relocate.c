@@ -209,11 +209,9 @@ static void find_meetings(struct relocation *r, const struct map *p)
     mem_free(reach.queue);
 }
 
-/* one_key - all in-streams of a PE are divided by the same key, so that a key's tuples come to the
- * same instance by whichever of them. */
-static bool one_key(const struct topology *t, uint32_t pe)
+/* divides_by - whether all in-streams of a PE are divided by one key, `*keys`; NULL: whichever. */
+static bool divides_by(const struct topology *t, uint32_t pe, char **keys)
 {
-    char *keys = NULL;
     bool one = true;
     for (uint32_t i = 0; i < t->stream_count && one; i++) {
         const struct stream *s = &t->streams[i];
@@ -221,10 +219,19 @@ static bool one_key(const struct topology *t, uint32_t pe)
             continue;
         }
         char *k = stream_keys_text(t, s);
-        one = s->partitioning == PART_KEYED && (keys == NULL || strcmp(keys, k) == 0);
-        mem_free(keys);
-        keys = k;
+        one = s->partitioning == PART_KEYED && (*keys == NULL || strcmp(*keys, k) == 0);
+        mem_free(*keys);
+        *keys = k;
     }
+    return one;
+}
+
+/* one_key - the old in-streams of a PE and the new ones are divided by the same key, so that its
+ * tuples come to the same instance by whichever of them. */
+static bool one_key(const struct diff *d, uint32_t pe)
+{
+    char *keys = NULL;
+    bool one = divides_by(d->to, pe, &keys) && divides_by(d->from, d->pe_old[pe], &keys);
     mem_free(keys);
     return one;
 }
@@ -266,7 +273,7 @@ void relocation_find(struct relocation *r, const struct diff *d, const struct ma
     for (uint32_t pe = 0; pe < d->to->pe_count; pe++) {
         if (r->meets[pe] && d->pe_old[pe] != INDEX_NONE && d->to->pes[pe].parallelism > 1 &&
             !r->relocated[pe]) {
-            r->relocated[pe] = !one_key(d->to, pe);
+            r->relocated[pe] = !one_key(d, pe);
         }
     }
     pass_on(r, d);

@@ -5,7 +5,8 @@
  * Invariants: R1 a PE is relocated when a tuple of the same source instance and key may meet
  *                another instance of it after the change: it is scaled or an instance moves; it
  *                has several and an in-stream is divided anew, or one is removed and one added; it
- *                is fed by `forward` from a relocated PE.  A PE with one instance that stays is
+ *                is fed by `forward` from a relocated PE; or it meets (R2), and its old and new
+ *                in-streams are not all divided by one key.  A PE with one instance that stays is
  *                never.
  *             R2 a PE meets when a source's tuples come to it by other in-streams than before. */
 #ifndef OXB_TOPOLOGY_RELOCATE_H

@@ -267,6 +267,24 @@ static void a_sink_that_is_relocated_needs_the_token(void **state)
     mem_free(y);
 }
 
+/* Found by the simulator (seed 28802058759): a's tuples came to z undivided, and now come by a
+ * stream that was there before, divided by key: a key may meet another instance of z. */
+static void an_old_way_that_was_divided_otherwise_relocates_too(void **state)
+{
+    static const char text[] =
+        "pes:\n  a: {use: src, parallelism: 2}\n  b: {use: src}\n  m: {use: map}\n"
+        "  z: {use: sink, parallelism: 2}\n"
+        "streams: [{from: a, to: %s, name: x}, {from: b, to: m}, {from: m, to: z, by: key}]\n";
+    char *x = mem_printf(text, "z"), *y = mem_printf(text, "m");
+    struct scene s;
+    struct plan *p = scene_of(&s, *state, x, *state, y, 1);
+    assert_true(member_of(p, "z", 0)->relocated);
+    assert_true(member_of(p, "z", 0)->token && member_of(p, "z", 1)->token);
+    scene_fini(&s);
+    mem_free(x);
+    mem_free(y);
+}
+
 /* global: the marker starts at every source and passes everybody, also who has no part in it. */
 static void global_takes_everybody_as_soon_as_something_changes(void **state)
 {
@@ -522,6 +540,7 @@ int main(void)
         WITH(h8_new_inputs_are_listed_and_a_new_instance_is_no_head),
         WITH(a_chain_that_is_split_has_both_its_ends_in_the_set),
         WITH(a_sink_that_is_relocated_needs_the_token),
+        WITH(an_old_way_that_was_divided_otherwise_relocates_too),
         WITH(global_takes_everybody_as_soon_as_something_changes),
         WITH(h33_per_pe_drops_forks_only),
         WITH(both_ends_of_a_changed_channel_are_members),
