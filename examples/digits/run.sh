@@ -4,6 +4,7 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../env.sh"
+. "$here/../cluster.sh"
 cd "$here"
 python=${PYTHON:-/usr/bin/python3}
 rounds=${ROUNDS:-20} # over the test images, before and after the change
@@ -15,33 +16,7 @@ if ! "$python" -c 'import numpy' 2>/dev/null ||
     exit 0
 fi
 
-master_pid=
-worker_pid=
-upgrade_pid=
-end() {
-    for pid in $upgrade_pid $worker_pid $master_pid; do
-        kill "$pid" 2>/dev/null || true
-        wait "$pid" 2>/dev/null || true
-    done
-}
-trap end EXIT
-
-# wait_until WHAT COMMAND... - until it succeeds (60 s).
-wait_until() {
-    what=$1
-    shift
-    tries=0
-    until "$@" >/dev/null 2>&1; do
-        tries=$((tries + 1))
-        if [ "$tries" -gt 600 ]; then
-            echo "FAILED: no $what after 60 s" >&2
-            exit 1
-        fi
-        sleep 0.1
-    done
-}
 answers_above() { [ "$(wc -l <work/answers.jsonl)" -gt "$1" ]; }
-ready() { sed -n "s/^ready .*$2=\([^ ]*\).*/\1/p" "$1"; }
 
 echo "training on 1437 images, testing on 360 others (right answers of 360, by numpy):"
 "$python" -B train.py work | tee work/numpy.txt | sed 's/^/  /'
@@ -58,28 +33,19 @@ feed() {
     done
 }
 
-"$OXBOW_MASTER_PROGRAM" --data work/master --listen 127.0.0.1:0 --http 127.0.0.1:0 \
-    >work/master.out 2>work/master.log &
-master_pid=$!
-wait_until "master" grep -q '^ready' work/master.out
-OXBOW_MASTER=http://$(ready work/master.out http)
-export OXBOW_MASTER
-"$OXBOW_WORKER_PROGRAM" --master "$(ready work/master.out control)" --name w1 --data work/worker \
-    --listen 127.0.0.1:0 >work/worker.out 2>work/worker.log &
-worker_pid=$!
-wait_until "worker" grep -q '^ready' work/worker.out
-
+start_cluster
 feed "$rounds"
 "$OXBOW" deploy dense.yaml
 wait_until "answer of the first images" answers_above $((images - 1))
 "$OXBOW" upgrade conv.yaml --yes &
 upgrade_pid=$!
+pids="$upgrade_pid $pids"
 while kill -0 $upgrade_pid 2>/dev/null; do # images go on coming meanwhile
     feed 1
     sleep 0.2
 done
 wait $upgrade_pid
-upgrade_pid=
+pids=${pids#* } # it is gone
 feed "$rounds"
 wait_until "last answer" answers_above $((images - 1))
 

@@ -5,7 +5,7 @@
  */
 #include "pe/infer/cl/compiler.h"
 
-#include "core/limits.h"
+#include "core/clock.h"
 #include "core/log.h"
 #include "core/mem.h"
 #include "core/strbuf.h"
@@ -19,13 +19,12 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PROGRAM "oxbow-worker"
 #define REQUEST_BYTES_MAX (4u << 20)
 #define PATH_BYTES 4096
-
-extern char **environ;
 
 /* ---- the caller's side */
 
@@ -51,10 +50,11 @@ static bool find_program(char out[PATH_BYTES])
 }
 
 /* A file without a name, so that nobody has to write to a pipe that nobody reads. */
-static int request_file(const struct ocl_device *d, const struct ocl_program_request *r)
+static int request_file(const struct ocl_device *d, const struct ocl_program_request *r,
+                        bool gently)
 {
     struct strbuf text = {0};
-    strbuf_printf(&text, "%d\n%s\n%s\n%s\n%s", r->gently ? COMPILER_NICE : 0, r->cache_dir, d->name,
+    strbuf_printf(&text, "%d\n%s\n%s\n%s\n%s", gently ? COMPILER_NICE : 0, r->cache_dir, d->name,
                   r->options, r->source);
     int fd = memfd_create("oxbow-kernels", MFD_CLOEXEC);
     if (fd >= 0 &&
@@ -79,6 +79,42 @@ static bool start(const char *program, int fd, pid_t *pid)
     return failed == 0;
 }
 
+static bool start_for(const char *program, const struct ocl_device *d,
+                      const struct ocl_program_request *r, bool gently, pid_t *pid)
+{
+    int fd = request_file(d, r, gently);
+    bool started = fd >= 0 && start(program, fd, pid);
+    if (fd >= 0) {
+        close(fd);
+    }
+    return started;
+}
+
+/* Return: has it ended, with its status in *status, before `end_us`? */
+static bool wait_until(pid_t pid, uint64_t end_us, int *status)
+{
+    const struct timespec pause = {.tv_nsec = 2000000};
+    pid_t ended = 0;
+    while ((ended = waitpid(pid, status, WNOHANG)) == 0 && clock_now_us() < end_us) {
+        nanosleep(&pause, NULL);
+    }
+    return ended == pid;
+}
+
+/* What was gentle until now goes on as the caller would.  Without the privilege to raise a
+ * priority it begins anew. */
+static bool hurry(const char *program, const struct ocl_device *d,
+                  const struct ocl_program_request *r, pid_t *pid)
+{
+    int status = 0;
+    if (setpriority(PRIO_PROCESS, (id_t)*pid, getpriority(PRIO_PROCESS, 0)) == 0) {
+        return true;
+    }
+    kill(*pid, SIGKILL);
+    (void)waitpid(*pid, &status, 0);
+    return start_for(program, d, r, false, pid);
+}
+
 bool compiler_run(const struct ocl_device *d, const struct ocl_program_request *r)
 {
     char program[PATH_BYTES];
@@ -87,12 +123,13 @@ bool compiler_run(const struct ocl_device *d, const struct ocl_program_request *
     if (r->cache_dir == NULL || !find_program(program)) {
         return false;
     }
-    int fd = request_file(d, r);
-    bool started = fd >= 0 && start(program, fd, &pid);
-    if (fd >= 0) {
-        close(fd);
+    bool gently = clock_now_us() < r->gently_until_us;
+    bool started = start_for(program, d, r, gently, &pid), ended = false;
+    if (started && gently) {
+        ended = wait_until(pid, r->gently_until_us, &status);
+        started = ended || hurry(program, d, r, &pid);
     }
-    while (started && waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    while (started && !ended && waitpid(pid, &status, 0) < 0 && errno == EINTR) {
     }
     bool ok = started && WIFEXITED(status) && WEXITSTATUS(status) == 0;
     if (!ok) {

@@ -16,9 +16,10 @@
 #define COMPILER_FLAG "--compile-kernels"
 #define COMPILER_NICE                                                                              \
     10 /* a tenth of what a busy thread of the stream gets, and all that is idle */
-/* After so long what a device compiles is compiled at the caller's priority: a change has a
- * deadline, and so has a deploy (30 s). */
-#define COMPILER_NICE_MS 15000
+/* After so long of a device's life what it compiles goes on at the caller's priority: a change has
+ * a deadline, and so has a deploy (30 s), and on a machine that is busy with other things the low
+ * priority would never end. */
+#define COMPILER_NICE_MS 10000
 
 /* compiler_run - compile `r` for `d` elsewhere and wait.  Return: is the binary in the cache now?
  * Thread: any.  Blocks: for seconds. */

@@ -154,7 +154,7 @@ static void check_twice(struct ocl_device *d, cl_program program)
 /* build_twice - Return: whether the cache had it. */
 static bool build_twice(struct scene *s)
 {
-    struct ocl_program_request r = {SOURCE, "", ocl_devices_cache_dir(s->devices), false, false};
+    struct ocl_program_request r = {SOURCE, "", ocl_devices_cache_dir(s->devices), false, 0};
     assert_non_null(r.cache_dir);
     cl_program p = NULL;
     bool cached = false;
@@ -208,7 +208,7 @@ static void a_whole_file_that_the_driver_refuses_is_compiled_anew(void **state)
 static void a_cache_that_cannot_be_written_costs_nothing_but_time(void **state)
 {
     struct scene *s = *state;
-    struct ocl_program_request r = {SOURCE, "", "/proc/no/such/folder", true, true};
+    struct ocl_program_request r = {SOURCE, "", "/proc/no/such/folder", true, 0};
     cl_program p = NULL;
     bool cached = true;
     assert_int_equal(ocl_program_build(s->cpu, &r, &p, &cached, NULL), ERR_OK);
@@ -220,7 +220,7 @@ static void text_that_does_not_compile_is_refused_with_the_log(void **state)
 {
     struct scene *s = *state;
     struct ocl_program_request r = {"__kernel void f(__global float *x) { x[0] = nosuch; }", "",
-                                    NULL, true, true};
+                                    NULL, true, 0};
     cl_program p = NULL;
     struct fail f = {0};
     assert_int_equal(ocl_program_build(s->cpu, &r, &p, NULL, &f), ERR_INVALID);

@@ -3,6 +3,7 @@
  * Goal:   a model whose kernels are known compiles nothing: in the same process while another holds
  *         them, and in the next one from disk.
  * Method: PoCL's device counts the programs that its compiler made (struct ocl_device, `built`). */
+#include "core/clock.h"
 #include "core/mem.h"
 #include "pe/infer/cl/compiler.h"
 #include "pe/infer/cl/tune.h"
@@ -144,9 +145,9 @@ static bool find_worker(char out[4096])
     return access(out, X_OK) == 0;
 }
 
-static void another_process_compiles_into_the_cache(void **state)
+/* @until_us: gently up to then. */
+static void compile_elsewhere(const char *source, uint64_t until_us)
 {
-    (void)state;
     char worker[4096];
     if (!find_worker(worker)) {
         skip();
@@ -154,11 +155,11 @@ static void another_process_compiles_into_the_cache(void **state)
     setenv("OXBOW_COMPILER", worker, 1);
     struct ocl_devices *d = ocl_devices_ref(dir);
     struct ocl_device *cpu = ocl_devices_pick(d, OCL_CHOICE_CPU, 0);
-    struct ocl_program_request r = {.source = SOURCE,
+    struct ocl_program_request r = {.source = source,
                                     .options = "",
                                     .cache_dir = ocl_devices_cache_dir(d),
                                     .apart = true,
-                                    .gently = true};
+                                    .gently_until_us = until_us};
     assert_true(compiler_run(cpu, &r));
     cl_program p = NULL;
     bool cached = false;
@@ -166,6 +167,21 @@ static void another_process_compiles_into_the_cache(void **state)
     assert_true(cached);
     clReleaseProgram(p);
     ocl_devices_unref(d);
+}
+
+static void another_process_compiles_into_the_cache(void **state)
+{
+    (void)state;
+    compile_elsewhere(SOURCE, UINT64_MAX);
+}
+
+/* It is told to hurry at once. */
+static void what_is_gentle_for_too_long_goes_on_in_earnest(void **state)
+{
+    (void)state;
+    char *source = mem_printf("%s// hurry\n", SOURCE);
+    compile_elsewhere(source, clock_now_us() + 1000);
+    mem_free(source);
 }
 
 static void what_no_other_process_compiles_is_compiled_here(void **state)
@@ -195,6 +211,7 @@ int main(void)
         cmocka_unit_test(known_kernels_are_not_compiled_again),
         cmocka_unit_test(other_sizes_need_one_program_at_most),
         cmocka_unit_test(another_process_compiles_into_the_cache),
+        cmocka_unit_test(what_is_gentle_for_too_long_goes_on_in_earnest),
         cmocka_unit_test(what_no_other_process_compiles_is_compiled_here),
     };
     return cmocka_run_group_tests_name("infer/session", tests, make_dir, remove_dir);
