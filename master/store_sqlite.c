@@ -85,7 +85,9 @@ enum err store_sqlite_open(const char *dir, struct store **out, struct fail *f)
         goto failed;
     }
     sqlite3_busy_timeout(s->db, 2000);
-    e = sql_exec(s, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;", f);
+    e = sql_exec(s, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;"
+                    "PRAGMA recursive_triggers=ON;", /* else REPLACE deletes without: store_sums.c */
+                 f);
     if (e == ERR_OK) {
         e = sql_exec(s, schema_sql, f);
     }

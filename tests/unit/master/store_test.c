@@ -490,6 +490,27 @@ static char *what_it_says(struct store *s)
 }
 
 /* One bit in each of many places: refused with a reason, or what it says is what was written. */
+/* What is written over is another row: the sums of tables must forget the old one. */
+static void what_was_written_over_is_not_taken_for_damage(void **state)
+{
+    (void)state;
+    struct fail f;
+    struct store *s = open_store();
+    decided(s, 1, 10);
+    for (unsigned k = 0; k < 2; k++) {
+        const char *said = k == 0 ? "{}" : "{\"x\":1}";
+        assert_int_equal(s->ops->carry(s, "t", said, &f), ERR_OK);
+        assert_int_equal(s->ops->recovered(s, "t", 5, said, &f), ERR_OK);
+        assert_int_equal(s->ops->receipt(s, "t", 1, said, &f), ERR_OK);
+    }
+    s->ops->close(s);
+    s = open_store();
+    decided(s, 2, 20);
+    s->ops->close(s);
+    s = open_store();
+    s->ops->close(s);
+}
+
 static void a_store_with_a_flipped_bit_says_nothing_wrong(void **state)
 {
     (void)state;
@@ -569,6 +590,7 @@ int main(void)
         IN_A_FOLDER(a_topology_that_begins_anew_has_no_checkpoint),
         IN_A_FOLDER(the_version_before_can_be_gone_back_to),
         IN_A_FOLDER(wills_are_there_from_the_decision_until_done_or_void),
+        IN_A_FOLDER(what_was_written_over_is_not_taken_for_damage),
         IN_A_FOLDER(a_store_with_a_flipped_bit_says_nothing_wrong),
         IN_A_FOLDER(a_file_that_is_no_store_is_refused_with_a_reason),
     };
