@@ -86,7 +86,7 @@ enum err store_sqlite_open(const char *dir, struct store **out, struct fail *f)
     }
     sqlite3_busy_timeout(s->db, 2000);
     e = sql_exec(s, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;"
-                    "PRAGMA recursive_triggers=ON;", /* else REPLACE deletes without: store_sums.c */
+                    "PRAGMA recursive_triggers=ON;", /* for REPLACE: see store_sums.c */
                  f);
     if (e == ERR_OK) {
         e = sql_exec(s, schema_sql, f);

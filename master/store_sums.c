@@ -2,7 +2,8 @@
  *
  * SQLite finds damaged pages, not damaged values.  So each table has a sum in `meta`: of the hashes
  * of all its rows, modulo 2^64.  Temporary triggers keep it, in the transaction that changes a row:
- * no statement need think of it.  At the start all of it is read once and compared.
+ * no statement need think of it (triggers are recursive, or REPLACE would delete rows without).  At
+ * the start all of it is read once and compared.
  *
  * Runs on:    the master loop, before anything else of the store but its schema.
  * Invariants: M1 a store in which any value of any table differs from what was written last is
