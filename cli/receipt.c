@@ -137,8 +137,10 @@ void receipt_print(struct cli *cli, const json_t *r)
         fprintf(cli->out, "  unknown: %s\n", json_text_of(r, "unknown"));
     }
     fprintf(cli->out, "  pause %s at most, p99 %s (predicted %s)\n", max, p99, wanted);
-    fprintf(cli->out, "  %" PRIu64 " instances on %" PRIu64 " workers;",
-            json_count_of(r, "instances_touched"), json_count_of(r, "workers_touched"));
+    const uint64_t touched = json_count_of(r, "instances_touched");
+    const uint64_t workers = json_count_of(r, "workers_touched");
+    fprintf(cli->out, "  %" PRIu64 " instance%s on %" PRIu64 " worker%s;", touched,
+            touched == 1 ? "" : "s", workers, workers == 1 ? "" : "s");
     json_array_foreach(json_object_get(r, "phases"), i, phase)
     {
         fprintf(cli->out, " %s %.1f ms", json_text_of(phase, "name"), json_real_of(phase, "ms"));

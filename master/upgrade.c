@@ -195,6 +195,7 @@ static json_t *phases_json(const struct upgrade *u)
     } phases[] = {
         {"validate", u->asked_us, u->parsed_us},
         {"plan", u->parsed_us, u->planned_us},
+        {"record", u->planned_us, u->at_us[CHANGE_PREPARING]}, /* the version, durable */
         {"prepare", u->at_us[CHANGE_PREPARING], u->at_us[CHANGE_READY]},
         {"decide", u->at_us[CHANGE_READY], u->at_us[CHANGE_GOING]},
         {"switch", u->at_us[CHANGE_GOING], u->at_us[CHANGE_DONE]},

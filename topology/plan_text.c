@@ -121,8 +121,9 @@ static void add_cover(struct strbuf *out, const struct plan *p)
             shares[pe].roles[0] + shares[pe].roles[1] + shares[pe].roles[2] + shares[pe].roles[3] ==
             1;
     }
-    strbuf_printf(out, "  cut: %u instances of %u PEs, %u heads; %s\n", p->cover->member_count, pes,
-                  p->cover->head_count,
+    const uint32_t members = p->cover->member_count, heads = p->cover->head_count;
+    strbuf_printf(out, "  cut: %u instance%s of %u PE%s, %u head%s; %s\n", members,
+                  members == 1 ? "" : "s", pes, pes == 1 ? "" : "s", heads, heads == 1 ? "" : "s",
                   p->cover->channels_inside > 0 ? "a marker travels inside" : "no marker travels");
     for (uint32_t i = 0; i < nodes; i++) {
         if (shares[i].why != 0) {
