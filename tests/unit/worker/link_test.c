@@ -8,6 +8,7 @@
  *         ledgers of both ends are compared.  See peer_test.c for peers that lie. */
 #include "core/mem.h"
 #include "tests/support/local.h"
+#include "tests/support/numbered.h"
 #include "tests/support/proxy.h"
 
 #include <pthread.h>
@@ -18,39 +19,14 @@
 #include <string.h>
 #include <cmocka.h>
 
-enum { KEYS = 1000, CUTS = 60 };
-#define NUMBERED "seq: i64, key: i64, at: time"
+enum { KEYS = NUMBERED_KEYS, CUTS = 60 };
 
-struct seen {
-    pthread_mutex_t lock;
-    uint64_t tuples, sum, ends, out_of_order;
-    int64_t last[KEYS]; /* per key: last seq + 1 */
-};
-static struct seen seen = {.lock = PTHREAD_MUTEX_INITIALIZER}; /* tidy: test state */
-
-static void collect(void *arg, const struct oxb_batch *b)
-{
-    struct seen *s = arg;
-    pthread_mutex_lock(&s->lock);
-    if (b == NULL) {
-        s->ends++;
-    } else {
-        const int64_t *seq = oxb_i64s(b, 0);
-        const int64_t *key = oxb_i64s(b, 1);
-        OXB_EACH (b, i) {
-            s->tuples++;
-            s->sum += (uint64_t)seq[i];
-            s->out_of_order += seq[i] + 1 <= s->last[key[i]] ? 1 : 0;
-            s->last[key[i]] = seq[i] + 1;
-        }
-    }
-    pthread_mutex_unlock(&s->lock);
-}
+static struct numbered seen = {.lock = PTHREAD_MUTEX_INITIALIZER}; /* tidy: test state */
 
 static int setup(void **state)
 {
     (void)state;
-    return oxb_collector_new("collector", collect, &seen);
+    return oxb_collector_new("collector", numbered_collect, &seen);
 }
 
 /* ---------------------------------------------------------------- two workers */
@@ -66,8 +42,7 @@ struct pair {
 static void pair_init(struct pair *p, uint64_t seed, unsigned sources, unsigned middle,
                       unsigned sinks, const char *params)
 {
-    memset(seen.last, 0, sizeof seen.last);
-    seen.tuples = seen.sum = seen.ends = seen.out_of_order = 0;
+    numbered_reset(&seen);
     p->a = local_new("a", 2);
     p->b = local_new("b", 2);
     p->to_a = proxy_new(local_address(p->a), seed);

@@ -6,6 +6,7 @@
  *         them outside the engine's own ledgers.  Meant to run under SAN=thread and address too. */
 #include "core/mem.h"
 #include "tests/support/local.h"
+#include "tests/support/numbered.h"
 
 #include <pthread.h>
 #include <setjmp.h>
@@ -17,39 +18,22 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-enum { KEYS = 1000 };
-#define NUMBERED "seq: i64, key: i64, at: time"
+enum { KEYS = NUMBERED_KEYS, SLOW_BATCHES = 64 };
 
 /* ---- what the collector saw; one per test, reset in `fresh` ---- */
 struct seen {
-    pthread_mutex_t lock;
-    uint64_t tuples, sum, ends;
-    uint64_t out_of_order;
-    int64_t last[KEYS]; /* per key: last seq + 1 */
-    bool slow;
-    uint64_t slow_batches;
+    struct numbered all; /* first: the collector's own */
+    bool slow;           /* with the first SLOW_BATCHES */
 };
-static struct seen seen = {.lock = PTHREAD_MUTEX_INITIALIZER}; /* tidy: test state */
+static struct seen seen = {.all.lock = PTHREAD_MUTEX_INITIALIZER}; /* tidy: test state */
 
 static void collect(void *arg, const struct oxb_batch *b)
 {
     struct seen *s = arg;
-    pthread_mutex_lock(&s->lock);
-    if (b == NULL) {
-        s->ends++;
-    } else {
-        const int64_t *seq = oxb_i64s(b, 0);
-        const int64_t *key = oxb_i64s(b, 1);
-        OXB_EACH (b, i) {
-            s->tuples++;
-            s->sum += (uint64_t)seq[i];
-            s->out_of_order += seq[i] + 1 <= s->last[key[i]] ? 1 : 0;
-            s->last[key[i]] = seq[i] + 1;
-        }
-        s->slow_batches++;
-    }
-    bool slow = s->slow && b != NULL && s->slow_batches < 64;
-    pthread_mutex_unlock(&s->lock);
+    numbered_collect(&s->all, b);
+    pthread_mutex_lock(&s->all.lock);
+    bool slow = s->slow && b != NULL && s->all.batches < SLOW_BATCHES;
+    pthread_mutex_unlock(&s->all.lock);
     if (slow) {
         usleep(2000); /* the slowness is what is tested, not a wait for anything */
     }
@@ -57,9 +41,8 @@ static void collect(void *arg, const struct oxb_batch *b)
 
 static void fresh(void)
 {
-    seen.tuples = seen.sum = seen.ends = seen.out_of_order = seen.slow_batches = 0;
+    numbered_reset(&seen.all);
     seen.slow = false;
-    memset(seen.last, 0, sizeof seen.last);
 }
 
 static int setup(void **state)
@@ -76,8 +59,8 @@ static char *numbers(uint64_t count)
 
 static void check_all(uint64_t count, uint64_t copies)
 {
-    assert_int_equal(seen.tuples, count * copies);
-    assert_int_equal(seen.sum, count * (count - 1) / 2 * copies);
+    assert_int_equal(seen.all.tuples, count * copies);
+    assert_int_equal(seen.all.sum, count * (count - 1) / 2 * copies);
 }
 
 static void check_ledgers(const struct part *d)
@@ -110,10 +93,10 @@ static void run_graph(enum plan_partitioning first, enum plan_partitioning secon
     local_go(l, d);
     local_wait(l, d, DEPLOYMENT_ENDED);
     check_all(count, first == PLAN_BROADCAST ? n : 1);
-    assert_int_equal(seen.ends, m);
+    assert_int_equal(seen.all.ends, m);
     bool keyed_path = (first == PLAN_KEYED || n == 1) && (second == PLAN_KEYED || n == m);
     if (keyed_path && first != PLAN_BROADCAST) {
-        assert_int_equal(seen.out_of_order, 0);
+        assert_int_equal(seen.all.out_of_order, 0);
     }
     check_ledgers(d);
     local_drop(l, d);
