@@ -141,23 +141,28 @@ static enum err check_on_device(const struct graph *g, const char *device,
     return e;
 }
 
-enum err model_check(const struct graph *g, const char *device, const struct model_sink *sink,
-                     struct fail *f)
+/* Nodes that nobody here can do; *first: the first of them. */
+static uint32_t count_missing(const struct graph *g, const struct node **first)
 {
-    if (strcmp(device, "reference") != 0) {
-        return check_on_device(g, device, sink, f);
-    }
-    char text[SHAPE_TEXT_BYTES];
     uint32_t missing = 0;
-    const struct node *first = NULL;
-    struct graph *shaped = graph_clone(g);
-    struct fail shape_fail = {0};
-    enum err e = specialise_for_check(shaped, &shape_fail);
-    report_ports(g, sink);
+    for (uint32_t i = 0; i < g->node_count; i++) {
+        if (g->nodes[i].row == NULL && missing++ == 0) {
+            *first = &g->nodes[i];
+        }
+    }
+    return missing;
+}
+
+/* @shaped: a copy with shapes, or NULL. */
+static void report_nodes(const struct graph *g, const struct graph *shaped,
+                         const struct model_sink *sink)
+{
+    char text[SHAPE_TEXT_BYTES];
     for (uint32_t i = 0; i < g->node_count; i++) {
         const struct node *n = &g->nodes[i];
         uint32_t out = n->output_count > 0 ? n->outputs[0] : VALUE_NONE;
-        bool known = out != VALUE_NONE && shaped->values[out].type.dtype != DT_NONE && e == ERR_OK;
+        bool known =
+            shaped != NULL && out != VALUE_NONE && shaped->values[out].type.dtype != DT_NONE;
         struct model_node row = {
             .name = n->name,
             .op = n->op,
@@ -168,19 +173,26 @@ enum err model_check(const struct graph *g, const char *device, const struct mod
             .why = reason(n),
         };
         sink->node(sink->arg, &row);
-        if (n->row == NULL && missing++ == 0) {
-            first = n;
-        }
     }
+}
+
+enum err model_check(const struct graph *g, const char *device, const struct model_sink *sink,
+                     struct fail *f)
+{
+    if (strcmp(device, "reference") != 0) {
+        return check_on_device(g, device, sink, f);
+    }
+    const struct node *first = NULL;
+    uint32_t missing = count_missing(g, &first);
+    struct graph *shaped = missing == 0 ? graph_clone(g) : NULL;
+    enum err e = shaped != NULL ? specialise_for_check(shaped, f) : ERR_OK;
+    report_ports(g, sink);
+    report_nodes(g, e == ERR_OK ? shaped : NULL, sink);
     graph_free(shaped);
-    if (missing > 0) {
-        return fail_set(f, ERR_NOTFOUND, "", "%u nodes are not supported, first '%.80s' (%.60s)",
-                        missing, first->name, first->op);
-    }
-    if (e != ERR_OK) {
-        *f = shape_fail;
-    }
-    return e;
+    return missing == 0
+               ? e
+               : fail_set(f, ERR_NOTFOUND, "", "%u nodes are not supported, first '%.80s' (%.60s)",
+                          missing, first->name, first->op);
 }
 
 /* ---- one inference ---- */
