@@ -204,17 +204,24 @@ static bool is_shape_like(const struct tensor *t)
     return (t->dtype == DT_I64 || t->dtype == DT_I32) && t->shape.rank <= 1;
 }
 
+/* Which inputs become constants. */
+enum fixed { FIX_NONE, FIX_LISTS, FIX_WEIGHTS };
+
+static bool is_fixed(enum fixed fixed, uint32_t i, const struct tensor *t)
+{
+    return (fixed == FIX_WEIGHTS && i > 0) || (fixed != FIX_NONE && is_shape_like(t));
+}
+
 /* A specialised copy, or NULL in *out where shapes depend on data. */
-static enum err specialise_once(const struct graph *g, const struct tensor *inputs, bool with_lists,
-                                struct graph **out, struct fail *f)
+static enum err specialise_once(const struct graph *g, const struct tensor *inputs,
+                                enum fixed fixed, struct graph **out, struct fail *f)
 {
     struct graph *copy = graph_clone(g);
     struct tensor *types = mem_array(g->input_count, sizeof *types);
     for (uint32_t i = 0; i < g->input_count; i++) {
-        types[i] = inputs[i];
-        if (!with_lists || !is_shape_like(&inputs[i])) {
-            types[i] = tensor_borrow(inputs[i].dtype, &inputs[i].shape, NULL);
-        }
+        types[i] = is_fixed(fixed, i, &inputs[i])
+                       ? inputs[i]
+                       : tensor_borrow(inputs[i].dtype, &inputs[i].shape, NULL);
     }
     enum err e = graph_specialise(copy, types, f);
     mem_free(types);
@@ -227,12 +234,13 @@ static enum err specialise_once(const struct graph *g, const struct tensor *inpu
 }
 
 static enum err infer_compiled(struct graph *g TAKES, const struct backend *backend,
-                               const struct device_options *o, const struct tensor *inputs,
+                               struct model_run *run, const struct tensor *inputs,
                                struct tensor *outputs, struct fail *f)
 {
+    struct device_options o = {.kind = run->device};
     struct compile_target target = {.backend = backend, .fuse = true};
     struct compiled *c = NULL;
-    enum err e = backend != NULL ? backend->device_open(o, &target.device, f)
+    enum err e = backend != NULL ? backend->device_open(&o, &target.device, f)
                                  : fail_set(f, ERR_NOTFOUND, "use --device reference",
                                             "this program was built without OpenCL devices");
     if (e != ERR_OK) {
@@ -241,6 +249,7 @@ static enum err infer_compiled(struct graph *g TAKES, const struct backend *back
     }
     e = compiled_new(g, &target, &c, f);
     if (e == ERR_OK) {
+        run->steps = compiled_step_count(c, &run->on_device);
         e = compiled_run_tensors(c, inputs, outputs, f);
     }
     compiled_free(c);
@@ -248,23 +257,24 @@ static enum err infer_compiled(struct graph *g TAKES, const struct backend *back
     return e;
 }
 
-enum err model_infer_once(const struct graph *g, const char *device, const struct tensor *inputs,
-                          struct tensor *outputs, struct fail *f)
+enum err model_infer_once(const struct graph *g, struct model_run *run,
+                          const struct tensor *inputs, struct tensor *outputs, struct fail *f)
 {
-    if (strcmp(device, "reference") == 0) {
+    if (strcmp(run->device, "reference") == 0) {
         return graph_run(g, inputs, outputs, f);
     }
-    struct device_options o = {.kind = device};
-    const struct backend *backend = strcmp(device, "fused") == 0 ? &backend_host : backend_opencl;
+    bool fused = strcmp(run->device, "fused") == 0;
+    enum fixed least = run->weights ? FIX_WEIGHTS : FIX_NONE;
     struct graph *special = NULL;
-    enum err e = specialise_once(g, inputs, false, &special, f);
-    if (e == ERR_OK && special == NULL) {
-        e = specialise_once(g, inputs, true, &special, f);
+    enum err e = specialise_once(g, inputs, least, &special, f);
+    if (e == ERR_OK && special == NULL && least == FIX_NONE) {
+        e = specialise_once(g, inputs, FIX_LISTS, &special, f);
     }
     if (e != ERR_OK) {
         return e;
     }
-    return special != NULL ? infer_compiled(special, backend, &o, inputs, outputs, f)
+    return special != NULL ? infer_compiled(special, fused ? &backend_host : backend_opencl, run,
+                                            inputs, outputs, f)
                            : graph_run(g, inputs, outputs, f);
 }
 
@@ -336,7 +346,8 @@ enum err model_run_files(const struct graph *g, const char *device, const struct
     struct tensor *outputs = mem_array(g->output_count, sizeof *outputs);
     enum err e = read_args(g, args, arg_count, inputs, f);
     if (e == ERR_OK) {
-        e = model_infer_once(g, device, inputs, outputs, f);
+        struct model_run run = {.device = device};
+        e = model_infer_once(g, &run, inputs, outputs, f);
     }
     if (e == ERR_OK) {
         e = write_outputs(g, outputs, out_dir, f);
