@@ -370,17 +370,36 @@ static int by_text(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-void model_ops(const struct graph *g, struct strbuf *out)
+struct op_names {
+    const char **names;
+    size_t count, capacity;
+};
+
+static void collect_ops(struct op_names *all, const struct graph *g)
 {
-    const char **names = mem_array(g->node_count, sizeof *names);
     for (uint32_t i = 0; i < g->node_count; i++) {
-        names[i] = g->nodes[i].op;
-    }
-    qsort(names, g->node_count, sizeof *names, by_text);
-    for (uint32_t i = 0; i < g->node_count; i++) {
-        if (i == 0 || strcmp(names[i], names[i - 1]) != 0) {
-            strbuf_printf(out, "%s%s", out->bytes > 0 ? " " : "", names[i]);
+        const struct node *n = &g->nodes[i];
+        all->names = mem_grow(all->names, all->count, &all->capacity, sizeof *all->names);
+        all->names[all->count++] = n->op;
+        for (uint32_t k = 0; k < n->attr_count; k++) {
+            if (n->attrs[k].graph != NULL) {
+                collect_ops(all, n->attrs[k].graph);
+            }
         }
     }
-    mem_free(names);
+}
+
+void model_ops(const struct graph *g, struct strbuf *out)
+{
+    struct op_names all = {0};
+    collect_ops(&all, g);
+    if (all.count > 0) {
+        qsort(all.names, all.count, sizeof *all.names, by_text);
+    }
+    for (size_t i = 0; i < all.count; i++) {
+        if (i == 0 || strcmp(all.names[i], all.names[i - 1]) != 0) {
+            strbuf_printf(out, "%s%s", out->bytes > 0 ? " " : "", all.names[i]);
+        }
+    }
+    mem_free(all.names);
 }

@@ -85,7 +85,8 @@ enum verdict { VERDICT_PASS, VERDICT_FAIL, VERDICT_UNSUPPORTED };
  * @f: why, when not passed. */
 enum verdict model_test(const char *dir, struct model_run *run, struct fail *f);
 
-/* model_ops - every distinct operator of the model, ascending, separated by spaces. */
+/* model_ops - every distinct operator of the model, subgraphs included, ascending, separated by
+ * spaces. */
 void model_ops(const struct graph *g, struct strbuf *out);
 
 #endif
