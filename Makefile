@@ -224,13 +224,14 @@ $(B)/tests/fuzz/%_fuzz: $(B)/tests/fuzz/%_fuzz.o $(MASTER) $(CLI) $(TOPOLOGY) $(
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
 
-# ONNX's own tests; CONFORMANCE="--device cpu node" picks a device and suites.
+# ONNX's own tests on each of PATHS; CONFORMANCE="node" picks suites or tests, and names each.
 CONFORMANCE ?= --quiet
+PATHS ?= reference,cpu,cpu+weights,gpu,gpu+weights
 .PHONY: conformance
-conformance: $(B)/tests/conformance/conformance ## run the ONNX project's tests of operators
+conformance: $(B)/tests/conformance/conformance ## run the ONNX project's tests by reference, on CPU and GPU devices; PATHS=reference picks
 	@dpkg -s libonnx-testdata >/dev/null 2>&1 || $(MAKE) --no-print-directory deps \
 	  DEPS=libonnx-testdata
-	@$(B)/tests/conformance/conformance $(CONFORMANCE)
+	@$(B)/tests/conformance/conformance --device $(PATHS) $(CONFORMANCE)
 $(B)/tests/conformance/conformance: $(B)/tests/conformance/conformance.o $(PE) $(CORE)
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
@@ -259,7 +260,7 @@ $(B)/bench/gentext: $(B)/bench/gentext.o $(CORE)
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(B)/bench/infer_bench: $(call src,bench/infer_models.c bench/onnx_write.c bench/ort.c \
-                          bench/infer_pe_alone.c)
+                          bench/infer_pe_alone.c bench/lone_host.c)
 $(B)/bench/swap_bench: $(call src,bench/infer_models.c bench/onnx_write.c bench/cluster.c \
                          bench/procs.c bench/upgrade/figures.c)
 $(B)/bench/%_bench: $(B)/bench/%_bench.o $(PE) $(CORE)

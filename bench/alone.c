@@ -2,9 +2,9 @@
  *
  * Five instances in one thread; what one emits is the next one's input, by a direct call. */
 #include "bench/bench.h"
+#include "bench/lone_host.h"
 #include "core/clock.h"
 #include "core/err.h"
-#include "pe/host.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -29,23 +29,6 @@ static void link_emit(void *ctx, unsigned port, struct batch *batch)
     if (r != OXB_OK && l->result == OXB_OK) {
         l->result = r;
     }
-}
-static void no_timer_set(void *ctx, uint64_t id, uint64_t due)
-{
-    (void)ctx, (void)id, (void)due;
-}
-static void no_timer_clear(void *ctx, uint64_t id)
-{
-    (void)ctx, (void)id;
-}
-static int no_watch(void *ctx, int fd, uint32_t events)
-{
-    (void)ctx, (void)fd, (void)events;
-    return -1;
-}
-static void no_wake(void *ctx)
-{
-    (void)ctx;
 }
 
 static const struct oxb_pe_type *type_named(const char *name)
@@ -90,8 +73,7 @@ static enum err alone_make(struct alone *a, struct fail *f)
                                .outputs = &out,
                                .output_count = n == STAGES - 1 ? 0 : 1};
         a->links[n].next = n + 1 < STAGES ? a->pes[n + 1] : NULL;
-        a->hosts[n] = (struct pe_host){&a->links[n], link_emit, no_timer_set, no_timer_clear,
-                                       no_watch,     no_wake};
+        a->hosts[n] = lone_host(&a->links[n], link_emit);
         a->pes[n] = pe_new(&spec, &a->hosts[n], a->pool);
         e = pe_prepare(a->pes[n], f);
         if (e == ERR_OK) {

@@ -1,9 +1,9 @@
 /* bench/infer_pe_alone.c - the PE `infer` without a worker, a tuple at a time. */
 #include "bench/infer_pe_alone.h"
 
+#include "bench/lone_host.h"
 #include "core/mem.h"
 #include "pe/builtin/builtin.h"
-#include "pe/host.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,23 +24,6 @@ static void on_emit(void *ctx, unsigned port, struct batch *batch)
     (void)port;
     a->came_out += batch->pub.live;
     batch_free(batch);
-}
-static void no_timer_set(void *ctx, uint64_t id, uint64_t due)
-{
-    (void)ctx, (void)id, (void)due;
-}
-static void no_timer_clear(void *ctx, uint64_t id)
-{
-    (void)ctx, (void)id;
-}
-static int no_watch(void *ctx, int fd, uint32_t events)
-{
-    (void)ctx, (void)fd, (void)events;
-    return -1;
-}
-static void no_wake(void *ctx)
-{
-    (void)ctx;
 }
 
 static void make_tuple(struct pe_alone *a, const struct oxb_schema *schema, size_t elements)
@@ -63,7 +46,7 @@ enum err pe_alone_open(const char *model, const char *dir, size_t elements, size
     char text[64];
     const struct oxb_schema *in = NULL, *result = NULL;
     struct pe_alone *a = mem_alloc(sizeof *a);
-    a->host = (struct pe_host){a, on_emit, no_timer_set, no_timer_clear, no_watch, no_wake};
+    a->host = lone_host(a, on_emit);
     a->pool = pool_new(POOL_BYTES);
     snprintf(text, sizeof text, "p: f32[%zu]", elements);
     enum err e = schema_parse(text, &in, f);

@@ -2,9 +2,11 @@
  *
  * Method: a real master and worker run  source -> infer -> sink;  the source is only held by the
  *         queues, so all processors are busy.  The sink writes when each tuple was made and when it
- *         arrived.  One model is exchanged for another, whose kernels are not known, and back, when
- *         all are: latency before, from the order to the end of the change, and after.  Both models
- *         cost the same, so that the three compare.  Lost, doubled or disordered tuples are errors.
+ *         arrived.  One model is exchanged for another, whose kernels are not known, and then back
+ *         and forth, when all are: latency before, from the order to the end of the change, and
+ *         after.  Both models cost the same, so that the three compare.  Before each change lies a
+ *         window as long as it in which nothing is changed: how much latency varies by itself.
+ *         Lost, doubled or disordered tuples are errors.
  * Run:    swap_bench [-r ROUNDS]; build/bench/upgrade/pes.so must be there (`make bench-upgrade`).
  */
 #include "bench/cluster.h"
@@ -23,7 +25,9 @@
 #include <unistd.h>
 
 #define FLOW_SECONDS 120u
-#define WINDOW_MS 2500u
+#define WINDOW_MS 4000u
+#define MARGIN_NS UINT64_C(300000000) /* between the window of no change and the change */
+#define SWAPS 4                       /* with known kernels, in a round */
 #define PATH_BYTES 600u
 #define ROUNDS_MAX 50
 
@@ -33,8 +37,18 @@ struct bench {
     struct cluster cluster;
 };
 
-struct window { /* of one change */
+struct window { /* of one change, or of none */
     uint64_t begin_ns, end_ns;
+};
+
+enum kind { FRESH, FRESH_STILL, KNOWN, KNOWN_STILL, KINDS }; /* _STILL: nothing is changed */
+
+static const char *const kind_names[KINDS] = {"new kernels", "  no change", "known kernels",
+                                              "  no change"};
+
+struct ratios { /* during / before, of all windows of a kind */
+    double of[2][ROUNDS_MAX * SWAPS];
+    int count;
 };
 
 static _Noreturn void give_up(struct bench *b, const char *what)
@@ -116,17 +130,19 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void print_window(struct series *s, const char *name, struct window w, double ratios[2])
+static void judge_window(struct series *s, enum kind kind, struct window w, struct ratios *all)
 {
     struct outcome o = {0};
+    struct ratios *r = &all[kind];
     s->begin_ns = w.begin_ns;
     s->end_ns = w.end_ns;
     series_judge(s, &o);
-    ratios[0] = o.during.p50 / o.before.p50;
-    ratios[1] = o.during.p99 / o.before.p99;
-    printf("%-14s %6.2f s %7.2f %7.2f %8.2f %7.2f %8.2f %7.2f %7.2f %6.2f\n", name,
+    double p50 = o.during.p50 / o.before.p50, p99 = o.during.p99 / o.before.p99;
+    r->of[0][r->count] = p50;
+    r->of[1][r->count++] = p99;
+    printf("%-14s %6.2f s %7.2f %7.2f %8.2f %7.2f %8.2f %7.2f %7.2f %6.2f\n", kind_names[kind],
            (double)(w.end_ns - w.begin_ns) / 1e9, o.before.p50, o.before.p99, o.during.p50,
-           o.during.p99, o.after.p50, o.after.p99, ratios[0], ratios[1]);
+           o.during.p99, o.after.p50, o.after.p99, p50, p99);
     fflush(stdout);
     if (o.lost + o.doubled + o.disordered > 0) {
         fprintf(stderr,
@@ -136,8 +152,18 @@ static void print_window(struct series *s, const char *name, struct window w, do
     }
 }
 
+/* The change, and a window as long that ends a little before it. */
+static void judge_change(struct series *s, enum kind kind, struct window w, struct ratios *all)
+{
+    uint64_t length = w.end_ns - w.begin_ns, end = w.begin_ns - MARGIN_NS;
+    uint64_t room = (WINDOW_MS - 2000) * UINT64_C(1000000) - 2 * MARGIN_NS;
+    length = length < room ? length : room; /* none reaches back into the change before */
+    judge_window(s, kind + 1, (struct window){end - length, end}, all);
+    judge_window(s, kind, w, all);
+}
+
 /* A cluster of its own, so that no kernel is known: on disk neither. */
-static void run_round(struct bench *b, double fresh[2], double known[2])
+static void run_round(struct bench *b, struct ratios *all)
 {
     memcpy(b->dir, "/tmp/oxbow-swap-XXXXXX", sizeof "/tmp/oxbow-swap-XXXXXX");
     if (mkdtemp(b->dir) == NULL) {
@@ -156,7 +182,10 @@ static void run_round(struct bench *b, double fresh[2], double known[2])
     write_topology(b, one);
     oxbow(b, "deploy", b->yaml, NULL);
     await_flow(b);
-    struct window first = change(b, two), second = change(b, one);
+    struct window first = change(b, two), more[SWAPS];
+    for (int i = 0; i < SWAPS; i++) {
+        more[i] = change(b, i % 2 == 0 ? one : two);
+    }
     pause_ms(WINDOW_MS);
     oxbow(b, "stop", "swap", NULL);
     cluster_stop(&b->cluster);
@@ -164,25 +193,24 @@ static void run_round(struct bench *b, double fresh[2], double known[2])
     if (s == NULL) {
         give_up(b, "the sink wrote nothing");
     }
-    print_window(s, "new kernels", first, fresh);
-    print_window(s, "known kernels", second, known);
+    judge_change(s, FRESH, first, all);
+    for (int i = 0; i < SWAPS; i++) {
+        judge_change(s, KNOWN, more[i], all);
+    }
     series_free(s);
     char *command = mem_printf("rm -rf %s", b->dir);
     (void)!system(command);
     mem_free(command);
 }
 
-static void print_ratio(const char *name, double ratios[][2], int rounds)
+static void print_ratios(const char *name, struct ratios *r)
 {
-    double column[ROUNDS_MAX];
+    size_t n = (size_t)r->count;
     printf("%-14s during / before:", name);
     for (int k = 0; k < 2; k++) {
-        for (int i = 0; i < rounds; i++) {
-            column[i] = ratios[i][k];
-        }
-        qsort(column, (size_t)rounds, sizeof(double), by_value);
-        printf(" %s %.2f [%.2f, %.2f]", k == 0 ? "p50" : "p99", column[rounds / 2], column[0],
-               column[rounds - 1]);
+        qsort(r->of[k], n, sizeof(double), by_value);
+        printf(" %s %.2f [%.2f, %.2f]", k == 0 ? "p50" : "p99", r->of[k][n / 2], r->of[k][0],
+               r->of[k][n - 1]);
     }
     printf("\n");
 }
@@ -190,7 +218,7 @@ static void print_ratio(const char *name, double ratios[][2], int rounds)
 int main(int argc, char **argv)
 {
     struct bench b = {.cluster = {.master = -1}};
-    double fresh[ROUNDS_MAX][2], known[ROUNDS_MAX][2];
+    struct ratios *all = mem_array(KINDS, sizeof *all);
     int rounds = 3;
     if (argc == 3 && strcmp(argv[1], "-r") == 0) {
         rounds = atoi(argv[2]);
@@ -205,9 +233,11 @@ int main(int argc, char **argv)
     printf("%-14s %8s %15s %16s %16s %14s\n", "swap of a model", "took", "before p50, 99",
            "during p50, 99", "after p50, 99", "during/before");
     for (int i = 0; i < rounds; i++) {
-        run_round(&b, fresh[i], known[i]);
+        run_round(&b, all);
     }
-    print_ratio("new kernels", fresh, rounds);
-    print_ratio("known kernels", known, rounds);
+    for (int k = 0; k < KINDS; k++) {
+        print_ratios(kind_names[k], &all[k]);
+    }
+    mem_free(all);
     return 0;
 }

@@ -163,7 +163,8 @@ static int test_models(struct cli *cli, const struct model_options *o, char **di
         }
         const char *slash = strrchr(dir, '/');
         const char *name = slash != NULL ? slash + 1 : dir;
-        enum verdict v = model_test(dir, o->device != NULL ? o->device : "reference", &f);
+        struct model_run run = {.device = o->device != NULL ? o->device : "reference"};
+        enum verdict v = model_test(dir, &run, &f);
         counts[v]++;
         if (cli->json) {
             json_array_append_new(results, json_pack("{ssssss}", "name", name, "verdict",

@@ -80,8 +80,9 @@
 /* ---- models ---- */
 #define MODEL_BYTES_MAX (256u << 20) /* an ONNX file; as an artifact it has the same bound */
 #define MODEL_DEPTH_MAX 64           /* protobuf messages in messages; protobuf-c recurses */
-#define MODEL_NODES_MAX 50000        /* per graph, subgraphs counted in */
-#define MODEL_VALUES_MAX 100000     /* some 300 bytes each, in every copy for a batch size */
+#define MODEL_NODES_MAX 20000        /* subgraphs counted in; large networks have 10,000 */
+#define MODEL_VALUES_MAX 60000       /* some 300 bytes each, in every copy for a batch size */
+#define MODEL_READS_MAX 200000       /* inputs of nodes */
 #define MODEL_ATTRS_MAX 64           /* per node */
 #define MODEL_DOMAINS_MAX 32         /* of operators */
 #define FOLD_BYTES_BASE (4u << 20)   /* that folding may add to constants, beside their own size */

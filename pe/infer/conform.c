@@ -17,7 +17,7 @@
 
 struct conform {
     struct graph *graph;
-    const char *device;
+    struct model_run *run;
     double rtol, atol;
 };
 
@@ -84,7 +84,7 @@ static enum err run_set(const struct conform *c, const char *dir, struct fail *f
         mend_bf16(&inputs[i], g->values[g->inputs[i]].type.dtype);
     }
     if (e == ERR_OK) {
-        e = model_infer_once(g, c->device, inputs, outputs, f);
+        e = model_infer_once(g, c->run, inputs, outputs, f);
     }
     if (e == ERR_OK) {
         e = compare_outputs(c, dir, outputs, f);
@@ -130,14 +130,14 @@ static enum err run_sets(struct conform *c, const char *dir, struct fail *f)
     }
 }
 
-enum verdict model_test(const char *dir, const char *device, struct fail *f)
+enum verdict model_test(const char *dir, struct model_run *run, struct fail *f)
 {
     struct graph *g = NULL;
     char *path = mem_printf("%s/model.onnx", dir);
     enum err e = model_open(path, &g, f);
     mem_free(path);
     if (e == ERR_OK) {
-        struct conform c = {.graph = g, .device = device};
+        struct conform c = {.graph = g, .run = run};
         read_tolerance(&c, dir);
         e = run_sets(&c, dir, f);
         model_close(g);

@@ -72,11 +72,6 @@ void graph_free(struct graph *g)
     for (uint32_t i = 0; i < g->value_count; i++) {
         value_fini(&g->values[i]);
     }
-    for (uint32_t i = 0; i < g->capture_count; i++) {
-        mem_free(g->captures[i]);
-    }
-    mem_free(g->captures);
-    mem_free(g->capture_values);
     mem_free(g->nodes);
     mem_free(g->values);
     mem_free(g->inputs);
@@ -148,11 +143,6 @@ struct graph *graph_clone(const struct graph *g)
     }
     c->inputs = copy_of(g->inputs, g->input_count, sizeof *g->inputs);
     c->outputs = copy_of(g->outputs, g->output_count, sizeof *g->outputs);
-    c->captures = copy_of(g->captures, g->capture_count, sizeof *g->captures);
-    for (uint32_t i = 0; i < g->capture_count; i++) {
-        c->captures[i] = mem_dup(g->captures[i]);
-    }
-    c->capture_values = copy_of(g->capture_values, g->capture_count, sizeof *g->capture_values);
     return c;
 }
 
@@ -283,6 +273,11 @@ void node_copy_attr(struct node *to, const struct attr *a)
     attr_copy(&copy, a);
     attr_fini(slot);
     *slot = copy;
+}
+
+void node_set_graph(struct node *n, const char *name, struct graph *g TAKES)
+{
+    attr_new(n, name, ATTR_GRAPH)->graph = g;
 }
 
 const struct attr *node_attr(const struct node *n, const char *name)

@@ -66,7 +66,7 @@ struct attr {
     float *floats;          /* [count] */
     char **strings;         /* [count], NUL-terminated */
     struct tensor tensor;
-    struct graph *graph;    /* a subgraph (If, Loop, Scan); outer values by name: see capture */
+    struct graph *graph;    /* a subgraph (of If); NULL for operators that nobody here can do */
 };
 
 struct node {
@@ -96,9 +96,8 @@ struct graph {
     uint32_t input_count;
     uint32_t *outputs;      /* [output_count] */
     uint32_t output_count;
-    char **captures;        /* a subgraph's values from outside, by name: [capture_count], */
-    uint32_t *capture_values; /* and which of its own inputs stands for each */
-    uint32_t capture_count;
+    uint32_t capture_count; /* of a subgraph: so many inputs, the last, are values from outside;
+                             * its node reads them too, behind its own inputs, graph by graph */
     int64_t batch;          /* specialised for this batch size; 0: not specialised, or none */
     uint32_t value_capacity, node_capacity;
 };
@@ -120,6 +119,7 @@ void node_set_string(struct node *n, const char *name, const char *v);
 void node_set_ints(struct node *n, const char *name, const int64_t *v, uint32_t count);
 void node_set_floats(struct node *n, const char *name, const float *v, uint32_t count);
 void node_set_tensor(struct node *n, const char *name, const struct tensor *t); /* shares */
+void node_set_graph(struct node *n, const char *name, struct graph *g TAKES);
 void node_copy_attr(struct node *to, const struct attr *a);
 const struct attr *node_attr(const struct node *n, const char *name); /* NULL: none */
 void node_attrs_fini(struct node *n); /* forget them all */

@@ -3,8 +3,9 @@
  * Owns:       struct loader: one graph or subgraph being read, and the names in its scope.
  * Order:      initialisers and inputs get their values first, then every node's outputs, then every
  *             node's inputs: files need not be sorted, graph_sort does that and finds cycles.
- * Subgraphs:  attributes that hold a graph are kept without it for now; no operator here takes one,
- *             so their nodes are listed as unsupported.
+ * Subgraphs:  read when their node's inputs are, all outer names being known by then.  A name that
+ *             is not its own becomes an input of the subgraph, its captures, and one of the node:
+ *             so order, cycles and lifetimes see what a branch reads.
  * Invariants: L1, L2 of load.h. */
 #include "pe/infer/load.h"
 
@@ -18,6 +19,7 @@
 
 struct loader {
     const Onnx__ModelProto *model;
+    struct loader *outer; /* of a subgraph: of the graph around it */
     struct graph *graph;
     struct names names;
     struct fail *fail;
@@ -128,6 +130,23 @@ static enum err load_dims(struct loader *l, struct value *v, const Onnx__TensorS
     return ERR_OK;
 }
 
+/* The value of that name; one of an outer graph becomes an input here.  VALUE_NONE: there is none.
+ */
+static uint32_t find_value(struct loader *l, const char *name)
+{
+    uint32_t v = names_find(&l->names, name);
+    if (v != VALUE_NONE || l->outer == NULL || find_value(l->outer, name) == VALUE_NONE) {
+        return v;
+    }
+    struct graph *g = l->graph;
+    v = graph_add_value(g, VALUE_INPUT, name);
+    (void)names_add(&l->names, g->values[v].name, v); /* it was not there */
+    g->inputs = mem_resize(g->inputs, g->input_count + 1, sizeof *g->inputs);
+    g->inputs[g->input_count++] = v;
+    g->capture_count++;
+    return v;
+}
+
 /* The declared type of an input or output; an output may come without. */
 static enum err load_type(struct loader *l, uint32_t value, const Onnx__TypeProto *t)
 {
@@ -179,7 +198,7 @@ static enum err load_outputs(struct loader *l, const Onnx__GraphProto *g)
     l->graph->outputs = mem_array(g->n_output, sizeof *l->graph->outputs);
     for (size_t i = 0; i < g->n_output; i++) {
         const char *name = text_of(g->output[i]->name);
-        uint32_t v = names_find(&l->names, name);
+        uint32_t v = find_value(l, name);
         if (v == VALUE_NONE) {
             return fail_set(l->fail, ERR_INVALID, "", "nothing makes the output '%.80s'", name);
         }
@@ -270,9 +289,7 @@ static enum err load_attr(struct loader *l, struct node *n, const Onnx__Attribut
     case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__TENSOR:
         return load_attr_tensor(l, n, a);
     case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__GRAPH:
-        keep.type = ATTR_GRAPH;
-        node_copy_attr(n, &keep);
-        return ERR_OK;
+        return ERR_OK; /* bind_subgraphs */
     default:
         return load_attr_arrays(l, n, a);
     }
@@ -323,7 +340,7 @@ static enum err bind_node(struct loader *l, const Onnx__NodeProto *p, struct nod
     for (size_t i = 0; i < p->n_input; i++) {
         n->inputs[i] = VALUE_NONE;
         if (p->input[i][0] != '\0') {
-            n->inputs[i] = names_find(&l->names, p->input[i]);
+            n->inputs[i] = find_value(l, p->input[i]);
             if (n->inputs[i] == VALUE_NONE) {
                 return fail_set(l->fail, ERR_INVALID, "",
                                 "node '%.80s' (%.60s) reads '%.80s', which nothing makes", n->name,
@@ -333,6 +350,48 @@ static enum err bind_node(struct loader *l, const Onnx__NodeProto *p, struct nod
         n->input_count = (uint32_t)i + 1;
     }
     return ERR_OK;
+}
+
+static enum err load_body(struct loader *l, const Onnx__GraphProto *g);
+
+static enum err bind_subgraph(struct loader *l, uint32_t at, const Onnx__AttributeProto *a)
+{
+    struct loader inner = {
+        .model = l->model, .outer = l, .graph = graph_new(), .fail = l->fail};
+    inner.graph->opset = l->graph->opset;
+    enum err e = a->g != NULL ? load_body(&inner, a->g)
+                              : fail_set(l->fail, ERR_INVALID, "", "attribute '%.40s' has no graph",
+                                         text_of(a->name));
+    names_fini(&inner.names);
+    if (e != ERR_OK) {
+        graph_free(inner.graph);
+        return e;
+    }
+    const struct graph *g = inner.graph;
+    struct node *n = &l->graph->nodes[at];
+    n->inputs = mem_resize(n->inputs, n->input_count + g->capture_count, sizeof *n->inputs);
+    for (uint32_t i = g->input_count - g->capture_count; i < g->input_count; i++) {
+        n->inputs[n->input_count++] = find_value(l, g->values[g->inputs[i]].name);
+    }
+    node_set_graph(n, a->name, inner.graph);
+    return ERR_OK;
+}
+
+/* Of operators that take subgraphs; those of others stay unread, their nodes are unsupported. */
+static enum err bind_subgraphs(struct loader *l, const Onnx__NodeProto *p, uint32_t at)
+{
+    enum err e = ERR_OK;
+    for (size_t i = 0; i < p->n_attribute && e == ERR_OK; i++) {
+        const Onnx__AttributeProto *a = p->attribute[i];
+        if (a->type == ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__GRAPH &&
+            l->graph->nodes[at].row != NULL) {
+            e = node_attr(&l->graph->nodes[at], a->name) == NULL
+                    ? bind_subgraph(l, at, a)
+                    : fail_set(l->fail, ERR_INVALID, "", "node '%.80s': two attributes '%.40s'",
+                               l->graph->nodes[at].name, a->name);
+        }
+    }
+    return e;
 }
 
 static enum err load_nodes(struct loader *l, const Onnx__GraphProto *g)
@@ -354,6 +413,7 @@ static enum err load_nodes(struct loader *l, const Onnx__GraphProto *g)
     }
     for (size_t i = 0; i < g->n_node; i++) {
         enum err e = bind_node(l, g->node[i], &l->graph->nodes[i]);
+        e = e == ERR_OK ? bind_subgraphs(l, g->node[i], (uint32_t)i) : e;
         if (e != ERR_OK) {
             return e;
         }
@@ -361,18 +421,12 @@ static enum err load_nodes(struct loader *l, const Onnx__GraphProto *g)
     return ERR_OK;
 }
 
-static enum err load_graph(struct loader *l)
+/* A graph or subgraph, in the order of the head comment. */
+static enum err load_body(struct loader *l, const Onnx__GraphProto *g)
 {
-    const Onnx__GraphProto *g = l->model->graph;
-    if (g == NULL) {
-        return fail_set(l->fail, ERR_INVALID, "is it an ONNX model?", "the file has no graph");
-    }
     mem_free(l->graph->name);
     l->graph->name = mem_dup(text_of(g->name));
-    enum err e = check_opset(l);
-    if (e == ERR_OK) {
-        e = load_constants(l, g);
-    }
+    enum err e = load_constants(l, g);
     if (e == ERR_OK) {
         e = load_inputs(l, g);
     }
@@ -383,6 +437,16 @@ static enum err load_graph(struct loader *l)
         e = load_outputs(l, g);
     }
     return e == ERR_OK ? graph_sort(l->graph, l->fail) : e;
+}
+
+static enum err load_graph(struct loader *l)
+{
+    const Onnx__GraphProto *g = l->model->graph;
+    if (g == NULL) {
+        return fail_set(l->fail, ERR_INVALID, "is it an ONNX model?", "the file has no graph");
+    }
+    enum err e = check_opset(l);
+    return e == ERR_OK ? load_body(l, g) : e;
 }
 
 enum err graph_load(const void *bytes, size_t size, struct graph **out, struct fail *f)

@@ -141,23 +141,28 @@ static enum err check_on_device(const struct graph *g, const char *device,
     return e;
 }
 
-enum err model_check(const struct graph *g, const char *device, const struct model_sink *sink,
-                     struct fail *f)
+/* Nodes that nobody here can do; *first: the first of them. */
+static uint32_t count_missing(const struct graph *g, const struct node **first)
 {
-    if (strcmp(device, "reference") != 0) {
-        return check_on_device(g, device, sink, f);
-    }
-    char text[SHAPE_TEXT_BYTES];
     uint32_t missing = 0;
-    const struct node *first = NULL;
-    struct graph *shaped = graph_clone(g);
-    struct fail shape_fail = {0};
-    enum err e = specialise_for_check(shaped, &shape_fail);
-    report_ports(g, sink);
+    for (uint32_t i = 0; i < g->node_count; i++) {
+        if (g->nodes[i].row == NULL && missing++ == 0) {
+            *first = &g->nodes[i];
+        }
+    }
+    return missing;
+}
+
+/* @shaped: a copy with shapes, or NULL. */
+static void report_nodes(const struct graph *g, const struct graph *shaped,
+                         const struct model_sink *sink)
+{
+    char text[SHAPE_TEXT_BYTES];
     for (uint32_t i = 0; i < g->node_count; i++) {
         const struct node *n = &g->nodes[i];
         uint32_t out = n->output_count > 0 ? n->outputs[0] : VALUE_NONE;
-        bool known = out != VALUE_NONE && shaped->values[out].type.dtype != DT_NONE && e == ERR_OK;
+        bool known =
+            shaped != NULL && out != VALUE_NONE && shaped->values[out].type.dtype != DT_NONE;
         struct model_node row = {
             .name = n->name,
             .op = n->op,
@@ -168,19 +173,26 @@ enum err model_check(const struct graph *g, const char *device, const struct mod
             .why = reason(n),
         };
         sink->node(sink->arg, &row);
-        if (n->row == NULL && missing++ == 0) {
-            first = n;
-        }
     }
+}
+
+enum err model_check(const struct graph *g, const char *device, const struct model_sink *sink,
+                     struct fail *f)
+{
+    if (strcmp(device, "reference") != 0) {
+        return check_on_device(g, device, sink, f);
+    }
+    const struct node *first = NULL;
+    uint32_t missing = count_missing(g, &first);
+    struct graph *shaped = missing == 0 ? graph_clone(g) : NULL;
+    enum err e = shaped != NULL ? specialise_for_check(shaped, f) : ERR_OK;
+    report_ports(g, sink);
+    report_nodes(g, e == ERR_OK ? shaped : NULL, sink);
     graph_free(shaped);
-    if (missing > 0) {
-        return fail_set(f, ERR_NOTFOUND, "", "%u nodes are not supported, first '%.80s' (%.60s)",
-                        missing, first->name, first->op);
-    }
-    if (e != ERR_OK) {
-        *f = shape_fail;
-    }
-    return e;
+    return missing == 0
+               ? e
+               : fail_set(f, ERR_NOTFOUND, "", "%u nodes are not supported, first '%.80s' (%.60s)",
+                          missing, first->name, first->op);
 }
 
 /* ---- one inference ---- */
@@ -192,17 +204,24 @@ static bool is_shape_like(const struct tensor *t)
     return (t->dtype == DT_I64 || t->dtype == DT_I32) && t->shape.rank <= 1;
 }
 
+/* Which inputs become constants. */
+enum fixed { FIX_NONE, FIX_LISTS, FIX_WEIGHTS };
+
+static bool is_fixed(enum fixed fixed, uint32_t i, const struct tensor *t)
+{
+    return (fixed == FIX_WEIGHTS && i > 0) || (fixed != FIX_NONE && is_shape_like(t));
+}
+
 /* A specialised copy, or NULL in *out where shapes depend on data. */
-static enum err specialise_once(const struct graph *g, const struct tensor *inputs, bool with_lists,
-                                struct graph **out, struct fail *f)
+static enum err specialise_once(const struct graph *g, const struct tensor *inputs,
+                                enum fixed fixed, struct graph **out, struct fail *f)
 {
     struct graph *copy = graph_clone(g);
     struct tensor *types = mem_array(g->input_count, sizeof *types);
     for (uint32_t i = 0; i < g->input_count; i++) {
-        types[i] = inputs[i];
-        if (!with_lists || !is_shape_like(&inputs[i])) {
-            types[i] = tensor_borrow(inputs[i].dtype, &inputs[i].shape, NULL);
-        }
+        types[i] = is_fixed(fixed, i, &inputs[i])
+                       ? inputs[i]
+                       : tensor_borrow(inputs[i].dtype, &inputs[i].shape, NULL);
     }
     enum err e = graph_specialise(copy, types, f);
     mem_free(types);
@@ -215,12 +234,13 @@ static enum err specialise_once(const struct graph *g, const struct tensor *inpu
 }
 
 static enum err infer_compiled(struct graph *g TAKES, const struct backend *backend,
-                               const struct device_options *o, const struct tensor *inputs,
+                               struct model_run *run, const struct tensor *inputs,
                                struct tensor *outputs, struct fail *f)
 {
+    struct device_options o = {.kind = run->device};
     struct compile_target target = {.backend = backend, .fuse = true};
     struct compiled *c = NULL;
-    enum err e = backend != NULL ? backend->device_open(o, &target.device, f)
+    enum err e = backend != NULL ? backend->device_open(&o, &target.device, f)
                                  : fail_set(f, ERR_NOTFOUND, "use --device reference",
                                             "this program was built without OpenCL devices");
     if (e != ERR_OK) {
@@ -229,6 +249,7 @@ static enum err infer_compiled(struct graph *g TAKES, const struct backend *back
     }
     e = compiled_new(g, &target, &c, f);
     if (e == ERR_OK) {
+        run->steps = compiled_step_count(c, &run->on_device);
         e = compiled_run_tensors(c, inputs, outputs, f);
     }
     compiled_free(c);
@@ -236,23 +257,24 @@ static enum err infer_compiled(struct graph *g TAKES, const struct backend *back
     return e;
 }
 
-enum err model_infer_once(const struct graph *g, const char *device, const struct tensor *inputs,
-                          struct tensor *outputs, struct fail *f)
+enum err model_infer_once(const struct graph *g, struct model_run *run,
+                          const struct tensor *inputs, struct tensor *outputs, struct fail *f)
 {
-    if (strcmp(device, "reference") == 0) {
+    if (strcmp(run->device, "reference") == 0) {
         return graph_run(g, inputs, outputs, f);
     }
-    struct device_options o = {.kind = device};
-    const struct backend *backend = strcmp(device, "fused") == 0 ? &backend_host : backend_opencl;
+    bool fused = strcmp(run->device, "fused") == 0;
+    enum fixed least = run->weights ? FIX_WEIGHTS : FIX_NONE;
     struct graph *special = NULL;
-    enum err e = specialise_once(g, inputs, false, &special, f);
-    if (e == ERR_OK && special == NULL) {
-        e = specialise_once(g, inputs, true, &special, f);
+    enum err e = specialise_once(g, inputs, least, &special, f);
+    if (e == ERR_OK && special == NULL && least == FIX_NONE) {
+        e = specialise_once(g, inputs, FIX_LISTS, &special, f);
     }
     if (e != ERR_OK) {
         return e;
     }
-    return special != NULL ? infer_compiled(special, backend, &o, inputs, outputs, f)
+    return special != NULL ? infer_compiled(special, fused ? &backend_host : backend_opencl, run,
+                                            inputs, outputs, f)
                            : graph_run(g, inputs, outputs, f);
 }
 
@@ -324,7 +346,8 @@ enum err model_run_files(const struct graph *g, const char *device, const struct
     struct tensor *outputs = mem_array(g->output_count, sizeof *outputs);
     enum err e = read_args(g, args, arg_count, inputs, f);
     if (e == ERR_OK) {
-        e = model_infer_once(g, device, inputs, outputs, f);
+        struct model_run run = {.device = device};
+        e = model_infer_once(g, &run, inputs, outputs, f);
     }
     if (e == ERR_OK) {
         e = write_outputs(g, outputs, out_dir, f);
@@ -347,17 +370,36 @@ static int by_text(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-void model_ops(const struct graph *g, struct strbuf *out)
+struct op_names {
+    const char **names;
+    size_t count, capacity;
+};
+
+static void collect_ops(struct op_names *all, const struct graph *g)
 {
-    const char **names = mem_array(g->node_count, sizeof *names);
     for (uint32_t i = 0; i < g->node_count; i++) {
-        names[i] = g->nodes[i].op;
-    }
-    qsort(names, g->node_count, sizeof *names, by_text);
-    for (uint32_t i = 0; i < g->node_count; i++) {
-        if (i == 0 || strcmp(names[i], names[i - 1]) != 0) {
-            strbuf_printf(out, "%s%s", out->bytes > 0 ? " " : "", names[i]);
+        const struct node *n = &g->nodes[i];
+        all->names = mem_grow(all->names, all->count, &all->capacity, sizeof *all->names);
+        all->names[all->count++] = n->op;
+        for (uint32_t k = 0; k < n->attr_count; k++) {
+            if (n->attrs[k].graph != NULL) {
+                collect_ops(all, n->attrs[k].graph);
+            }
         }
     }
-    mem_free(names);
+}
+
+void model_ops(const struct graph *g, struct strbuf *out)
+{
+    struct op_names all = {0};
+    collect_ops(&all, g);
+    if (all.count > 0) {
+        qsort(all.names, all.count, sizeof *all.names, by_text);
+    }
+    for (size_t i = 0; i < all.count; i++) {
+        if (i == 0 || strcmp(all.names[i], all.names[i - 1]) != 0) {
+            strbuf_printf(out, "%s%s", out->bytes > 0 ? " " : "", all.names[i]);
+        }
+    }
+    mem_free(all.names);
 }

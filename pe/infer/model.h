@@ -53,10 +53,17 @@ int model_opset(const struct graph *g);
 
 /* ---- one inference ---- */
 
-/* model_infer_once - @device: "reference" (node by node), "fused" (compiled, by references), "cpu",
- * "gpu" or "any" (compiled, on that OpenCL device).
- * @inputs: in order, with data.  @outputs: zeroed; the caller finis them. */
-MUST_CHECK enum err model_infer_once(const struct graph *g, const char *device,
+struct model_run {
+    const char *device; /* "reference" (node by node), "fused" (compiled, by references), "cpu",
+                         * "gpu" or "any" (compiled, on that OpenCL device) */
+    bool weights;       /* inputs but the first are constants, as a trained model has them */
+    /* after it, where it was compiled */
+    unsigned steps;
+    unsigned on_device; /* of those */
+};
+
+/* model_infer_once - @inputs: in order, with data.  @outputs: zeroed; the caller finis them. */
+MUST_CHECK enum err model_infer_once(const struct graph *g, struct model_run *run,
                                      const struct tensor *inputs, struct tensor *outputs,
                                      struct fail *f);
 
@@ -65,8 +72,7 @@ struct model_arg {
     const char *file; /* a TensorProto */
 };
 
-/* model_run_files - run once with inputs from files, write DIR/NAME.pb per output.
- * @device: as above. */
+/* model_run_files - run once with inputs from files, write DIR/NAME.pb per output. */
 MUST_CHECK enum err model_run_files(const struct graph *g, const char *device,
                                     const struct model_arg *args, size_t arg_count,
                                     const char *out_dir, struct fail *f);
@@ -77,9 +83,10 @@ enum verdict { VERDICT_PASS, VERDICT_FAIL, VERDICT_UNSUPPORTED };
 
 /* model_test - DIR has model.onnx and test_data_set_*; optional data.json gives rtol and atol.
  * @f: why, when not passed. */
-enum verdict model_test(const char *dir, const char *device, struct fail *f);
+enum verdict model_test(const char *dir, struct model_run *run, struct fail *f);
 
-/* model_ops - every distinct operator of the model, ascending, separated by spaces. */
+/* model_ops - every distinct operator of the model, subgraphs included, ascending, separated by
+ * spaces. */
 void model_ops(const struct graph *g, struct strbuf *out);
 
 #endif

@@ -13,10 +13,10 @@
 
 #define UNPACK_BYTES_BASE (24u << 20)
 #define UNPACK_RATIO 3       /* of the bytes read, beside the base */
-#define UNPACK_BLOCK_HEAD 16 /* before each block that protobuf-c gets */
+#define UNPACK_BLOCK_HEAD 8  /* before each block that protobuf-c gets */
 
-/* proto_scan - is this a message of that type within the limits of depth, size and memory?  Takes
- * no memory itself.  Errors: ERR_INVALID, ERR_LIMIT. */
+/* proto_scan - is this a message of that type within the limits of depth, size, memory and counts?
+ * Takes no memory itself.  Errors: ERR_INVALID, ERR_LIMIT. */
 MUST_CHECK enum err proto_scan(const ProtobufCMessageDescriptor *descriptor, const char *what,
                                const void *bytes, size_t size, struct fail *f);
 /* proto_scan_file - the same of a file, before it is read.  Errors: ERR_IO and ERR_NOTFOUND too. */
@@ -25,9 +25,13 @@ MUST_CHECK enum err proto_scan_file(const ProtobufCMessageDescriptor *descriptor
 /* proto_too_much - the answer to what would unpack to more than the limits allow. */
 MUST_CHECK enum err proto_too_much(const char *what, size_t size, struct fail *f);
 
+struct proto_block;
 struct proto_budget { /* of one unpacked message; lives until proto_free */
     size_t left;
     bool exceeded;
+    struct proto_block *blocks; /* all there are */
+    uint8_t *at;                /* in the newest chunk: where the next small block goes */
+    size_t room;
     ProtobufCAllocator allocator;
 };
 

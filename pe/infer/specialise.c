@@ -204,6 +204,19 @@ void graph_drop_dead(struct graph *g)
     mem_free(uses);
 }
 
+/* What nobody here can do is said before anything is worked out for the rest. */
+static enum err refuse_unknown(struct specialiser *s)
+{
+    struct graph *g = s->graph;
+    for (uint32_t i = 0; i < g->node_count; i++) {
+        if (!g->nodes[i].dead && g->nodes[i].row == NULL) {
+            call_bind(&s->call, &g->nodes[i], &g->values[0].type, sizeof g->values[0]);
+            return call_err(op_infer(&s->call.ctx));
+        }
+    }
+    return ERR_OK;
+}
+
 enum err graph_specialise(struct graph *g, const struct tensor *inputs, struct fail *f)
 {
     enum err e = graph_check_inputs(g, inputs, f);
@@ -215,6 +228,7 @@ enum err graph_specialise(struct graph *g, const struct tensor *inputs, struct f
     struct specialiser s = {.graph = g, .fail = f};
     s.fold_left = FOLD_BYTES_BASE + constant_bytes(g);
     call_init(&s.call, f);
+    e = refuse_unknown(&s);
     for (uint32_t i = 0; i < g->node_count && e == ERR_OK; i++) {
         if (!g->nodes[i].dead) {
             e = specialise_node(&s, &g->nodes[i]);

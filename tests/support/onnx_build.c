@@ -149,6 +149,16 @@ void onnx_attr_ints(struct strbuf *attrs, const char *name, unsigned count, cons
     pb_message(attrs, 5, &a);
 }
 
+void onnx_attr_graph(struct strbuf *attrs, const char *name, struct onnx_build *g)
+{
+    struct strbuf a = {0};
+    pb_text(&a, 1, name);
+    pb_text(&g->graph, 2, name);
+    pb_message(&a, 6, &g->graph);
+    pb_varint(&a, 20, 5);
+    pb_message(attrs, 5, &a);
+}
+
 void onnx_finish(struct onnx_build *m, int opset, struct strbuf *out)
 {
     struct strbuf import = {0};

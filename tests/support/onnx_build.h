@@ -30,6 +30,7 @@ void onnx_node(struct onnx_build *m, const char *op, const char *inputs, const c
 void onnx_attr_int(struct strbuf *attrs, const char *name, int64_t v);
 void onnx_attr_float(struct strbuf *attrs, const char *name, float v);
 void onnx_attr_ints(struct strbuf *attrs, const char *name, unsigned count, const int64_t *v);
+void onnx_attr_graph(struct strbuf *attrs, const char *name, struct onnx_build *g); /* clears g */
 /* The ModelProto; `out` is the caller's.  The build is empty after. */
 void onnx_finish(struct onnx_build *m, int opset, struct strbuf *out);
 

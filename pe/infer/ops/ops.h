@@ -28,6 +28,7 @@ extern const struct op ops_quantise[];  /* QuantizeLinear and back */
 extern const struct op ops_loss[];      /* NegativeLogLikelihoodLoss, SoftmaxCrossEntropyLoss */
 extern const struct op ops_fused[];     /* the internal ones that fusion makes: fuse.h */
 extern const struct op ops_resize[];    /* Upsample, Resize */
+extern const struct op ops_control[];   /* If */
 extern const struct op ops_vision[];    /* boxes, regions, sampling grids; Det */
 
 /* TRY - hand on any answer but OP_OK. */

@@ -23,6 +23,7 @@ const struct op *const op_families[] = {
     ops_loss,
     ops_resize,
     ops_vision,
+    ops_control,
     ops_fused,
     NULL,
 };

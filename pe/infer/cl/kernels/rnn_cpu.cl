@@ -70,20 +70,26 @@
         }                                                                                         \
     }
 
+#define STEP_ARGS                                                                                 \
+    global const float *x, global const float *w, global const float *bias, global float *h,      \
+        global float *next, global float *c, global float *rh, uint in, uint hidden, uint hp
+
+/* Of a panel: its weights, its bias, and the sums of the gates FIRST to LAST over x and H. */
+#define SUMS(R, S, H, FIRST, LAST, CAND)                                                          \
+    global const float *wj = w + (ulong)j / LANES * (in + hidden) * WIDTH;                        \
+    global const float *b = bias + j * 4;                                                         \
+    CLEAR(R, S)                                                                                   \
+    DOT(R, S, x, in, in, wj, FIRST, LAST, 2)                                                      \
+    DOT(R, S, H, hp, hidden, wj + in * WIDTH, FIRST, LAST, CAND)                                  \
+    FOLD(R, S)
+
 #undef STEP
 #if GATES == 4
 #define STEP(R, S)                                                                                \
-    static void step_##R(global const float *x, global const float *w, global const float *bias,  \
-                         global float *h, global float *next, global float *c, global float *rh,  \
-                         uint in, uint hidden, uint hp)                                           \
+    static void step_##R(STEP_ARGS)                                                               \
     {                                                                                             \
         for (uint j = 0; j < hp; j += LANES) {                                                    \
-            global const float *wj = w + (ulong)j / LANES * (in + hidden) * WIDTH;                \
-            global const float *b = bias + j * 4;                                                 \
-            CLEAR(R, S)                                                                           \
-            DOT(R, S, x, in, in, wj, 0, 4, 2)                                                     \
-            DOT(R, S, h, hp, hidden, wj + in * WIDTH, 0, 4, 2)                                    \
-            FOLD(R, S)                                                                            \
+            SUMS(R, S, h, 0, 4, 2)                                                                \
             UNROLL for (uint r = 0; r < R; r++)                                                   \
             {                                                                                     \
                 VF i = vsigmoid(acc[0][r][0] + VLOAD(b));                                         \
@@ -98,17 +104,10 @@
     }
 #elif LBR
 #define STEP(R, S)                                                                                \
-    static void step_##R(global const float *x, global const float *w, global const float *bias,  \
-                         global float *h, global float *next, global float *c, global float *rh,  \
-                         uint in, uint hidden, uint hp)                                           \
+    static void step_##R(STEP_ARGS)                                                               \
     {                                                                                             \
         for (uint j = 0; j < hp; j += LANES) {                                                    \
-            global const float *wj = w + (ulong)j / LANES * (in + hidden) * WIDTH;                \
-            global const float *b = bias + j * 4;                                                 \
-            CLEAR(R, S)                                                                           \
-            DOT(R, S, x, in, in, wj, 0, 3, 2)                                                     \
-            DOT(R, S, h, hp, hidden, wj + in * WIDTH, 0, 3, 3)                                    \
-            FOLD(R, S)                                                                            \
+            SUMS(R, S, h, 0, 3, 3)                                                                \
             UNROLL for (uint r = 0; r < R; r++)                                                   \
             {                                                                                     \
                 VF z = vsigmoid(acc[0][r][0] + VLOAD(b));                                         \
@@ -121,17 +120,10 @@
     }
 #else
 #define STEP(R, S)                                                                                \
-    static void step_##R(global const float *x, global const float *w, global const float *bias,  \
-                         global float *h, global float *next, global float *c, global float *rh,  \
-                         uint in, uint hidden, uint hp)                                           \
+    static void step_##R(STEP_ARGS)                                                               \
     {                                                                                             \
         for (uint j = 0; j < hp; j += LANES) {                                                    \
-            global const float *wj = w + (ulong)j / LANES * (in + hidden) * WIDTH;                \
-            global const float *b = bias + j * 4;                                                 \
-            CLEAR(R, S)                                                                           \
-            DOT(R, S, x, in, in, wj, 0, 2, 2)                                                     \
-            DOT(R, S, h, hp, hidden, wj + in * WIDTH, 0, 2, 2)                                    \
-            FOLD(R, S)                                                                            \
+            SUMS(R, S, h, 0, 2, 2)                                                                \
             UNROLL for (uint r = 0; r < R; r++)                                                   \
             {                                                                                     \
                 VSTORE(vsigmoid(acc[0][r][0] + VLOAD(b)), c + r * hp + j);                        \
@@ -140,12 +132,7 @@
             }                                                                                     \
         }                                                                                         \
         for (uint j = 0; j < hp; j += LANES) {                                                    \
-            global const float *wj = w + (ulong)j / LANES * (in + hidden) * WIDTH;                \
-            global const float *b = bias + j * 4;                                                 \
-            CLEAR(R, S)                                                                           \
-            DOT(R, S, x, in, in, wj, 2, 3, 2)                                                     \
-            DOT(R, S, rh, hp, hidden, wj + in * WIDTH, 2, 3, 2)                                   \
-            FOLD(R, S)                                                                            \
+            SUMS(R, S, rh, 2, 3, 2)                                                               \
             UNROLL for (uint r = 0; r < R; r++)                                                   \
             {                                                                                     \
                 VF n = vtanh(acc[0][r][2] + VLOAD(b + 2 * LANES));                                \
