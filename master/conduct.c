@@ -197,6 +197,10 @@ void conduct_report(struct master *m, struct member *w, const struct msg_REPORT 
 
 void conduct_joined(struct master *m, struct member *w)
 {
+    if (members_is_renewing(w)) {
+        repair_renew(m, w); /* it may not have heard */
+        return;
+    }
     for (size_t i = 0; i < m->deployments.count; i++) {
         struct deployment *d = m->deployments.items[i];
         struct part *p = deployment_part(d, w->id);

@@ -45,6 +45,7 @@ void keeping_free(struct keeping *k)
     }
     mem_free(k->restores);
     mem_free(k->stays);
+    mem_free(k->repaired);
     mem_free(k->replaces);
     mem_free(k->tuples.items);
     mem_free(k->live_tuples.items);

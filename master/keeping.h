@@ -57,6 +57,8 @@ struct keeping {
     bool from_is_passed;          /* output was committed after it, and stays */
     uint64_t bad_epoch;           /* it, and newer ones, are not whole; 0: none */
     bool recovering;              /* d->change is the recovery's */
+    uint64_t repairs;             /* version whose PEs get other code by it (repair.h); 0: none */
+    bool *repaired;               /* [PEs]: these; NULL as that */
     bool apart;                   /* what the loss does not touch may stay: it runs as planned */
     bool *stays;                  /* [instances of the graph]: not rolled back; NULL: all are */
     uint64_t *replaces;           /* [channels of the graph]: id of the one whose log it takes over,

@@ -220,13 +220,13 @@ static enum err make_restores(struct keeping *k, const struct pgraph *g,
 
 /* ---- the graph */
 
-/* Are all workers of it up, or known to be lost? */
+/* Are all workers of it up, and stay so, or known to be lost? */
 static bool is_settled(struct master *m, const struct deployment *d)
 {
     for (uint32_t i = 0; i < d->graph->worker_count; i++) {
         const struct part *p = &d->parts[i];
         const struct member *w = p->used ? members_by_id(&m->members, p->worker_id) : NULL;
-        if (w != NULL && (w->state == MEMBER_AWAY || w->reporting)) {
+        if (w != NULL && (w->state == MEMBER_AWAY || w->reporting || members_is_renewing(w))) {
             return false;
         }
     }
@@ -284,8 +284,11 @@ static bool *find_staying(struct master *m, struct deployment *d,
                           const struct store_checkpoint *from)
 {
     const struct pgraph *g = d->graph;
-    bool covered = from->epoch != 0 ? from->version == d->version : d->upgrade == NULL;
-    if (!d->keeping->apart || !covered) {
+    const struct keeping *k = d->keeping;
+    bool covered = from->epoch != 0
+                       ? from->version == d->version || from->version == k->repairs
+                       : d->upgrade == NULL;
+    if (!k->apart || !covered) {
         return NULL;
     }
     struct recovery set;
@@ -295,7 +298,8 @@ static bool *find_staying(struct master *m, struct deployment *d,
         const struct part *p = &d->parts[g->instances[i].worker];
         const struct member *w = members_by_id(&m->members, p->worker_id);
         lost[i] = w == NULL || w->state != MEMBER_UP || w->incarnation != p->incarnation ||
-                  !p->reported || p->state != DEPLOYMENT_RUNNING;
+                  !p->reported || p->state != DEPLOYMENT_RUNNING ||
+                  (k->repaired != NULL && k->repaired[g->instances[i].pe]);
     }
     bool *retained = find_retained(d, from->epoch);
     recovery_make(&(struct recovery_input){.graph = g, .lost = lost, .retained = retained}, &set);
@@ -640,7 +644,9 @@ void recover_over(struct master *m, struct deployment *d, bool done)
         return;
     }
     uint64_t took_us = k->lost_us != 0 ? now_us - k->lost_us : 0;
-    if (d->back.from != 0) {
+    if (d->back.repairs != NULL) {
+        repair_over(m, d, took_us);
+    } else if (d->back.from != 0) {
         keep_rollback(m, d, took_us);
     } else {
         keep_receipt(m, d, took_us);

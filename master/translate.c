@@ -61,6 +61,7 @@ enum err translate_hello(const struct msg_HELLO *m, const char *peer_host,
                                  .pid = m->pid,
                                  .term_seen = m->term_seen,
                                  .gpu = m->gpu,
+                                 .renews = m->renews,
                                  .labels = labels,
                                  .types = types};
     return ERR_OK;
@@ -123,7 +124,7 @@ static void fill_staying(const struct deployment *d, uint32_t part, struct msg_P
         }
     }
     if (p->stay_instances_count > 0) {
-        p->base_version = d->version;
+        p->base_version = d->keeping->repairs != 0 ? d->keeping->repairs : d->version;
     }
 }
 

@@ -835,7 +835,8 @@ static void on_open(void *arg, struct conn *c)
                                  .labels = a->labels.items,
                                  .labels_count = a->labels.count,
                                  .version = OXBOW_VERSION,
-                                 .pid = (uint64_t)getpid()};
+                                 .pid = (uint64_t)getpid(),
+                                 .renews = a->o.callbacks.on_renew != NULL};
     conn_send(c, &m);
     mem_free(address);
 }
@@ -868,6 +869,15 @@ static void on_welcome(struct agent *a, const struct msg_WELCOME *m)
     a->fetch.active = false;
     advance(a);
     a->o.callbacks.on_ready(a->o.callbacks.arg, a->name, links_port(a->o.links));
+}
+
+/* What is not sent yet need not be: the master recovers what this process held. */
+static void renew(struct agent *a, const char *why)
+{
+    if (a->o.callbacks.on_renew != NULL) {
+        log_event(LOG_WARN, "worker.renews", "why=\"%s\"", why);
+        a->o.callbacks.on_renew(a->o.callbacks.arg, why);
+    }
 }
 
 static bool stale(struct agent *a, uint64_t term) /* V1 */
@@ -915,6 +925,11 @@ static void on_message(void *arg, struct conn *c, struct msg *m)
     case M_SKIP:
         if (!stale(a, m->SKIP.term)) {
             on_skip(a, &m->SKIP);
+        }
+        break;
+    case M_RENEW:
+        if (!stale(a, m->RENEW.term) && m->RENEW.incarnation == a->o.incarnation) {
+            renew(a, m->RENEW.what);
         }
         break;
     case M_CHECKPOINT:
