@@ -271,9 +271,22 @@ static void on_complete(struct agent *a, const struct msg_CHECKPOINT_COMPLETE *m
     follow_commit(a, d);
 }
 
+/* What is not sent yet need not be: the master recovers what this process held. */
+static void renew(struct agent *a, const char *why)
+{
+    if (a->o.callbacks.on_renew != NULL) {
+        log_event(LOG_WARN, "worker.renews", "why=\"%s\"", why);
+        a->o.callbacks.on_renew(a->o.callbacks.arg, why);
+    }
+}
+
 static void report_all(void *arg)
 {
     struct agent *a = arg;
+    char why[2 * NAME_BYTES_MAX + 100];
+    if (probe_must_renew(a->parts, why, sizeof why)) {
+        renew(a, why);
+    }
     agent_links_open(a); /* or not: deadlines */
     saver_again(a->saver);
     for (struct part *d = a->parts; d != NULL; d = d->next) {
@@ -869,15 +882,6 @@ static void on_welcome(struct agent *a, const struct msg_WELCOME *m)
     a->fetch.active = false;
     advance(a);
     a->o.callbacks.on_ready(a->o.callbacks.arg, a->name, links_port(a->o.links));
-}
-
-/* What is not sent yet need not be: the master recovers what this process held. */
-static void renew(struct agent *a, const char *why)
-{
-    if (a->o.callbacks.on_renew != NULL) {
-        log_event(LOG_WARN, "worker.renews", "why=\"%s\"", why);
-        a->o.callbacks.on_renew(a->o.callbacks.arg, why);
-    }
 }
 
 static bool stale(struct agent *a, uint64_t term) /* V1 */
