@@ -274,6 +274,9 @@ void conduct_lost(struct master *m, const struct member *w, uint64_t incarnation
         fail_set(&why, ERR_CLOSED, "see why the worker died, start it again and deploy again",
                  "worker %s was lost; it held %" PRIu32 " of %" PRIu32 " instances", w->name,
                  deployment_slots(d, w->id), d->instance_count);
+        if (w->crash[0] != '\0') {
+            fail_set(&why, ERR_CLOSED, "repair that PE, then deploy again", "%s", w->crash);
+        }
         if (change_is_over(&d->change)) {
             if (!recover_lost(m, d, why.what, w->left_us)) {
                 conduct_life(m, d, LIFE_FAILED, &why, w->name);

@@ -12,6 +12,7 @@
 #define OXB_MASTER_KEEPING_H
 
 #include "master/checkpoint.h"
+#include "master/crashes.h"
 #include "master/store.h"
 #include "net/messages.h"
 
@@ -50,6 +51,8 @@ struct keeping {
     uint64_t recoveries;
     uint64_t fruitless_epoch;     /* the checkpoint of the latest one */
     unsigned fruitless;           /* in a row from it, without a newer one complete since */
+    struct crashes crashes;
+    char cause[400];              /* of the loss that is recovered from */
     uint64_t lost_us;             /* when the first loss was; 0: none to recover from */
     uint64_t retry_us;            /* next try */
     unsigned tries;               /* in a row */

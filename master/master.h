@@ -99,6 +99,9 @@ void conduct_supersede(struct master *m, struct deployment *d, const char *why);
 /* ---- trouble.c: instances that are held or stuck ---- */
 /* trouble_tell - events for what a report has changed. */
 void trouble_tell(struct master *m, struct deployment *d);
+/* trouble_crash - what a PE has done to the process before this one, if any has. */
+void trouble_crash(struct master *m, struct member *w, const struct msg_HELLO *hello);
+json_t *trouble_crashes(const struct deployment *d); /* for status */
 json_t *trouble_held(const struct instance_view *v); /* for status; null: it is not held */
 /* trouble_skip - POST .../skip?pe=NAME: answers `x`. */
 void trouble_skip(struct master *m, struct deployment *d, struct exchange *x);

@@ -45,6 +45,7 @@ struct member {
     uint64_t deadline_us;      /* AWAY: when it is lost */
     uint64_t heard_at_us;      /* last message */
     uint64_t left_us;          /* when its connection was last closed; 0: not yet */
+    char crash[400];           /* what its last process died of, until that is recovered; "" */
     uint64_t renewing;         /* incarnation that was told to begin anew; 0: none */
     void *conn;                /* UP: the shell's connection; borrowed, never looked into */
 };

@@ -96,6 +96,24 @@ static bool is_fruitless(struct master *m, struct deployment *d, const char *why
     return true;
 }
 
+/* Some PE has killed its workers more often than its on_error allows, and that says stop. */
+static bool is_killed(struct master *m, struct deployment *d)
+{
+    for (uint32_t i = 0; i < d->graph->instance_count; i++) {
+        const struct pinstance *n = &d->graph->instances[i];
+        const struct pe *pe = &d->topology->pes[n->pe];
+        const struct crash_of *c = crashes_find(&d->keeping->crashes, pe, n->index);
+        struct fail f = {0};
+        if (c != NULL && crashes_then(c, pe) == CRASH_STOP) {
+            fail_set(&f, ERR_CLOSED, "repair this PE, then deploy it again",
+                     "%s; %u times from one checkpoint", c->error, c->count);
+            fail_for_good(m, d, &f);
+            return true;
+        }
+    }
+    return false;
+}
+
 bool recover_lost(struct master *m, struct deployment *d, const char *why, uint64_t since_us)
 {
     if (d->graph == NULL || d->topology->checkpoint_every_us == 0) {
@@ -107,8 +125,11 @@ bool recover_lost(struct master *m, struct deployment *d, const char *why, uint6
     }
     struct keeping *k = d->keeping;
     uint64_t now_us = clock_now_us();
-    if (k->lost_us == 0 && is_fruitless(m, d, why)) {
+    if (k->lost_us == 0 && (is_killed(m, d) || is_fruitless(m, d, why))) {
         return true;
+    }
+    if (k->lost_us == 0) {
+        snprintf(k->cause, sizeof k->cause, "%s", why);
     }
     log_event(LOG_WARN, "topology.lost", "topology=%s gen=%" PRIu64 " why=\"%s\"", d->name,
               d->token.gen, why);
@@ -612,6 +633,7 @@ static void keep_receipt(struct master *m, const struct deployment *d, uint64_t 
                               : json_null());
     json_object_set_new(receipt, "discarded",
                         k->toll.known ? json_integer((json_int_t)k->toll.discarded) : json_null());
+    json_object_set_new(receipt, "cause", status_text(k->cause));
     char *why = gone != NULL ? mem_printf("'%s' cannot be read again: what it had read and no "
                                           "checkpoint covers is lost",
                                           gone->name)

@@ -75,3 +75,35 @@ void labels_fini(struct labels *l)
     }
     l->count = 0;
 }
+
+struct crash *about_crash(const char *path)
+{
+    struct crash *c = mem_alloc(sizeof *c);
+    if (path != NULL && crash_read(path, c)) {
+        return c;
+    }
+    mem_free(c);
+    return NULL;
+}
+
+void about_add_crash(const struct crash *c, struct msg_HELLO *out)
+{
+    if (c != NULL) {
+        out->crash_incarnation = c->incarnation;
+        out->crash_instance = c->instance;
+        out->crash_signal = c->signal;
+        out->crash_call = c->call;
+        out->crash_sum = c->sum;
+        out->crash_tuple = c->tuple;
+        out->crash_stream = c->stream;
+    }
+}
+
+void about_told(struct crash **c, const char *path)
+{
+    if (*c != NULL) {
+        unlink(path);
+        mem_free(*c);
+        *c = NULL;
+    }
+}

@@ -7,6 +7,7 @@
 
 #include "core/limits.h"
 #include "net/messages.h"
+#include "worker/crash.h"
 
 /* about_host - the id of the machine: workers of one host share files and ports.  Caller frees. */
 char *about_host(void);
@@ -23,5 +24,11 @@ struct labels {
  * error. */
 MUST_CHECK enum err about_labels(const char *const *texts, struct labels *out, struct fail *f);
 void labels_fini(struct labels *l);
+
+/* about_crash - what the process before it has left in `path`; NULL: nothing.  Caller frees.
+ * about_add_crash - to HELLO; about_told: the master has it. */
+struct crash *about_crash(const char *path);
+void about_add_crash(const struct crash *c, struct msg_HELLO *out);
+void about_told(struct crash **c, const char *path);
 
 #endif

@@ -44,6 +44,7 @@ struct agent {
     struct acks acks;       /* of the newest checkpoints: the master may ask again */
     struct wills wills;
     struct fetch fetch;
+    struct crash *crash;    /* not told yet; NULL: none */
     void (*on_idle)(void *arg);
     void *idle_arg;
 };
@@ -97,6 +98,7 @@ struct agent *agent_new(const struct agent_options *o, struct fail *f)
     a->wills = (struct wills){
         .send = send_from_will, .wanted = advance_all, .idle = will_idle, .arg = a};
     wills_init(&a->wills, &a->env);
+    a->crash = about_crash(o->crash_path);
     a->retry = timer_new(o->loop, connect_now, a);
     a->report = timer_new(o->loop, report_all, a);
     if (about_labels(o->labels, &a->labels, f) != ERR_OK ||
@@ -123,6 +125,7 @@ void agent_free(struct agent *a)
     saver_free(a->saver);
     acks_fini(&a->acks);
     labels_fini(&a->labels);
+    mem_free(a->crash);
     strbuf_fini(&a->fetch.bytes);
     mem_free(a->name);
     mem_free(a->artifact_dir);
@@ -850,6 +853,7 @@ static void on_open(void *arg, struct conn *c)
                                  .version = OXBOW_VERSION,
                                  .pid = (uint64_t)getpid(),
                                  .renews = a->o.callbacks.on_renew != NULL};
+    about_add_crash(a->crash, &m.HELLO);
     conn_send(c, &m);
     mem_free(address);
 }
@@ -863,6 +867,7 @@ static void on_welcome(struct agent *a, const struct msg_WELCOME *m)
     a->term = m->term;
     a->joined = true;
     a->retry_ms = RECONNECT_MS_MIN;
+    about_told(&a->crash, a->o.crash_path);
     timer_stop(a->retry);
     conn_accepted(a->conn);
     conn_limit(a->conn, FRAME_BYTES_MAX);
