@@ -48,20 +48,14 @@ static struct crash_of *make(struct crashes *cs, const struct pe *pe, uint32_t i
     return c;
 }
 
-static bool knows(const struct crash_of *c, uint64_t sum)
-{
-    for (size_t k = 0; k < c->killer_count; k++) {
-        if (c->killers[k] == sum) {
-            return true;
-        }
-    }
-    return false;
-}
-
 bool crashes_note(struct crashes *cs, const struct pe *pe, uint32_t index,
                   const struct crash_note *n)
 {
     struct crash_of *c = make(cs, pe, index);
+    if (n->incarnation == c->incarnation) {
+        return false; /* told twice */
+    }
+    c->incarnation = n->incarnation;
     if (n->epoch > c->epoch) { /* it got further */
         c->epoch = n->epoch;
         c->count = 0;
@@ -69,7 +63,7 @@ bool crashes_note(struct crashes *cs, const struct pe *pe, uint32_t index,
     c->count++;
     c->has_tuple = n->processing;
     snprintf(c->error, sizeof c->error, "%s", n->error);
-    if (n->sum == 0 || knows(c, n->sum) || c->killer_count == KILLERS_MAX) {
+    if (n->sum == 0 || c->killer_count == KILLERS_MAX) {
         return false;
     }
     c->killers[c->killer_count++] = n->sum;

@@ -25,8 +25,9 @@ struct crash_of { /* one instance */
     char digest[DIGEST_HEX_BYTES]; /* of its code (K1) */
     uint64_t epoch;                /* complete when it first did */
     unsigned count;                /* since then */
+    uint64_t incarnation;          /* of the latest process that it killed */
     bool has_tuple;                /* the latest one: it was processing */
-    uint64_t killers[KILLERS_MAX]; /* sums of tuples */
+    uint64_t killers[KILLERS_MAX]; /* sums of tuples; of equal ones each */
     size_t killer_count;
     char error[320];               /* of the latest, for people */
     char *tuple;                   /* JSON, of the newest killer that is known; NULL: none is */
@@ -39,12 +40,13 @@ struct crashes { /* a zeroed struct is empty */
 void crashes_fini(struct crashes *cs);
 
 struct crash_note {
+    uint64_t incarnation; /* of the process; one is noted once */
     uint64_t epoch; /* newest complete checkpoint */
     bool processing;
     uint64_t sum;   /* of the tuple that it was given alone; 0: none */
     const char *tuple, *error;
 };
-/* crashes_note - Return: a tuple is known that was not before. */
+/* crashes_note - Return: one more tuple is known. */
 bool crashes_note(struct crashes *cs, const struct pe *pe, uint32_t index,
                   const struct crash_note *n);
 /* crashes_find - what is held against an instance with this code; NULL: nothing. */

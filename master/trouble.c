@@ -91,6 +91,7 @@ static void note_crash(struct deployment *d, const struct instance_view *v,
     struct keeping *k = d->keeping;
     bool found = k != NULL && crashes_note(&k->crashes, &d->topology->pes[n->pe], n->index,
                                            &(struct crash_note){
+                                               .incarnation = h->crash_incarnation,
                                                .epoch = k->machine.complete,
                                                .processing = strcmp(h->crash_call, "process") == 0,
                                                .sum = h->crash_sum,

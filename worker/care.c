@@ -18,7 +18,7 @@ struct care {
     char *error;
     uint64_t *killers;
     size_t killer_count;
-    size_t met; /* of these; one that comes twice counts twice */
+    size_t met; /* of these: they are 0 then */
     uint64_t from_epoch;
     uint64_t until_us;  /* 0: it has not begun */
     struct strbuf text; /* of the tuple that is noted */
@@ -90,11 +90,25 @@ const char *care_error(const struct instance *i)
     return i->care->error;
 }
 
-/* sum_of - never 0. */
-static uint64_t sum_of(const char *stream, const struct strbuf *text)
+/* sum_of - of the stream and all fields but times, which a source may take from its clock and which
+ * are then others when it is replayed.  Never 0. */
+static uint64_t sum_of(const char *stream, const struct oxb_batch *b, uint32_t row)
 {
-    uint64_t sum =
-        XXH3_64bits_withSeed(text->data, text->bytes, XXH3_64bits(stream, strlen(stream)));
+    XXH64_hash_t sum = XXH3_64bits(stream, strlen(stream));
+    for (uint32_t f = 0; f < b->schema->field_count; f++) {
+        const struct oxb_field *field = &b->schema->fields[f];
+        const struct oxb_col *c = &b->cols[f];
+        size_t width = type_width(field);
+        if (c->data == NULL || field->type == OXB_TIME) {
+            continue;
+        }
+        if (type_has_heap(field->type)) {
+            const struct oxb_ref r = ((const struct oxb_ref *)c->data)[row];
+            sum = r.len > 0 ? XXH3_64bits_withSeed(c->heap + r.off, r.len, sum + f) : sum + f + 1;
+        } else {
+            sum = XXH3_64bits_withSeed((const uint8_t *)c->data + width * row, width, sum + f);
+        }
+    }
     return sum != 0 ? sum : 1;
 }
 
@@ -102,14 +116,16 @@ bool care_kills(struct instance *i, const char *stream, const struct batch *row)
 {
     struct care *c = i->care;
     strbuf_clear(&c->text);
-    batch_json_row(&row->pub, row->pub.sel != NULL ? row->pub.sel[0] : 0, &c->text);
-    uint64_t sum = sum_of(stream, &c->text);
+    uint32_t at = row->pub.sel != NULL ? row->pub.sel[0] : 0;
+    uint64_t sum = sum_of(stream, &row->pub, at);
     for (size_t k = 0; k < c->killer_count; k++) {
         if (c->killers[k] == sum) {
+            c->killers[k] = 0; /* an equal one after it has not killed yet */
             c->met++;
             return true;
         }
     }
+    batch_json_row(&row->pub, at, &c->text);
     crash_call_tuple(&(struct crash_tuple){.instance = i->id,
                                            .sum = sum,
                                            .tuple = c->text.data,

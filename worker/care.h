@@ -7,7 +7,8 @@
  *
  * Threads:    made beside the loop, then the instance's.
  * Invariants: G1 a tuple that kills costs the process once more, at most: it is known by the sum of
- *                its content and stream, so it is found again wherever it comes in the next run.
+ *                its stream and content (but times), so it is found again wherever it comes in the
+ *                next run.  Of equal ones so many are held back as have killed, the first ones.
  *             G2 it is over when a newer checkpoint is complete and all that kill have been met, or
  *                nothing has killed for CARE_MS; or with new code.
  * See:        worker/fault.c, master/crashes.h (who decides). */

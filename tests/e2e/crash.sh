@@ -8,7 +8,7 @@
 source "$(dirname "$0")/lib.sh"
 ulimit -c 0
 
-COUNT=30000
+COUNT=20000
 cc -shared -fPIC "$HERE/poison.c" -I"$BIN/include" -o "$WORK/poison.so" ||
     give_up "the plug-in builds"
 echo "main a=1; side b=1" >"$WORK/versions"
@@ -84,9 +84,9 @@ lines=$(lines_in "$WORK/hold.side")
 verb "a checkpoint is taken all the same" 0 checkpoint hold --timeout 30
 check "the other branch has flowed on" wait_for 40 lines_above "$WORK/hold.side" "$lines"
 kill -9 "$(cat "$WORK/w1.pid")"
-check "killed by somebody else, it is held again" \
-    wait_for 60 shows hold '"recoveries": ?5.*|"held": ?\{[^}]*"tuple": ?\{"seq": ?8000,'
-check "without another crash" wait_for 30 test "$(lines_in "$WORK/w1.deaths")" = 5
+check "killed by somebody else, it is recovered" wait_for 60 shows hold '"recoveries": ?5,'
+check "and held again" wait_for 30 shows hold '"held": ?\{[^}]*"tuple": ?\{"seq": ?8000,'
+check_same "without another crash" "$(lines_in "$WORK/w1.deaths")" 5
 topology hold '{mode: none}' '{then: hold}'
 verb "new code takes its place" 0 upgrade "$WORK/hold.yaml" --yes
 check "the topology finishes" wait_for 90 state_is hold finished

@@ -21,15 +21,24 @@ static struct pe pe_of(enum error_then then, uint32_t retries)
     return (struct pe){.uid = uid, .digest = "aaaa", .then = then, .retries = retries};
 }
 
-static bool note(struct crashes *cs, const struct pe *pe, uint64_t epoch, bool processing,
-                 uint64_t sum)
+static bool note_of(struct crashes *cs, const struct pe *pe, uint64_t incarnation, uint64_t epoch,
+                    bool processing, uint64_t sum)
 {
     return crashes_note(cs, pe, 0,
-                        &(struct crash_note){.epoch = epoch,
+                        &(struct crash_note){.incarnation = incarnation,
+                                             .epoch = epoch,
                                              .processing = processing,
                                              .sum = sum,
                                              .tuple = sum != 0 ? "{\"a\":1}" : "",
                                              .error = "signal 11"});
+}
+
+/* By a process of its own. */
+static bool note(struct crashes *cs, const struct pe *pe, uint64_t epoch, bool processing,
+                 uint64_t sum)
+{
+    const struct crash_of *c = crashes_find(cs, pe, 0);
+    return note_of(cs, pe, c != NULL ? c->incarnation + 1 : 1, epoch, processing, sum);
 }
 
 static enum crash_then then_of(const struct crashes *cs, const struct pe *pe)
@@ -71,13 +80,15 @@ static void its_tuples_are_given_one_by_one_until_the_killer_is_known(void **sta
         assert_int_equal(then_of(&cs, &pe), CRASH_SINGLY);
         assert_int_equal(crashes_find(&cs, &pe, 0)->killer_count, 0);
         assert_true(note(&cs, &pe, 7, true, 99));
-        assert_false(note(&cs, &pe, 7, true, 99)); /* told twice */
+        uint64_t newest = crashes_find(&cs, &pe, 0)->incarnation;
+        assert_false(note_of(&cs, &pe, newest, 7, true, 99)); /* told twice */
         assert_int_equal(crashes_find(&cs, &pe, 0)->killer_count, 1);
         assert_string_equal(crashes_find(&cs, &pe, 0)->tuple, "{\"a\":1}");
         assert_int_equal(then_of(&cs, &pe), CRASH_SINGLY);
         assert_true(note(&cs, &pe, 9, true, 100)); /* a checkpoint later, another one */
         assert_int_equal(then_of(&cs, &pe), CRASH_SINGLY);
-        assert_int_equal(crashes_find(&cs, &pe, 0)->killer_count, 2);
+        assert_true(note(&cs, &pe, 9, true, 100)); /* one that is equal to it */
+        assert_int_equal(crashes_find(&cs, &pe, 0)->killer_count, 3);
         crashes_fini(&cs);
     }
 }
@@ -125,7 +136,7 @@ static void other_code_begins_with_nothing_against_it(void **state) /* K1 */
     struct pe mended = pe;
     mended.digest[0] = 'b';
     assert_null(crashes_find(&cs, &mended, 0));
-    note(&cs, &mended, 7, true, 0);
+    (void)note_of(&cs, &mended, 1000, 7, true, 0);
     assert_int_equal(then_of(&cs, &mended), CRASH_AGAIN);
     assert_int_equal(crashes_find(&cs, &mended, 0)->killer_count, 0);
     crashes_fini(&cs);
