@@ -48,7 +48,7 @@
 /* ---- tuples on which a PE fails ---- */
 #define HELD_BYTES_MAX (16u << 20)  /* input that waits at a held instance, beside its rings */
 #define CRASH_TUPLE_BYTES 4096       /* of the tuple as JSON in the record of a crash */
-#define CRASHES_MIN 3               /* by one instance from one checkpoint before on_error applies */
+#define CRASHES_MIN 3               /* by an instance from one checkpoint, then on_error applies */
 #define KILLERS_MAX 64              /* tuples known to kill a worker, per instance */
 #define CARE_MS 60000               /* tuples are given one by one for so long, if none kills */
 #define HELD_TUPLE_BYTES (64u << 10) /* of the tuple as JSON in status and dead letters */

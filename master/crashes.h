@@ -9,9 +9,9 @@
  *
  * Owns:       struct crashes: of one topology; an upgrade hands it on with its keeping.
  * Runs on:    anywhere; pure.
- * Invariants: K1 other code begins with nothing against it.  K2 whatever the policy, a PE that kills
- *                is never begun again without end from one checkpoint: each time it is counted, or
- *                one more tuple is known.
+ * Invariants: K1 other code begins with nothing against it.
+ *             K2 whatever the policy, a PE that kills is never begun again without end from one
+ *                checkpoint: each time it is counted, or one more tuple is known.
  * See:        worker/crash.h, worker/care.h, tests/unit/master/crashes_test.c */
 #ifndef OXB_MASTER_CRASHES_H
 #define OXB_MASTER_CRASHES_H

@@ -4,7 +4,8 @@
  * Runs on:    the master loop.
  * Invariants: O1 each hold is told once, and its end once; so is being stuck.
  *             O2 a skip names the hold it means, so that it never hits the next tuple.
- *             O3 that a tuple was let go of lasts from the next checkpoint on: one is taken at once. */
+ *             O3 that a tuple was let go of lasts from the next checkpoint on, which is taken at
+ *                once. */
 #include "master/master.h"
 
 #include "core/log.h"
@@ -207,7 +208,7 @@ void trouble_skip(struct master *m, struct deployment *d, struct exchange *x)
              json_pack("{s:s, s:s, s:o, s:s}", "topology", d->name, "pe", name, "skipped", skipped,
                        "lasts",
                        d->keeping != NULL
-                           ? "once a checkpoint is complete that begins after it, which is taken at "
-                             "once; a recovery before that holds the tuple again"
+                           ? "once a checkpoint is complete that begins after it, which is taken "
+                             "at once; a recovery before that holds the tuple again"
                            : "until the topology ends"));
 }

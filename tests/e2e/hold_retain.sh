@@ -1,5 +1,5 @@
 #!/bin/bash
-# tests/e2e/hold_retain.sh - a held PE whose worker dies, while who feeds it retains what it has sent.
+# tests/e2e/hold_retain.sh - a held PE whose worker dies; who feeds it retains what it has sent.
 #
 # numbers and a side branch on w2, first (holds) and its sink on w1.  w1 is killed while `first` is
 # held: it is restored with the input that it keeps, numbers stays and sends its log again behind
