@@ -74,6 +74,19 @@ static void count_text(const json_t *receipt, const char *key, char out[NUMBER_T
     }
 }
 
+static void print_replayed(struct cli *cli, const json_t *r)
+{
+    char resent[NUMBER_TEXT_BYTES], replayed[NUMBER_TEXT_BYTES], discarded[NUMBER_TEXT_BYTES];
+    fprintf(cli->out, "  %" PRIu64 " instances; %.1f ms from the loss until it ran\n",
+            json_count_of(r, "instances_touched"), json_real_of(r, "total_ms"));
+    count_text(r, "resent", resent);
+    count_text(r, "replayed", replayed);
+    count_text(r, "discarded", discarded);
+    fprintf(cli->out, "  tuples replayed %s, of these from logs %s; discarded at sinks %s\n",
+            replayed, resent, discarded);
+    fprintf(cli->out, "  lost, duplicated, reordered unknown: %s\n", json_text_of(r, "unknown"));
+}
+
 static void print_recovery(struct cli *cli, const json_t *r)
 {
     fprintf(cli->out, "%s: version %" PRIu64 ", %s: generation %" PRIu64 " from ",
@@ -84,15 +97,25 @@ static void print_recovery(struct cli *cli, const json_t *r)
     } else {
         fputs("the beginning\n", cli->out);
     }
-    fprintf(cli->out, "  %" PRIu64 " instances; %.1f ms from the loss until it ran\n",
-            json_count_of(r, "instances_touched"), json_real_of(r, "total_ms"));
-    char resent[NUMBER_TEXT_BYTES], replayed[NUMBER_TEXT_BYTES], discarded[NUMBER_TEXT_BYTES];
-    count_text(r, "resent", resent);
-    count_text(r, "replayed", replayed);
-    count_text(r, "discarded", discarded);
-    fprintf(cli->out, "  tuples replayed %s, of these from logs %s; discarded at sinks %s\n",
-            replayed, resent, discarded);
-    fprintf(cli->out, "  lost, duplicated, reordered unknown: %s\n", json_text_of(r, "unknown"));
+    print_replayed(cli, r);
+}
+
+/* A PE that was stuck got other code by a recovery. */
+static void print_repair(struct cli *cli, const json_t *r)
+{
+    const json_t *one;
+    size_t i;
+    fprintf(cli->out,
+            "%s: version %" PRIu64 " -> %" PRIu64 ", %s: recovered from checkpoint %" PRIu64 "\n",
+            json_text_of(r, "topology"), json_count_of(r, "from"), json_count_of(r, "to"),
+            json_text_of(r, "result"), json_count_of(r, "checkpoint"));
+    json_array_foreach(json_object_get(r, "repairs"), i, one)
+    {
+        fprintf(cli->out, "  replaced %s[%" PRIu64 "], which was stuck on worker %s\n",
+                json_text_of(one, "pe"), json_count_of(one, "instance"),
+                json_text_of(one, "worker"));
+    }
+    print_replayed(cli, r);
 }
 
 static void print_rollback(struct cli *cli, const json_t *r)
@@ -118,6 +141,10 @@ void receipt_print(struct cli *cli, const json_t *r)
     }
     if (is_recovery(r)) {
         print_recovery(cli, r);
+        return;
+    }
+    if (json_object_get(r, "repairs") != NULL) {
+        print_repair(cli, r);
         return;
     }
     if (json_object_get(r, "checkpoint") != NULL) {

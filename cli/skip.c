@@ -17,7 +17,8 @@ const struct verb verb_skip = {
         "For a PE with `on_error: {then: hold}`: each of its instances that is held gives its\n"
         "tuple up as a dead letter and goes on with the input it has kept.  `oxbow status NAME`\n"
         "shows the tuple and the error.  Repairing the PE with `oxbow upgrade` instead gives\n"
-        "the tuple to the new code.",
+        "the tuple to the new code.  A recovery to a checkpoint from before the skip holds the\n"
+        "tuple again; so one is taken at once.",
     .args_min = 2,
     .args_max = 2,
     .run = run_skip,
@@ -35,6 +36,7 @@ static void print_skipped(struct cli *cli, const char *pe, const json_t *answer)
                 json_text_of(one, "error"));
         free(tuple);
     }
+    fprintf(cli->out, "this lasts %s\n", json_text_of(answer, "lasts"));
 }
 
 static int run_skip(struct cli *cli, const void *options, char **args, unsigned arg_count)

@@ -47,6 +47,10 @@
 
 /* ---- tuples on which a PE fails ---- */
 #define HELD_BYTES_MAX (16u << 20)  /* input that waits at a held instance, beside its rings */
+#define CRASH_TUPLE_BYTES 4096       /* of the tuple as JSON in the record of a crash */
+#define CRASHES_MIN 3               /* by an instance from one checkpoint, then on_error applies */
+#define KILLERS_MAX 64              /* tuples known to kill a worker, per instance */
+#define CARE_MS 60000               /* tuples are given one by one for so long, if none kills */
 #define HELD_TUPLE_BYTES (64u << 10) /* of the tuple as JSON in status and dead letters */
 #define BAD_INPUT_BYTES_MAX (64u << 10) /* of what a source could not read, in a dead letter */
 #define DEAD_FILE_BYTES_MAX (64u << 20) /* of a file of dead letters; then another is begun, once */

@@ -39,27 +39,66 @@ static enum err check_running(const struct deployment *d, const char *name, stru
     return ERR_OK;
 }
 
-static json_t *plan_answer(const struct plan *p)
+/* It is not cut over but recovered, if some PE that it changes is stuck. */
+static char *plan_lines(const struct plan *p, const json_t *repairs)
+{
+    char *text = plan_text(p);
+    struct strbuf lines = {0};
+    size_t i;
+    const json_t *one;
+    strbuf_text_add(&lines, text);
+    json_array_foreach(repairs, i, one)
+    {
+        strbuf_printf(&lines,
+                      "note: %s[%lld] is stuck: worker %s begins anew, and what it held is "
+                      "recovered under the new version, with what depends on it\n",
+                      json_string_value(json_object_get(one, "pe")),
+                      (long long)json_integer_value(json_object_get(one, "instance")),
+                      json_string_value(json_object_get(one, "worker")));
+    }
+    mem_free(text);
+    return strbuf_take(&lines);
+}
+
+static json_t *plan_answer(const struct deployment *d, const struct plan *p)
 {
     json_t *doc = plan_json(p);
-    char *text = plan_text(p);
+    json_t *repairs = repair_of(d, p);
+    char *text = plan_lines(p, repairs);
     struct fail f = {0};
     const char *where;
     enum err e = upgrade_refusal(p, &f, &where);
     json_object_set_new(doc, "text", status_text(text));
     json_object_set_new(doc, "refused", e != ERR_OK ? status_error(&f, where) : json_null());
+    json_object_set_new(doc, "repairs", repairs != NULL ? repairs : json_array());
     mem_free(text);
     return doc;
 }
 
-static void answer_refusal(struct exchange *x, const struct plan *p, const struct fail *f,
-                           const char *where)
+static void answer_refusal(struct exchange *x, const struct deployment *d, const struct plan *p,
+                           const struct fail *f, const char *where)
 {
     json_t *error = status_error(f, where);
     json_object_set_new(error, "code", json_string(err_name(f->code)));
     json_t *body = json_pack("{s:o}", "error", error);
-    json_object_set_new(body, "plan", plan_answer(p));
+    json_object_set_new(body, "plan", plan_answer(d, p));
     api_json(x, 422, body);
+}
+
+static bool answer_repair(struct master *m, struct deployment *d, struct deployment *next,
+                          struct plan *p, json_t *repairs, struct exchange *x)
+{
+    struct fail f = {0};
+    const char *where = json_string_value(json_object_get(json_array_get(repairs, 0), "pe"));
+    if (repair_check(m, d, p, repairs, &f) != ERR_OK) {
+        answer_refusal(x, d, p, &f, where);
+        return false;
+    }
+    if (repair_begin(m, d, next, p, repairs, x, &f) != ERR_OK) {
+        api_fail(x, 503, &f, d->name);
+        return false;
+    }
+    return true;
 }
 
 /* Return: true when `next` and `p` are in use from now on. */
@@ -81,8 +120,14 @@ static bool answer_upgrade(struct master *m, struct deployment *d, struct deploy
         return false;
     }
     if (upgrade_refusal(p, &f, &where) != ERR_OK) {
-        answer_refusal(x, p, &f, where);
+        answer_refusal(x, d, p, &f, where);
         return false;
+    }
+    json_t *repairs = repair_of(d, p);
+    if (repairs != NULL) {
+        bool begun = answer_repair(m, d, next, p, repairs, x);
+        json_decref(repairs);
+        return begun;
     }
     if (running_begin(m, d, next, p, first_id, &f) != ERR_OK) {
         api_fail(x, 503, &f, d->name);
@@ -162,7 +207,7 @@ void running_plan(struct master *m, struct deployment *next TAKES, const struct 
     }
     bool used = false;
     if (r->ask == ASK_PLAN) {
-        api_json(x, 200, plan_answer(p));
+        api_json(x, 200, plan_answer(d, p));
     } else {
         used = answer_upgrade(m, d, next, p, first, r, x);
     }

@@ -197,6 +197,10 @@ void conduct_report(struct master *m, struct member *w, const struct msg_REPORT 
 
 void conduct_joined(struct master *m, struct member *w)
 {
+    if (members_is_renewing(w)) {
+        repair_renew(m, w); /* it may not have heard */
+        return;
+    }
     for (size_t i = 0; i < m->deployments.count; i++) {
         struct deployment *d = m->deployments.items[i];
         struct part *p = deployment_part(d, w->id);
@@ -270,6 +274,9 @@ void conduct_lost(struct master *m, const struct member *w, uint64_t incarnation
         fail_set(&why, ERR_CLOSED, "see why the worker died, start it again and deploy again",
                  "worker %s was lost; it held %" PRIu32 " of %" PRIu32 " instances", w->name,
                  deployment_slots(d, w->id), d->instance_count);
+        if (w->crash[0] != '\0') {
+            fail_set(&why, ERR_CLOSED, "repair that PE, then deploy again", "%s", w->crash);
+        }
         if (change_is_over(&d->change)) {
             if (!recover_lost(m, d, why.what, w->left_us)) {
                 conduct_life(m, d, LIFE_FAILED, &why, w->name);

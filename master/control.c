@@ -53,7 +53,8 @@ static void refuse(struct conn *c, const struct fail *f)
 }
 
 /* The process is who it says; give the name a connection. */
-static void admit(struct master *m, struct conn *c, const struct member_hello *h)
+static void admit(struct master *m, struct conn *c, const struct member_hello *h,
+                  const struct msg_HELLO *hello)
 {
     struct fail f = {0};
     struct member *known = members_find(&m->members, h->name);
@@ -69,6 +70,7 @@ static void admit(struct master *m, struct conn *c, const struct member_hello *h
     }
     uint64_t lost = 0;
     struct member *w = members_join(&m->members, h, id, c, clock_now_us(), &lost);
+    trouble_crash(m, w, hello);
     if (lost != 0) {
         conduct_lost(m, w, lost);
     }
@@ -116,7 +118,7 @@ static void on_hello(struct master *m, struct conn *c, const struct msg_HELLO *h
         members_check(&m->members, &h, m->term, &f) != ERR_OK) {
         refuse(c, &f);
     } else {
-        admit(m, c, &h);
+        admit(m, c, &h, hello);
     }
     translate_hello_fini(&h);
 }

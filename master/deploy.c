@@ -435,19 +435,18 @@ enum err deploy_recover(struct master *m, struct deployment *d, uint64_t ids, st
 }
 
 enum err deploy_rollback(struct master *m, struct deployment *d, uint64_t base, uint64_t epoch,
-                         bool keep_output, struct fail *f)
+                         bool keep_output, json_t *about TAKES, struct fail *f)
 {
     uint64_t first = 0;
     enum err e = m->store->ops->reserve(m->store, 2, &first, f);
     if (e != ERR_OK) {
+        json_decref(about);
         return e;
     }
     d->token.op = first;
     d->token.epoch = first + 1;
     struct store_version v;
     fill_row(d, &v);
-    json_t *about = json_pack("{s:I, s:b}", "to_checkpoint", (json_int_t)epoch, "output_stays",
-                              (int)keep_output);
     v.decided = true;
     v.base = base;
     v.parts = mem_dup("{}");

@@ -117,6 +117,20 @@ static void take_views(struct deployment *d, struct deployment *was)
     }
 }
 
+void deployment_take_views(struct deployment *d, struct deployment *was)
+{
+    take_views(d, was);
+    for (uint32_t i = 0; i < d->graph->worker_count; i++) {
+        struct part *p = &d->parts[i];
+        struct part *old = deployment_part(was, d->graph->workers[i].id);
+        if (old != NULL) {
+            struct strbuf none = p->latency;
+            *p = *old;
+            old->latency = none;
+        }
+    }
+}
+
 void deployment_regraph(struct deployment *d, struct pgraph *g TAKES)
 {
     struct deployment was = {.graph = d->graph,
@@ -151,6 +165,7 @@ void deployment_free(struct deployment *d)
     keeping_free(d->keeping);
     free_views(d);
     carry_fini(&d->carry);
+    json_decref(d->back.repairs);
     change_fini(&d->change);
     if (d->graph != NULL) {
         pgraph_free(d->graph);

@@ -109,7 +109,8 @@ struct deployment {
     struct keeping *keeping;     /* checkpoints and recovery; owned; NULL: it takes none */
     struct {
         uint64_t from;           /* version; 0: none */
-    } back;                      /* a rollback to a checkpoint that is not over */
+        json_t *repairs;         /* repair.h; NULL: it is a rollback */
+    } back;                      /* a version made by a recovery that is not over */
     bool waits;                  /* its change decides when a checkpoint is over */
     struct upgrade *upgrade;     /* how this version came from another; NULL: deployed */
     struct carry carry;          /* counters of what changes have removed */
@@ -155,6 +156,10 @@ void deployment_free(struct deployment *d);
 /* deployment_regraph - the same topology on another graph: parts begin anew, and views but for
  * those of instances and channels that are in both. */
 void deployment_regraph(struct deployment *d, struct pgraph *g TAKES);
+
+/* deployment_take_views - what is known of instances and channels that are in both, of parts on the
+ * same workers too: from `was`, which loses it. */
+void deployment_take_views(struct deployment *d, struct deployment *was);
 
 bool deployment_is_over(const struct deployment *d);
 struct part *deployment_part(struct deployment *d, uint64_t worker_id);

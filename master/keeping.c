@@ -44,7 +44,9 @@ void keeping_free(struct keeping *k)
         mem_free((void *)(uintptr_t)k->restores[i].groups.data);
     }
     mem_free(k->restores);
+    crashes_fini(&k->crashes);
     mem_free(k->stays);
+    mem_free(k->repaired);
     mem_free(k->replaces);
     mem_free(k->tuples.items);
     mem_free(k->live_tuples.items);

@@ -12,6 +12,7 @@
 #define OXB_MASTER_KEEPING_H
 
 #include "master/checkpoint.h"
+#include "master/crashes.h"
 #include "master/store.h"
 #include "net/messages.h"
 
@@ -50,6 +51,8 @@ struct keeping {
     uint64_t recoveries;
     uint64_t fruitless_epoch;     /* the checkpoint of the latest one */
     unsigned fruitless;           /* in a row from it, without a newer one complete since */
+    struct crashes crashes;
+    char cause[400];              /* of the loss that is recovered from */
     uint64_t lost_us;             /* when the first loss was; 0: none to recover from */
     uint64_t retry_us;            /* next try */
     unsigned tries;               /* in a row */
@@ -57,6 +60,8 @@ struct keeping {
     bool from_is_passed;          /* output was committed after it, and stays */
     uint64_t bad_epoch;           /* it, and newer ones, are not whole; 0: none */
     bool recovering;              /* d->change is the recovery's */
+    uint64_t repairs;             /* version whose PEs get other code by it (repair.h); 0: none */
+    bool *repaired;               /* [PEs]: these; NULL as that */
     bool apart;                   /* what the loss does not touch may stay: it runs as planned */
     bool *stays;                  /* [instances of the graph]: not rolled back; NULL: all are */
     uint64_t *replaces;           /* [channels of the graph]: id of the one whose log it takes over,

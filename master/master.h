@@ -99,6 +99,9 @@ void conduct_supersede(struct master *m, struct deployment *d, const char *why);
 /* ---- trouble.c: instances that are held or stuck ---- */
 /* trouble_tell - events for what a report has changed. */
 void trouble_tell(struct master *m, struct deployment *d);
+/* trouble_crash - what a PE has done to the process before this one, if any has. */
+void trouble_crash(struct master *m, struct member *w, const struct msg_HELLO *hello);
+json_t *trouble_crashes(const struct deployment *d); /* for status */
 json_t *trouble_held(const struct instance_view *v); /* for status; null: it is not held */
 /* trouble_skip - POST .../skip?pe=NAME: answers `x`. */
 void trouble_skip(struct master *m, struct deployment *d, struct exchange *x);
@@ -134,9 +137,11 @@ MUST_CHECK enum err deploy_keep(struct master *m, struct deployment *d, uint64_t
 /* deploy_recover - as deploy_keep: the same version under its next generation. */
 MUST_CHECK enum err deploy_recover(struct master *m, struct deployment *d, uint64_t ids,
                                    struct fail *f);
-/* deploy_rollback - `d` takes the place of version `base`, as it was at the checkpoint `epoch`. */
+/* deploy_rollback - `d` takes the place of version `base`, as it was at the checkpoint `epoch`.
+ * @about: of the change. */
 MUST_CHECK enum err deploy_rollback(struct master *m, struct deployment *d, uint64_t base,
-                                    uint64_t epoch, bool keep_output, struct fail *f);
+                                    uint64_t epoch, bool keep_output, json_t *about TAKES,
+                                    struct fail *f);
 /* deploy_workers - those that are up, as placement sees them without `except`; caller frees. */
 struct worker_info *deploy_workers(struct master *m, const struct deployment *except,
                                    uint32_t *count);
@@ -211,6 +216,23 @@ MUST_CHECK enum err restore_graph(struct master *m, struct deployment *d,
 
 /* ---- rollback.c: a running topology goes back to a checkpoint of the version before ---- */
 void rollback_start(struct master *m, struct deploy_request *r TAKES, struct exchange *x TAKES);
+/* rollback_take_place - `next`, decided, is what there is of it from now on; `d` is freed later. */
+void rollback_take_place(struct master *m, struct deployment *d, struct deployment *next);
+
+/* ---- repair.c: an upgrade that gives other code to a PE that is stuck ---- */
+/* repair_of - the stuck instances whose code it changes, [{pe, instance, worker}]; NULL: none, it
+ * is an upgrade as any. */
+json_t *repair_of(const struct deployment *d, const struct plan *p);
+/* repair_check - what stands in the way; nothing has changed. */
+MUST_CHECK enum err repair_check(struct master *m, const struct deployment *d, const struct plan *p,
+                                 const json_t *repairs, struct fail *f);
+/* repair_begin - ERR_OK: `x` is answered, `next` and `p` are in use.  Requires: repair_check. */
+MUST_CHECK enum err repair_begin(struct master *m, struct deployment *d, struct deployment *next,
+                                 struct plan *p, json_t *repairs, struct exchange *x,
+                                 struct fail *f);
+/* repair_renew - tell it (again) to begin anew: `renewing` of the member says which process. */
+void repair_renew(struct master *m, const struct member *w);
+void repair_over(struct master *m, struct deployment *d, uint64_t took_us); /* it runs */
 
 /* ---- api.c: the routes ---- */
 extern const struct http_ops api_ops; /* arg: struct master */

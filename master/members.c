@@ -154,6 +154,7 @@ struct member *members_join(struct members *ms, const struct member_hello *h, ui
     w->slots = (uint32_t)h->slots;
     w->threads = (uint32_t)h->threads;
     w->gpu = h->gpu;
+    w->renews = h->renews;
     w->labels = h->labels != NULL ? json_incref(h->labels) : json_object();
     w->types = h->types != NULL ? json_incref(h->types) : json_array();
     w->type_names = names_of(w->types);

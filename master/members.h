@@ -35,6 +35,7 @@ struct member {
     uint32_t slots;
     uint32_t threads;
     bool gpu;
+    bool renews;               /* it can begin anew when it is told to: RENEW */
     json_t *labels;            /* object of strings; never NULL once joined */
     json_t *types;             /* array of descriptions; never NULL once joined */
     json_t *type_names;        /* array of their names; never NULL once joined */
@@ -44,6 +45,8 @@ struct member {
     uint64_t deadline_us;      /* AWAY: when it is lost */
     uint64_t heard_at_us;      /* last message */
     uint64_t left_us;          /* when its connection was last closed; 0: not yet */
+    char crash[400];           /* what its last process died of, until that is recovered; "" */
+    uint64_t renewing;         /* incarnation that was told to begin anew; 0: none */
     void *conn;                /* UP: the shell's connection; borrowed, never looked into */
 };
 
@@ -66,6 +69,7 @@ struct member_hello {
     uint64_t pid;
     uint64_t term_seen;
     bool gpu;
+    bool renews;
     json_t *labels;
     json_t *types;
 };
@@ -95,6 +99,12 @@ void members_closed(struct member *w, uint64_t now_us, uint64_t patience_us);
 
 /* members_overdue - the next AWAY member whose time has run out, now LOST; NULL: none. */
 struct member *members_overdue(struct members *ms, uint64_t now_us);
+
+/* members_is_renewing - this process is there, and will not be: it was told to begin anew. */
+static inline bool members_is_renewing(const struct member *w)
+{
+    return w->state == MEMBER_UP && w->renewing == w->incarnation;
+}
 
 bool members_is_drained(const struct members *ms, const char *name);
 void members_set_drained(struct members *ms, const char *name, bool drained);

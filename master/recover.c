@@ -96,6 +96,24 @@ static bool is_fruitless(struct master *m, struct deployment *d, const char *why
     return true;
 }
 
+/* Some PE has killed its workers more often than its on_error allows, and that says stop. */
+static bool is_killed(struct master *m, struct deployment *d)
+{
+    for (uint32_t i = 0; i < d->graph->instance_count; i++) {
+        const struct pinstance *n = &d->graph->instances[i];
+        const struct pe *pe = &d->topology->pes[n->pe];
+        const struct crash_of *c = crashes_find(&d->keeping->crashes, pe, n->index);
+        struct fail f = {0};
+        if (c != NULL && crashes_then(c, pe) == CRASH_STOP) {
+            fail_set(&f, ERR_CLOSED, "repair this PE, then deploy it again",
+                     "%s; %u times from one checkpoint", c->error, c->count);
+            fail_for_good(m, d, &f);
+            return true;
+        }
+    }
+    return false;
+}
+
 bool recover_lost(struct master *m, struct deployment *d, const char *why, uint64_t since_us)
 {
     if (d->graph == NULL || d->topology->checkpoint_every_us == 0) {
@@ -107,8 +125,11 @@ bool recover_lost(struct master *m, struct deployment *d, const char *why, uint6
     }
     struct keeping *k = d->keeping;
     uint64_t now_us = clock_now_us();
-    if (k->lost_us == 0 && is_fruitless(m, d, why)) {
+    if (k->lost_us == 0 && (is_killed(m, d) || is_fruitless(m, d, why))) {
         return true;
+    }
+    if (k->lost_us == 0) {
+        snprintf(k->cause, sizeof k->cause, "%s", why);
     }
     log_event(LOG_WARN, "topology.lost", "topology=%s gen=%" PRIu64 " why=\"%s\"", d->name,
               d->token.gen, why);
@@ -220,13 +241,13 @@ static enum err make_restores(struct keeping *k, const struct pgraph *g,
 
 /* ---- the graph */
 
-/* Are all workers of it up, or known to be lost? */
+/* Are all workers of it up, and stay so, or known to be lost? */
 static bool is_settled(struct master *m, const struct deployment *d)
 {
     for (uint32_t i = 0; i < d->graph->worker_count; i++) {
         const struct part *p = &d->parts[i];
         const struct member *w = p->used ? members_by_id(&m->members, p->worker_id) : NULL;
-        if (w != NULL && (w->state == MEMBER_AWAY || w->reporting)) {
+        if (w != NULL && (w->state == MEMBER_AWAY || w->reporting || members_is_renewing(w))) {
             return false;
         }
     }
@@ -284,8 +305,11 @@ static bool *find_staying(struct master *m, struct deployment *d,
                           const struct store_checkpoint *from)
 {
     const struct pgraph *g = d->graph;
-    bool covered = from->epoch != 0 ? from->version == d->version : d->upgrade == NULL;
-    if (!d->keeping->apart || !covered) {
+    const struct keeping *k = d->keeping;
+    bool covered = from->epoch != 0
+                       ? from->version == d->version || from->version == k->repairs
+                       : d->upgrade == NULL;
+    if (!k->apart || !covered) {
         return NULL;
     }
     struct recovery set;
@@ -295,7 +319,8 @@ static bool *find_staying(struct master *m, struct deployment *d,
         const struct part *p = &d->parts[g->instances[i].worker];
         const struct member *w = members_by_id(&m->members, p->worker_id);
         lost[i] = w == NULL || w->state != MEMBER_UP || w->incarnation != p->incarnation ||
-                  !p->reported || p->state != DEPLOYMENT_RUNNING;
+                  !p->reported || p->state != DEPLOYMENT_RUNNING ||
+                  (k->repaired != NULL && k->repaired[g->instances[i].pe]);
     }
     bool *retained = find_retained(d, from->epoch);
     recovery_make(&(struct recovery_input){.graph = g, .lost = lost, .retained = retained}, &set);
@@ -608,6 +633,7 @@ static void keep_receipt(struct master *m, const struct deployment *d, uint64_t 
                               : json_null());
     json_object_set_new(receipt, "discarded",
                         k->toll.known ? json_integer((json_int_t)k->toll.discarded) : json_null());
+    json_object_set_new(receipt, "cause", status_text(k->cause));
     char *why = gone != NULL ? mem_printf("'%s' cannot be read again: what it had read and no "
                                           "checkpoint covers is lost",
                                           gone->name)
@@ -640,7 +666,9 @@ void recover_over(struct master *m, struct deployment *d, bool done)
         return;
     }
     uint64_t took_us = k->lost_us != 0 ? now_us - k->lost_us : 0;
-    if (d->back.from != 0) {
+    if (d->back.repairs != NULL) {
+        repair_over(m, d, took_us);
+    } else if (d->back.from != 0) {
         keep_rollback(m, d, took_us);
     } else {
         keep_receipt(m, d, took_us);

@@ -350,7 +350,10 @@ static enum err rebuild(struct master *m, struct deployment *d, const struct sto
     }
     if (v->base != 0 && d->state == TOPOLOGY_RECOVERING && v->receipt[0] == '\0') {
         json_t *about = json_loads(v->about, 0, NULL);
-        d->back.from = json_object_get(about, "to_checkpoint") != NULL ? v->base : 0;
+        json_t *repairs = json_object_get(about, "repairs");
+        bool is_recovery = repairs != NULL || json_object_get(about, "to_checkpoint") != NULL;
+        d->back.from = is_recovery ? v->base : 0;
+        d->back.repairs = json_incref(repairs);
         json_decref(about);
     }
     expect_workers(m, d, v);

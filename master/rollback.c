@@ -175,7 +175,7 @@ static void note_holders(const struct deployment *d, struct deployment *next)
     }
 }
 
-static void take_place(struct master *m, struct deployment *d, struct deployment *next)
+void rollback_take_place(struct master *m, struct deployment *d, struct deployment *next)
 {
     struct checkpoint_event reset = {.kind = CHECKPOINT_IN_RESET, .now_us = clock_now_us()};
     struct checkpoint_actions none = {0};
@@ -203,7 +203,9 @@ static enum err begin(struct back *b, bool keep_output, struct exchange *x, stru
     struct master *m = b->master;
     struct deployment *d = b->d, *next = b->next;
     note_holders(d, next);
-    enum err e = deploy_rollback(m, next, d->version, b->epoch, keep_output, f);
+    json_t *about = json_pack("{s:I, s:b}", "to_checkpoint", (json_int_t)b->epoch, "output_stays",
+                              (int)keep_output);
+    enum err e = deploy_rollback(m, next, d->version, b->epoch, keep_output, about, f);
     if (e != ERR_OK) {
         return e;
     }
@@ -219,7 +221,7 @@ static enum err begin(struct back *b, bool keep_output, struct exchange *x, stru
                   "version", (json_int_t)next->version, "checkpoint", (json_int_t)b->epoch, "event",
                   (json_int_t)events_last(&m->events));
     b->next = NULL;
-    take_place(m, d, next);
+    rollback_take_place(m, d, next);
     tell_topology(m, next);
     recover_tick(m, next, clock_now_us());
     api_json(x, 202, body);

@@ -80,7 +80,7 @@ json_t *status_topology(const struct deployment *d)
     for (uint32_t i = 0; d->graph != NULL && i < d->graph->worker_count; i++) {
         (void)hist_decode(&latency, d->parts[i].latency.data, d->parts[i].latency.bytes);
     }
-    return json_pack("{s:s, s:I, s:s, s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:o, s:o}", "name",
+    return json_pack("{s:s, s:I, s:s, s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "name",
                      d->name, "version", (json_int_t)d->version, "state",
                      topology_state_name(d->state),
                      "digest", d->digest, "created_at", created, "error",
@@ -88,7 +88,7 @@ json_t *status_topology(const struct deployment *d)
                                                  : json_null(),
                      "phase", phase(d), "change", change_json(d), "pes", pes_json(d), "streams",
                      streams_json(d), "checkpoint", checkpoint_json(d),
-                     "latency_us", latency_json(&latency));
+                     "crashes", trouble_crashes(d), "latency_us", latency_json(&latency));
 }
 
 json_t *status_topologies(const struct deployments *ds)

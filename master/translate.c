@@ -61,6 +61,7 @@ enum err translate_hello(const struct msg_HELLO *m, const char *peer_host,
                                  .pid = m->pid,
                                  .term_seen = m->term_seen,
                                  .gpu = m->gpu,
+                                 .renews = m->renews,
                                  .labels = labels,
                                  .types = types};
     return ERR_OK;
@@ -123,7 +124,7 @@ static void fill_staying(const struct deployment *d, uint32_t part, struct msg_P
         }
     }
     if (p->stay_instances_count > 0) {
-        p->base_version = d->version;
+        p->base_version = d->keeping->repairs != 0 ? d->keeping->repairs : d->version;
     }
 }
 
@@ -169,6 +170,7 @@ static void free_instances(struct rec_INSTANCE_SPEC *list, size_t count)
     for (size_t i = 0; i < count; i++) {
         mem_free((void *)(uintptr_t)list[i].params);
         mem_free((void *)(uintptr_t)list[i].artifact);
+        mem_free((void *)(uintptr_t)list[i].killers.data);
         mem_free(list[i].inputs);
         mem_free(list[i].outputs);
     }
@@ -262,13 +264,36 @@ void translate_instance(const struct deployment *d, uint32_t number, struct rec_
     out->outputs_count = fill_ports(pe->outputs, pe->output_count, &out->outputs);
 }
 
+/* What is held against it for having killed workers, in a recovery (crashes.h). */
+static void fill_care(const struct deployment *d, uint32_t number, struct rec_INSTANCE_SPEC *out)
+{
+    const struct pinstance *n = &d->graph->instances[number];
+    const struct pe *pe = &d->topology->pes[n->pe];
+    const struct crash_of *c = recover_is_under_way(d)
+                                   ? crashes_find(&d->keeping->crashes, pe, n->index)
+                                   : NULL;
+    enum crash_then then = c != NULL ? crashes_then(c, pe) : CRASH_AGAIN;
+    if (then != CRASH_HOLD && then != CRASH_SINGLY) {
+        return;
+    }
+    out->care = then == CRASH_HOLD ? CARE_HOLD : CARE_SINGLY;
+    out->crash = c->error;
+    uint8_t *sums = mem_array(c->killer_count, 8);
+    for (size_t k = 0; k < 8 * c->killer_count; k++) {
+        sums[k] = (uint8_t)(c->killers[k / 8] >> (8 * (k % 8)));
+    }
+    out->killers = (struct msg_bin){sums, 8 * c->killer_count};
+}
+
 static void fill_instances(const struct deployment *d, uint32_t part, struct msg_PREPARE *p)
 {
     const struct pgraph *g = d->graph;
     p->add_instances = mem_array(g->instance_count, sizeof *p->add_instances);
     for (uint32_t i = 0; i < g->instance_count; i++) {
         if (g->instances[i].worker == part && !recover_leaves(d, i)) {
-            translate_instance(d, i, &p->add_instances[p->add_instances_count++]);
+            struct rec_INSTANCE_SPEC *spec = &p->add_instances[p->add_instances_count++];
+            translate_instance(d, i, spec);
+            fill_care(d, i, spec);
         }
     }
 }

@@ -50,3 +50,60 @@ char *about_types(void)
     }
     return strbuf_take(&t.json);
 }
+
+enum err about_labels(const char *const *texts, struct labels *out, struct fail *f)
+{
+    for (size_t k = 0; texts != NULL && texts[k] != NULL; k++) {
+        const char *equals = strchr(texts[k], '=');
+        if (equals == NULL || equals == texts[k] || k >= LABELS_MAX) {
+            return fail_set(f, ERR_INVALID, "write --label KEY=VALUE", "malformed label \"%s\"",
+                            texts[k]);
+        }
+        char *text = mem_dup(texts[k]);
+        text[equals - texts[k]] = '\0';
+        out->text[k] = text;
+        out->items[k] = (struct rec_LABEL){.key = text, .value = text + (equals - texts[k]) + 1};
+        out->count = k + 1;
+    }
+    return ERR_OK;
+}
+
+void labels_fini(struct labels *l)
+{
+    for (size_t k = 0; k < l->count; k++) {
+        mem_free(l->text[k]);
+    }
+    l->count = 0;
+}
+
+struct crash *about_crash(const char *path)
+{
+    struct crash *c = mem_alloc(sizeof *c);
+    if (path != NULL && crash_read(path, c)) {
+        return c;
+    }
+    mem_free(c);
+    return NULL;
+}
+
+void about_add_crash(const struct crash *c, struct msg_HELLO *out)
+{
+    if (c != NULL) {
+        out->crash_incarnation = c->incarnation;
+        out->crash_instance = c->instance;
+        out->crash_signal = c->signal;
+        out->crash_call = c->call;
+        out->crash_sum = c->sum;
+        out->crash_tuple = c->tuple;
+        out->crash_stream = c->stream;
+    }
+}
+
+void about_told(struct crash **c, const char *path)
+{
+    if (*c != NULL) {
+        unlink(path);
+        mem_free(*c);
+        *c = NULL;
+    }
+}

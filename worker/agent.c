@@ -33,9 +33,7 @@ struct agent {
     struct agent_options o;
     struct part_env env;
     char *name, *artifact_dir, *host, *types;
-    struct rec_LABEL labels[LABELS_MAX];
-    char *label_text[LABELS_MAX];
-    size_t label_count;
+    struct labels labels;
     struct conn *conn;
     bool joined;
     uint64_t term;          /* highest seen */
@@ -46,6 +44,7 @@ struct agent {
     struct acks acks;       /* of the newest checkpoints: the master may ask again */
     struct wills wills;
     struct fetch fetch;
+    struct crash *crash;    /* not told yet; NULL: none */
     void (*on_idle)(void *arg);
     void *idle_arg;
 };
@@ -65,23 +64,6 @@ static void will_idle(void *arg);
 static void follow_change(struct agent *a, struct part *d);
 
 /* ---------------------------------------------------------------- making */
-
-static enum err take_labels(struct agent *a, const char *const *labels, struct fail *f)
-{
-    for (size_t k = 0; labels != NULL && labels[k] != NULL; k++) {
-        const char *equals = strchr(labels[k], '=');
-        if (equals == NULL || equals == labels[k] || k >= LABELS_MAX) {
-            return fail_set(f, ERR_INVALID, "write --label KEY=VALUE", "malformed label \"%s\"",
-                            labels[k]);
-        }
-        a->label_text[k] = mem_dup(labels[k]);
-        a->label_text[k][equals - labels[k]] = '\0';
-        a->labels[k].key = a->label_text[k];
-        a->labels[k].value = a->label_text[k] + (equals - labels[k]) + 1;
-        a->label_count = k + 1;
-    }
-    return ERR_OK;
-}
 
 struct agent *agent_new(const struct agent_options *o, struct fail *f)
 {
@@ -116,9 +98,10 @@ struct agent *agent_new(const struct agent_options *o, struct fail *f)
     a->wills = (struct wills){
         .send = send_from_will, .wanted = advance_all, .idle = will_idle, .arg = a};
     wills_init(&a->wills, &a->env);
+    a->crash = about_crash(o->crash_path);
     a->retry = timer_new(o->loop, connect_now, a);
     a->report = timer_new(o->loop, report_all, a);
-    if (take_labels(a, o->labels, f) != ERR_OK ||
+    if (about_labels(o->labels, &a->labels, f) != ERR_OK ||
         file_make_dirs(a->artifact_dir, f) != ERR_OK) {
         agent_free(a);
         return NULL;
@@ -141,9 +124,8 @@ void agent_free(struct agent *a)
     timer_free(a->report);
     saver_free(a->saver);
     acks_fini(&a->acks);
-    for (size_t k = 0; k < a->label_count; k++) {
-        mem_free(a->label_text[k]);
-    }
+    labels_fini(&a->labels);
+    mem_free(a->crash);
     strbuf_fini(&a->fetch.bytes);
     mem_free(a->name);
     mem_free(a->artifact_dir);
@@ -292,9 +274,22 @@ static void on_complete(struct agent *a, const struct msg_CHECKPOINT_COMPLETE *m
     follow_commit(a, d);
 }
 
+/* What is not sent yet need not be: the master recovers what this process held. */
+static void renew(struct agent *a, const char *why)
+{
+    if (a->o.callbacks.on_renew != NULL) {
+        log_event(LOG_WARN, "worker.renews", "why=\"%s\"", why);
+        a->o.callbacks.on_renew(a->o.callbacks.arg, why);
+    }
+}
+
 static void report_all(void *arg)
 {
     struct agent *a = arg;
+    char why[2 * NAME_BYTES_MAX + 100];
+    if (probe_must_renew(a->parts, why, sizeof why)) {
+        renew(a, why);
+    }
     agent_links_open(a); /* or not: deadlines */
     saver_again(a->saver);
     for (struct part *d = a->parts; d != NULL; d = d->next) {
@@ -853,10 +848,12 @@ static void on_open(void *arg, struct conn *c)
                                  .threads = a->o.threads,
                                  .types = a->types,
                                  .term_seen = a->term,
-                                 .labels = a->labels,
-                                 .labels_count = a->label_count,
+                                 .labels = a->labels.items,
+                                 .labels_count = a->labels.count,
                                  .version = OXBOW_VERSION,
-                                 .pid = (uint64_t)getpid()};
+                                 .pid = (uint64_t)getpid(),
+                                 .renews = a->o.callbacks.on_renew != NULL};
+    about_add_crash(a->crash, &m.HELLO);
     conn_send(c, &m);
     mem_free(address);
 }
@@ -870,6 +867,7 @@ static void on_welcome(struct agent *a, const struct msg_WELCOME *m)
     a->term = m->term;
     a->joined = true;
     a->retry_ms = RECONNECT_MS_MIN;
+    about_told(&a->crash, a->o.crash_path);
     timer_stop(a->retry);
     conn_accepted(a->conn);
     conn_limit(a->conn, FRAME_BYTES_MAX);
@@ -936,6 +934,11 @@ static void on_message(void *arg, struct conn *c, struct msg *m)
     case M_SKIP:
         if (!stale(a, m->SKIP.term)) {
             on_skip(a, &m->SKIP);
+        }
+        break;
+    case M_RENEW:
+        if (!stale(a, m->RENEW.term) && m->RENEW.incarnation == a->o.incarnation) {
+            renew(a, m->RENEW.what);
         }
         break;
     case M_CHECKPOINT:

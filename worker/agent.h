@@ -25,6 +25,7 @@ struct agent_options {
     unsigned slots, threads;
     const char *const *labels; /* "k=v", NULL at the end; may be NULL */
     uint64_t incarnation;
+    const char *crash_path;  /* what the process before has left: worker/crash.h */
     struct worker_callbacks callbacks;
 };
 

@@ -1,5 +1,6 @@
 /* worker/build.c - from a PREPARE message to instances, channels and chains: the one file of the
  * worker that knows both the plan's messages and the running things. */
+#include "worker/care.h"
 #include "worker/part.h"
 
 #include "core/failpoint.h"
@@ -206,6 +207,7 @@ enum err build_instances(struct part *d)
             return fail_at(d, spec->pe, e);
         }
         describe_instance(i, spec);
+        i->care = care_new(spec, plan->from_epoch);
         e = restore_state(d, i);
         if (e != ERR_OK) {
             return fail_at(d, spec->pe, e);

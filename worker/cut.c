@@ -1,4 +1,5 @@
 /* worker/cut.c - carrying out a cut. */
+#include "worker/care.h"
 #include "worker/cut.h"
 
 #include "core/clock.h"
@@ -264,6 +265,7 @@ void cut_now(struct instance *i)
     }
     if (k->pe != NULL) {
         replace_code(i, k);
+        care_end(i);
         hold_recode(i);
     } else if (k->retire && i->started) {
         if (!gives && !k->will && pe_commit(i->pe, UINT64_MAX) == OXB_ERROR) {

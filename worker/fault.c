@@ -5,6 +5,7 @@
 #include "core/log.h"
 #include "core/mem.h"
 #include "core/strbuf.h"
+#include "worker/care.h"
 #include "worker/dead_letter.h"
 #include "worker/hold.h"
 #include "worker/instance.h"
@@ -98,10 +99,10 @@ struct trial {           /* of one batch */
 
 /* By policy, for the first row of what is left, which has failed once too often. */
 static void settle(struct instance *i, unsigned port, const char *stream, struct trial *t,
-                   enum plan_then then)
+                   enum plan_then then, const char *why)
 {
     char error[sizeof i->error];
-    snprintf(error, sizeof error, "%s", pe_error(i->pe));
+    snprintf(error, sizeof error, "%s", why);
     switch (then) {
     case PLAN_STOP:
         instance_fail(i, error);
@@ -141,7 +142,7 @@ static void failed(struct instance *i, unsigned port, const char *stream, struct
         t->failures = 0;
     }
     if (++t->failures > p.retries) {
-        settle(i, port, stream, t, p.then);
+        settle(i, port, stream, t, p.then, pe_error(i->pe));
     }
 }
 
@@ -155,14 +156,24 @@ void fault_process(struct instance *i, unsigned port, const char *stream, struct
         return;
     }
     struct trial t = {.rest = batch};
+    bool care = care_is_on(i);
     while (t.rest != NULL && !i->chain->failed) {
-        bool whole = t.one_by_one == 0;
+        bool whole = t.one_by_one == 0 && !care;
         struct batch *now = whole ? batch_share(t.rest) : rows_of(t.rest, 0, 1);
         struct pe_attempt a;
-        if (pe_attempt(i->pe, port, now, &a) == OXB_OK) {
+        if (care && care_kills(i, stream, now)) {
+            batch_free(now);
+            settle(i, port, stream, &t, p.then, care_error(i));
+            continue;
+        }
+        int result = pe_attempt(i->pe, port, now, &a);
+        if (care) {
+            crash_call_tuple(NULL);
+        }
+        if (result == OXB_OK) {
             t.rest = behind(t.rest, a.done);
             t.failures = 0;
-            t.one_by_one -= whole ? 0 : 1;
+            t.one_by_one -= t.one_by_one > 0 ? 1 : 0;
         } else {
             failed(i, port, stream, &t, &a, p);
         }
@@ -217,7 +228,7 @@ bool fault_survives(struct instance *i, int result, bool comes_again)
 bool fault_call(struct instance *i, int (*call)(struct oxb_pe *pe))
 {
     uint32_t tries = policy_of(i).retries;
-    watch_begin(i, clock_now_ns());
+    watch_begin(i, clock_now_ns(), call == pe_finish ? "finish" : "flush");
     int result = call(i->pe);
     while (result == OXB_ERROR && tries-- > 0) {
         result = call(i->pe);

@@ -4,6 +4,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/mem.h"
+#include "worker/care.h"
 #include "worker/checkpoint.h"
 #include "worker/cut.h"
 #include "worker/fault.h"
@@ -131,6 +132,7 @@ void instance_free(struct instance *i)
     }
     keeper_free(i->keeper);
     hold_free(i);
+    care_free(i->care);
     pe_free(i->pe);
     mem_free(i->arms);
     cut_free(atomic_load(&i->cut));
@@ -299,7 +301,9 @@ static void pass_marker(struct instance *i, enum item_kind kind, uint64_t epoch)
         return;
     }
     if (kind == ITEM_MARKER_CHECKPOINT && i->keeper != NULL) {
+        crash_call(i->id, "snapshot");
         keeper_take(i->keeper, i, epoch);
+        crash_call(0, "");
     }
     mark_outputs(i, kind, epoch);
     atomic_store_explicit(&i->stats.epoch_passed, epoch, memory_order_relaxed);
@@ -357,7 +361,7 @@ void instance_process(struct instance *i, unsigned port, const char *stream, str
     int64_t at_us = batch->pub.at_us;
     uint32_t live = batch->pub.live;
     i->child_ns = 0;
-    watch_begin(i, start);
+    watch_begin(i, start, "process");
     fault_process(i, port, stream, batch);
     watch_end(i);
     uint64_t bytes = 0;
@@ -392,7 +396,7 @@ static void take_batch(struct instance *i, uint32_t input, struct batch *batch)
     watch_end(from->from); /* Q1 */
     instance_process(i, i->inputs[input].port, channel_stream(from), batch);
     if (in_call) {
-        watch_begin(from->from, clock_now_ns());
+        watch_begin(from->from, clock_now_ns(), from->from->call);
     }
     from->from->child_ns += i->took_ns;
 }
@@ -428,11 +432,15 @@ static bool start(struct instance *i)
 {
     struct fail f = {0};
     i->started = true; /* stop runs also after a start that failed half-way */
-    if (pe_start(i->pe, &f) != ERR_OK) {
+    crash_call(i->id, "start");
+    enum err e = pe_start(i->pe, &f);
+    crash_call(0, "");
+    if (e != ERR_OK) {
         instance_fail(i, f.what);
         return false;
     }
     atomic_store(&i->state, INSTANCE_RUNNING);
+    care_begin(i);
     return true;
 }
 
@@ -570,7 +578,7 @@ static enum task_after run_source(struct chain *c)
         }
         uint64_t start = clock_now_ns();
         head->child_ns = 0;
-        watch_begin(head, start);
+        watch_begin(head, start, "produce");
         int result = pe_produce(head->pe, BATCH_ROWS_MAX);
         watch_end(head);
         if (result == OXB_IDLE) {
@@ -758,7 +766,10 @@ static void commit_members(struct chain *c)
             atomic_load(&i->uncommitted) >= epoch) {
             continue;
         }
-        if (pe_commit(i->pe, epoch) == OXB_ERROR) {
+        crash_call(i->id, "commit");
+        int result = pe_commit(i->pe, epoch);
+        crash_call(0, "");
+        if (result == OXB_ERROR) {
             add(&pe_counters(i->pe)->errors, 1);
             log_event(LOG_ERROR, "instance.uncommitted",
                       "pe=%s index=%u epoch=%" PRIu64 " error=\"%s\"",
@@ -949,7 +960,7 @@ static void chain_timer(struct task *t, void *who, uint64_t id)
     if (who == c) { /* see rest */
         task_notify(t);
     } else if (!c->failed && !atomic_load(&t->halt) && !i->finished && i->started) {
-        watch_begin(i, clock_now_ns());
+        watch_begin(i, clock_now_ns(), "timer");
         int result = pe_timer(i->pe, id);
         watch_end(i);
         after_event(c, i, result);
@@ -961,7 +972,7 @@ static void chain_ready(struct task *t, void *who, int fd, uint32_t events)
     struct chain *c = chain_of(t);
     struct instance *i = who;
     if (!c->failed && !atomic_load(&t->halt) && !i->finished && i->started) {
-        watch_begin(i, clock_now_ns());
+        watch_begin(i, clock_now_ns(), "ready");
         int result = pe_ready(i->pe, fd, events);
         watch_end(i);
         after_event(c, i, result);

@@ -24,6 +24,7 @@
 #include "worker/route.h"
 #include "worker/task.h"
 
+struct care;
 struct chain;
 struct cut;
 struct hold;
@@ -101,6 +102,8 @@ struct instance {
     uint64_t child_ns;            /* time spent in instances called from this one, per call */
     uint64_t took_ns;             /* the last batch */
     _Atomic uint64_t call_since_ns; /* worker/watch.h; 0: its code does not run */
+    const char *call;             /* what for, then */
+    struct care *care;            /* worker/care.h; NULL: none is needed */
     struct instance_stats stats;
     struct hist *end_to_end_us;   /* of a sink; shared, own shard; may be NULL */
 };

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char help[] =
     "oxbow-worker --master 127.0.0.1:7400 --name w1\n"
@@ -38,6 +39,7 @@ struct program {
     sigset_t signals;
     bool refused, told;
     const char *host;
+    char **argv;
 };
 
 static void on_ready(void *arg, const char *name, uint16_t port)
@@ -56,6 +58,18 @@ static void on_refused(void *arg, const char *what, const char *hint)
     fprintf(stderr, "error: the master refuses this worker; %s; %s\n", what, hint);
     p->refused = true;
     worker_quit(p->worker);
+}
+
+/* A thread that hangs in a PE cannot be ended, nor trusted when it wakes: it goes with all others
+ * when this process becomes another one.  Its id stays, for whoever watches over it. */
+static void on_renew(void *arg, const char *why)
+{
+    const struct program *p = arg;
+    (void)why; /* logged */
+    (void)close_range(3, ~0u, CLOSE_RANGE_CLOEXEC); /* what PEs have opened, too */
+    execv("/proc/self/exe", p->argv);
+    log_event(LOG_ERROR, "worker.ends", "why=\"it could not begin anew\"");
+    _exit(1);
 }
 
 static void *wait_for_signal(void *arg)
@@ -175,13 +189,14 @@ int main(int argc, char **argv)
                         "authenticated yet; use a loopback address or give --insecure\n", o.listen);
         return 3;
     }
-    struct program p = {.host = listen.host};
+    struct program p = {.host = listen.host, .argv = argv};
     sigemptyset(&p.signals);
     sigaddset(&p.signals, SIGTERM);
     sigaddset(&p.signals, SIGINT);
     pthread_sigmask(SIG_BLOCK, &p.signals, NULL);
     signal(SIGPIPE, SIG_IGN);
-    struct worker_callbacks cb = {.on_ready = on_ready, .on_refused = on_refused, .arg = &p};
+    struct worker_callbacks cb = {
+        .on_ready = on_ready, .on_refused = on_refused, .on_renew = on_renew, .arg = &p};
     p.worker = worker_new(&o, &cb, &f);
     if (p.worker == NULL) {
         fprintf(stderr, "error: %s; %s\n", f.what, f.hint);

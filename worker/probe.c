@@ -3,10 +3,12 @@
 
 #include "core/clock.h"
 #include "worker/change.h"
+#include "worker/grave.h"
 #include "worker/watch.h"
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 static bool same_inputs(struct oxb_pe *a, struct oxb_pe *b, const struct instance *i)
 {
@@ -41,6 +43,12 @@ static enum probe refuse(const struct instance *i, struct fail *f, char *where, 
     return PROBE_NO;
 }
 
+static bool hangs(const struct instance *i)
+{
+    return watch_stuck_us(i, clock_now_us()) > 0 ||
+           watch_call_us(i, clock_now_us()) > (uint64_t)CUT_PROBE_MS * 1000;
+}
+
 static enum probe ask(const struct instance *i, uint64_t waited_us, struct fail *f, char *where)
 {
     const struct cut *k = atomic_load(&i->cut);
@@ -52,7 +60,7 @@ static enum probe ask(const struct instance *i, uint64_t waited_us, struct fail 
                       what);
     }
     uint64_t call_us = watch_call_us(i, clock_now_us());
-    if (watch_stuck_us(i, clock_now_us()) > 0 || call_us > (uint64_t)CUT_PROBE_MS * 1000) {
+    if (hangs(i)) {
         char what[200];
         snprintf(what, sizeof what,
                  "is stuck: its code has not come back from one call for %" PRIu64
@@ -73,4 +81,44 @@ enum probe probe_members(const struct part *base, uint64_t waited_us, struct fai
         all = one == PROBE_YES ? all : one;
     }
     return all;
+}
+
+static const struct instance *find_hanging(struct instance *const *list, uint32_t count)
+{
+    for (uint32_t k = 0; k < count; k++) {
+        if (hangs(list[k])) {
+            return list[k];
+        }
+    }
+    return NULL;
+}
+
+/* In what has to go before `d` or what waits behind it can begin; NULL: nothing hangs there. */
+static const struct instance *in_the_way(const struct part *parts, const struct part *d)
+{
+    const struct instance *found = NULL;
+    for (const struct part *p = parts; p != NULL && found == NULL; p = p->next) {
+        if (p->dropping && p->gen < d->gen && strcmp(p->name, d->name) == 0) {
+            found = find_hanging(p->instances, p->instance_count);
+        }
+    }
+    for (const struct grave *g = d->graves; g != NULL && found == NULL; g = g->next) {
+        if (d->after != NULL && g->shell->chain_count > 0) {
+            found = find_hanging(g->shell->instances, g->shell->instance_count);
+        }
+    }
+    return found;
+}
+
+bool probe_must_renew(const struct part *parts, char *why, size_t why_bytes)
+{
+    for (const struct part *d = parts; d != NULL; d = d->next) {
+        const struct instance *i = d->dropping ? NULL : in_the_way(parts, d);
+        if (i != NULL) {
+            snprintf(why, why_bytes, "PE %s[%u] of topology %s has to go and hangs in a call",
+                     name_text(&i->pe_name), i->index, d->name);
+            return true;
+        }
+    }
+    return false;
 }

@@ -1,4 +1,5 @@
-/* worker/probe.h - can every member of a change cut?  Asked before READY (PROTOCOL R3).
+/* worker/probe.h - can every member of a change cut?  Asked before READY (PROTOCOL R3).  And does
+ * what a recovery replaces go away?
  *
  * Threads:    the loop's.
  * Why:        after the decision there is no way back; a member whose code hangs never comes to the
@@ -18,5 +19,9 @@ enum probe probe_members(const struct part *base, uint64_t waited_us, struct fai
                          char *where /* [NAME_BYTES_MAX + 1] */);
 /* probe_hold_fits - may this cut be made of an instance that is held?  NULL: yes; else why not. */
 const char *probe_hold_fits(const struct instance *i, const struct cut *k);
+/* probe_must_renew - something that was discarded for a recovery is in a call that does not come
+ * back, so that what takes its place cannot begin in this process: R20.
+ * @parts: a list; @why: for people. */
+bool probe_must_renew(const struct part *parts, char *why, size_t why_bytes);
 
 #endif

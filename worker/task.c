@@ -4,6 +4,7 @@
 #include "core/clock.h"
 #include "core/limits.h"
 #include "core/mem.h"
+#include "worker/crash.h"
 #include "worker/timers.h"
 
 #include <assert.h>
@@ -505,6 +506,7 @@ static void *executor_main(void *arg)
     struct executor *e = arg;
     current = e;
     pthread_setname_np(pthread_self(), e->group != NULL ? "oxb-executor" : "oxb-private");
+    crash_thread_begin();
     unsigned since_poll = 0;
     while (!atomic_load_explicit(&e->quit, memory_order_relaxed)) {
         /* One writer, so no locked add; the queue's lock orders it before the next task. */
@@ -527,6 +529,7 @@ static void *executor_main(void *arg)
             park(e);
         }
     }
+    crash_thread_end();
     return NULL;
 }
 

@@ -1,4 +1,4 @@
-/* worker/watch.h - how long an instance's code has been in its present call.
+/* worker/watch.h - in which call an instance's code is, and for how long.
  *
  * Threads:    the instance's writes, the loop reads; one word.
  * Invariants: Q1 of instances that call each other, the one whose code runs is in a call: its
@@ -7,16 +7,21 @@
 #ifndef OXB_WORKER_WATCH_H
 #define OXB_WORKER_WATCH_H
 
+#include "worker/crash.h"
 #include "worker/fault.h"
 #include "worker/instance.h"
 
-static inline void watch_begin(struct instance *i, uint64_t now_ns)
+/* watch_begin - @call: literal. */
+static inline void watch_begin(struct instance *i, uint64_t now_ns, const char *call)
 {
+    i->call = call;
+    crash_call(i->id, call);
     atomic_store_explicit(&i->call_since_ns, now_ns, memory_order_relaxed);
 }
 static inline void watch_end(struct instance *i)
 {
     atomic_store_explicit(&i->call_since_ns, 0, memory_order_relaxed);
+    crash_call(0, "");
 }
 /* watch_call_us - for so long it has been in its present call; 0: it is in none. */
 static inline uint64_t watch_call_us(const struct instance *i, uint64_t now_us)

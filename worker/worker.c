@@ -6,6 +6,7 @@
 #include "core/log.h"
 #include "core/mem.h"
 #include "worker/agent.h"
+#include "worker/crash.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -21,7 +22,7 @@ struct worker {
     struct links *links;
     struct agent *agent;
     struct timer *deadline;
-    char *name, *data_dir;
+    char *name, *data_dir, *crash_path;
     struct address listen; /* of the peer listener; the agent borrows its host */
     bool stuck; /* some PE did not return: leave its memory alone */
 };
@@ -110,10 +111,14 @@ struct worker *worker_new(const struct oxb_worker_options *o, const struct worke
         worker_free(w);
         return NULL;
     }
-    w->executors = executors_new(ao.threads);
     if (getrandom(&ao.incarnation, sizeof ao.incarnation, 0) != sizeof ao.incarnation) {
         ao.incarnation = (uint64_t)getpid();
     }
+    w->crash_path = file_join(w->data_dir, "crash");
+    if (cb->on_renew != NULL) { /* the process is ours: nobody else catches its signals */
+        crash_setup(w->crash_path, ao.incarnation);
+    }
+    w->executors = executors_new(ao.threads);
     links_identity(w->links, w->name, ao.incarnation);
     ao.loop = w->loop;
     ao.pool = w->pool;
@@ -122,7 +127,8 @@ struct worker *worker_new(const struct oxb_worker_options *o, const struct worke
     ao.name = w->name;
     ao.data_dir = w->data_dir;
     ao.listen_host = w->listen.host;
-    w->agent = agent_new(&ao, f);
+    ao.crash_path = w->crash_path;
+    w->agent = agent_new(&ao, f); /* reads what is there */
     if (w->agent == NULL) {
         worker_free(w);
         return NULL;
@@ -183,5 +189,6 @@ void worker_free(struct worker *w)
     }
     mem_free(w->name);
     mem_free(w->data_dir);
+    mem_free(w->crash_path);
     mem_free(w);
 }

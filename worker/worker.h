@@ -18,6 +18,9 @@ struct worker_callbacks {
     void (*on_refused)(void *arg, const char *what, const char *hint);
     /* How many topologies have a part here; may be NULL. */
     void (*on_parts)(void *arg, unsigned parts);
+    /* A call of a PE hangs and only the end of the process ends it: replace the process by a new
+     * one, or end it; does not return.  NULL: this program cannot. */
+    void (*on_renew)(void *arg, const char *why);
     void *arg;
 };
 
