@@ -280,6 +280,16 @@ void keeping_decided(struct master *m, struct deployment *d)
     }
 }
 
+void keeping_lost(struct deployment *d)
+{
+    if (d->keeping != NULL) {
+        struct checkpoint_event lost = {.kind = CHECKPOINT_IN_LOST, .now_us = clock_now_us()};
+        struct checkpoint_actions none = {0};
+        checkpoint_step(&d->keeping->machine, &lost, &none);
+        d->keeping->final_epoch = 0;
+    }
+}
+
 void keeping_hand_on(struct master *m, struct deployment *d, struct deployment *next)
 {
     if (d->keeping == NULL) {

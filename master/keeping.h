@@ -79,6 +79,8 @@ void keeping_recall(struct master *m, struct deployment *d);
 void keeping_planned(struct deployment *d);
 void keeping_aborted(struct master *m, struct deployment *d);
 void keeping_decided(struct master *m, struct deployment *d);
+/* keeping_lost - a part of it is gone: nothing is live, and none begins before it is recovered. */
+void keeping_lost(struct deployment *d);
 /* keeping_hand_on - `next` has taken the place of `d`. */
 void keeping_hand_on(struct master *m, struct deployment *d, struct deployment *next);
 void keeping_tick(struct master *m, struct deployment *d, uint64_t now_us);

@@ -91,7 +91,8 @@ static bool is_fruitless(struct master *m, struct deployment *d, const char *why
              "see why the workers die: a PE that crashes them has to be repaired before it is "
              "deployed again",
              "it was recovered %u times in a row and never got to another checkpoint; the last "
-             "time: %.200s", k->fruitless, why);
+             "time: %.200s",
+             k->fruitless, why);
     fail_for_good(m, d, &f);
     return true;
 }
@@ -112,11 +113,8 @@ bool recover_lost(struct master *m, struct deployment *d, const char *why, uint6
     }
     log_event(LOG_WARN, "topology.lost", "topology=%s gen=%" PRIu64 " why=\"%s\"", d->name,
               d->token.gen, why);
-    struct checkpoint_event lost = {.kind = CHECKPOINT_IN_LOST, .now_us = now_us};
-    struct checkpoint_actions none = {0};
-    checkpoint_step(&k->machine, &lost, &none);
+    keeping_lost(d);
     k->apart = k->apart || (d->state == TOPOLOGY_RUNNING && change_is_over(&d->change));
-    k->final_epoch = 0;
     if (k->lost_us == 0) {
         k->lost_us = since_us != 0 ? since_us : now_us;
     }

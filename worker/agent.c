@@ -757,7 +757,7 @@ void agent_go_from_peer(struct agent *a, const struct msg_LINK_GO *m)
 static void on_stop(struct agent *a, const struct msg_STOP *m)
 {
     struct part *d = find(a, m->topology);
-    if (d == NULL) {
+    if (d == NULL || m->gen < d->gen) { /* I6: of what ran before */
         return;
     }
     if (m->now || m->retire) {

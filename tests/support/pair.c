@@ -124,9 +124,13 @@ void told_all(struct pair *p, const struct told t[2])
 
 void pair_deploy(struct pair *p, struct told t[2])
 {
+    pair_deploy_this(p, pair_yaml(2, 0), t);
+}
+
+void pair_deploy_this(struct pair *p, const char *yaml, struct told t[2])
+{
     int status;
-    json_decref(http_json(p->r.http, "POST", "/v1/topologies", "application/yaml",
-                          pair_yaml(2, 0), &status));
+    json_decref(http_json(p->r.http, "POST", "/v1/topologies", "application/yaml", yaml, &status));
     assert_int_equal(status, 202);
     t[0] = told_prepare(&p->w[0]);
     t[1] = told_prepare(&p->w[1]);
