@@ -40,6 +40,10 @@ enum state_kind { STATE_PIECES = 1, STATE_OTHER, STATE_FINAL, STATE_WHERE }; /* 
 
 enum plan_then { PLAN_STOP, PLAN_DROP, PLAN_HOLD, PLAN_DEAD_LETTER }; /* INSTANCE_SPEC.then */
 
+/* INSTANCE_SPEC.care: held from its start; or it is given its tuples one by one, and the one that
+ * kills is told by its sum. */
+enum plan_care { CARE_NONE, CARE_HOLD, CARE_SINGLY };
+
 static inline const char *instance_state_name(unsigned s)
 {
     static const char *const names[] = {"unknown", "prepared", "running", "ended",

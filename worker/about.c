@@ -50,3 +50,28 @@ char *about_types(void)
     }
     return strbuf_take(&t.json);
 }
+
+enum err about_labels(const char *const *texts, struct labels *out, struct fail *f)
+{
+    for (size_t k = 0; texts != NULL && texts[k] != NULL; k++) {
+        const char *equals = strchr(texts[k], '=');
+        if (equals == NULL || equals == texts[k] || k >= LABELS_MAX) {
+            return fail_set(f, ERR_INVALID, "write --label KEY=VALUE", "malformed label \"%s\"",
+                            texts[k]);
+        }
+        char *text = mem_dup(texts[k]);
+        text[equals - texts[k]] = '\0';
+        out->text[k] = text;
+        out->items[k] = (struct rec_LABEL){.key = text, .value = text + (equals - texts[k]) + 1};
+        out->count = k + 1;
+    }
+    return ERR_OK;
+}
+
+void labels_fini(struct labels *l)
+{
+    for (size_t k = 0; k < l->count; k++) {
+        mem_free(l->text[k]);
+    }
+    l->count = 0;
+}

@@ -33,9 +33,7 @@ struct agent {
     struct agent_options o;
     struct part_env env;
     char *name, *artifact_dir, *host, *types;
-    struct rec_LABEL labels[LABELS_MAX];
-    char *label_text[LABELS_MAX];
-    size_t label_count;
+    struct labels labels;
     struct conn *conn;
     bool joined;
     uint64_t term;          /* highest seen */
@@ -65,23 +63,6 @@ static void will_idle(void *arg);
 static void follow_change(struct agent *a, struct part *d);
 
 /* ---------------------------------------------------------------- making */
-
-static enum err take_labels(struct agent *a, const char *const *labels, struct fail *f)
-{
-    for (size_t k = 0; labels != NULL && labels[k] != NULL; k++) {
-        const char *equals = strchr(labels[k], '=');
-        if (equals == NULL || equals == labels[k] || k >= LABELS_MAX) {
-            return fail_set(f, ERR_INVALID, "write --label KEY=VALUE", "malformed label \"%s\"",
-                            labels[k]);
-        }
-        a->label_text[k] = mem_dup(labels[k]);
-        a->label_text[k][equals - labels[k]] = '\0';
-        a->labels[k].key = a->label_text[k];
-        a->labels[k].value = a->label_text[k] + (equals - labels[k]) + 1;
-        a->label_count = k + 1;
-    }
-    return ERR_OK;
-}
 
 struct agent *agent_new(const struct agent_options *o, struct fail *f)
 {
@@ -118,7 +99,7 @@ struct agent *agent_new(const struct agent_options *o, struct fail *f)
     wills_init(&a->wills, &a->env);
     a->retry = timer_new(o->loop, connect_now, a);
     a->report = timer_new(o->loop, report_all, a);
-    if (take_labels(a, o->labels, f) != ERR_OK ||
+    if (about_labels(o->labels, &a->labels, f) != ERR_OK ||
         file_make_dirs(a->artifact_dir, f) != ERR_OK) {
         agent_free(a);
         return NULL;
@@ -141,9 +122,7 @@ void agent_free(struct agent *a)
     timer_free(a->report);
     saver_free(a->saver);
     acks_fini(&a->acks);
-    for (size_t k = 0; k < a->label_count; k++) {
-        mem_free(a->label_text[k]);
-    }
+    labels_fini(&a->labels);
     strbuf_fini(&a->fetch.bytes);
     mem_free(a->name);
     mem_free(a->artifact_dir);
@@ -853,8 +832,8 @@ static void on_open(void *arg, struct conn *c)
                                  .threads = a->o.threads,
                                  .types = a->types,
                                  .term_seen = a->term,
-                                 .labels = a->labels,
-                                 .labels_count = a->label_count,
+                                 .labels = a->labels.items,
+                                 .labels_count = a->labels.count,
                                  .version = OXBOW_VERSION,
                                  .pid = (uint64_t)getpid()};
     conn_send(c, &m);

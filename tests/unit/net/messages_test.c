@@ -24,6 +24,7 @@
 
 #define GOLDEN_1 "tests/golden/messages_v1.txt"
 #define GOLDEN_2 "tests/golden/messages_v2.txt"
+#define GOLDEN_3 "tests/golden/messages_v3.txt"
 
 /* ---- one filled example of every message ---- */
 struct filler {
@@ -231,12 +232,13 @@ static void golden_bytes_of_older_versions_are_read(void **state)
 {
     (void)state;
     assert_int_equal(read_golden(GOLDEN_1, 1), 29);
+    assert_int_equal(read_golden(GOLDEN_2, 2), 32);
 }
 
 static void golden_bytes_of_this_version_are_read_and_written(void **state)
 {
     (void)state;
-    assert_int_equal(read_golden(GOLDEN_2, PROTOCOL_VERSION), COUNT); /* every message is there */
+    assert_int_equal(read_golden(GOLDEN_3, PROTOCOL_VERSION), COUNT); /* every message is there */
 }
 
 /* ---- mixed versions ---- */
