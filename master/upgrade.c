@@ -103,7 +103,7 @@ enum err upgrade_check_ended(const struct deployment *next, const struct deploym
     bool *ended = mem_array(base->graph->instance_count, sizeof *ended);
     for (uint32_t i = 0; i < base->instance_count; i++) {
         const struct instance_view *v = &base->instances[i];
-        ended[v->number] = v->state == INSTANCE_ENDED;
+        ended[v->number] = v->state == INSTANCE_ENDED || v->had_ended;
     }
     bool goes_back = base->topology->checkpoint_every_us > 0;
     enum err e = plan_check_ended(p, ended, goes_back, f, where);

@@ -79,6 +79,7 @@ struct told told_prepare(struct fake_worker *w)
                      .channels = m->add_channels_count,
                      .channel = m->add_channels_count > 0 ? m->add_channels[0].id : 0};
     for (size_t i = 0; i < m->add_instances_count && t.id_count < 64; i++) {
+        t.outputs[t.id_count] = m->add_instances[i].outputs_count;
         t.ids[t.id_count++] = m->add_instances[i].id;
     }
     return t;

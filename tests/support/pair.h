@@ -13,6 +13,7 @@ struct told { /* what a PREPARE said */
     size_t added, removed, channels;
     uint64_t channel;  /* id of the first one added; 0: none */
     uint64_t ids[64]; /* of added instances, then of kept ones: all that a report may name */
+    size_t outputs[64]; /* ports of each */
     size_t id_count;
 };
 

@@ -9,9 +9,11 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "net/states.h"
 #include "tests/support/pair.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static struct pair p;
 
@@ -164,6 +166,48 @@ static void who_comes_back_is_asked_again_whether_it_is_ready(void **state)
     pair_state(&p, "running");
 }
 
+/* The channel from `numbers` to `end` would be new, and `end` had ended: of that its worker tells,
+ * as it was restored. */
+static void who_had_ended_gets_no_new_input(void **state)
+{
+    (void)state;
+    static const char yaml[] = "oxbow: 1\ntopology: t\nfusion: off\npes:\n"
+                               "  numbers: {use: sequence}\n"
+                               "  work: {use: filter, with: {field: seq, ge: 0}, parallelism: 2}\n"
+                               "  end: {use: null-sink}\n"
+                               "streams:\n  - {from: numbers, to: work}\n"
+                               "  - {from: work, to: end}\n  - {from: numbers, to: end}\n"
+                               "checkpoint: {every: 1h}\n";
+    struct told now[2], next[2];
+    pair_deploy_this(&p, yaml_of(0), now);
+    pair_upgrade(&p, yaml, next);
+    for (unsigned i = 0; i < 2; i++) {
+        struct rec_INSTANCE_STATUS status[64];
+        for (size_t k = 0; k < now[i].id_count; k++) {
+            status[k] = (struct rec_INSTANCE_STATUS){.id = now[i].ids[k],
+                                                     .state = INSTANCE_RUNNING,
+                                                     .had_ended = now[i].outputs[k] == 0};
+        }
+        const struct msg m = {.kind = M_REPORT,
+                              .REPORT = {.topology = "t",
+                                         .version = 1,
+                                         .gen = now[i].gen,
+                                         .op = now[i].op,
+                                         .state = DEPLOYMENT_RUNNING,
+                                         .at_us = 7,
+                                         .instances = status,
+                                         .instances_count = now[i].id_count}};
+        fake_send(&p.w[i], &m);
+        told_ready(&p.w[i], &next[i], NULL);
+    }
+    expect_abort(0, &next[0]);
+    expect_abort(1, &next[1]);
+    json_t *r = pair_receipt(&p, 2), *error = json_object_get(r, "error");
+    assert_non_null(
+        strstr(json_string_value(json_object_get(error, "message")), "end[0] has ended"));
+    json_decref(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -173,6 +217,7 @@ int main(void)
         WITH_MASTER(who_comes_back_without_its_part_after_the_decision_recovers_the_new_version),
         WITH_MASTER(who_comes_back_without_its_part_in_a_recovery_is_one_more_try),
         WITH_MASTER(who_comes_back_is_asked_again_whether_it_is_ready),
+        WITH_MASTER(who_had_ended_gets_no_new_input),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
