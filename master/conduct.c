@@ -346,6 +346,7 @@ static void check_deadline(struct master *m, struct deployment *d, uint64_t now_
     } else {
         uint64_t time_us = d->upgrade != NULL ? d->upgrade->deadline_us - d->upgrade->asked_us
                                               : (uint64_t)m->options.prepare_ms * 1000u;
+        recover_refused(d);
         fail_set(&why, ERR_TIMEOUT, "see the logs of these workers",
                  "not every worker was ready within %" PRIu64 " s; missing:%s",
                  (time_us + 999999) / 1000000, missing);

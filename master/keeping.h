@@ -59,6 +59,7 @@ struct keeping {
     bool recovering;              /* d->change is the recovery's */
     bool apart;                   /* what the loss does not touch may stay: it runs as planned */
     bool *stays;                  /* [instances of the graph]: not rolled back; NULL: all are */
+    bool refused;                 /* somebody could not do, or in time, what the last try asked */
     uint64_t *replaces;           /* [channels of the graph]: id of the one whose log it takes over,
                                    * 0: none; NULL as `stays` */
     uint32_t restored;            /* instances that are rolled back */
@@ -103,6 +104,8 @@ void recover_tick(struct master *m, struct deployment *d, uint64_t now_us);
 /* recover_not_ready - a worker could not restore. */
 void recover_not_ready(struct master *m, struct deployment *d, enum err code,
                        const struct fail *why);
+/* recover_refused - it has not done so in time. */
+void recover_refused(struct deployment *d);
 /* recover_resent - a worker has done its part; so many tuples come again from logs there. */
 void recover_resent(struct deployment *d, uint64_t tuples);
 /* recover_over - its change is done, or was given up and is tried again. */

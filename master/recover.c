@@ -11,9 +11,11 @@
  * Where it feeds the set, a new channel takes over the log of an old one: at GO, which is what
  * triggers a target, the log is sent again.  That is known here only as of the last report: the
  * worker looks again, and refuses if it has been dropped since.
- * The first try leaves alone what it can; any further one, and one after a change that no
- * checkpoint covers yet, takes the whole topology: then it is not known here what the workers have
- * made of the try before.
+ * A second loss meanwhile is one more try, under the next generation: what the try before it left
+ * alone stays, where its worker lives on, and what it was to restore is as lost as what was lost
+ * now; whatever workers have made of that try, they know (worker/discard.c).  When a worker could
+ * not do what a try asked, and when a change is not covered by a checkpoint yet, the whole topology
+ * goes back.
  *
  * Runs on:    the master loop.
  * Invariants: E2, E4 of keeping.h.  A second loss meanwhile is one more try, under the next gen. */
@@ -263,6 +265,31 @@ static void forget_staying(struct keeping *k)
     k->replaces = NULL;
 }
 
+static bool lives_on(struct master *m, const struct part *p)
+{
+    const struct member *w = members_by_id(&m->members, p->worker_id);
+    return w != NULL && w->state == MEMBER_UP && w->incarnation == p->incarnation;
+}
+
+/* find_lost - what is not where it was, of what runs as planned or was left alone by the try before
+ * this one.  Caller frees.  NULL: that is not known, and all counts as lost. */
+static bool *find_lost(struct master *m, const struct deployment *d)
+{
+    const struct keeping *k = d->keeping;
+    const struct pgraph *g = d->graph;
+    bool again = !k->apart && k->stays != NULL && !k->refused;
+    if (!k->apart && !again) {
+        return NULL;
+    }
+    bool *lost = mem_array(g->instance_count, sizeof *lost);
+    for (uint32_t i = 0; i < g->instance_count; i++) {
+        const struct part *p = &d->parts[g->instances[i].worker];
+        bool runs = again ? k->stays[i] : p->reported && p->state == DEPLOYMENT_RUNNING;
+        lost[i] = !runs || !lives_on(m, p);
+    }
+    return lost;
+}
+
 /* Which channels can be fed again from `epoch` on, as their senders have last said.  A log that
  * reaches back to an older checkpoint reaches back to this one: it is complete, so its marker has
  * passed there.  Caller frees. */
@@ -283,18 +310,12 @@ static bool *find_staying(struct master *m, struct deployment *d,
 {
     const struct pgraph *g = d->graph;
     bool covered = from->epoch != 0 ? from->version == d->version : d->upgrade == NULL;
-    if (!d->keeping->apart || !covered) {
+    bool *lost = covered ? find_lost(m, d) : NULL;
+    if (lost == NULL) {
         return NULL;
     }
     struct recovery set;
-    bool *lost = mem_array(g->instance_count, sizeof *lost);
     bool *stays = mem_array(g->instance_count, sizeof *stays);
-    for (uint32_t i = 0; i < g->instance_count; i++) {
-        const struct part *p = &d->parts[g->instances[i].worker];
-        const struct member *w = members_by_id(&m->members, p->worker_id);
-        lost[i] = w == NULL || w->state != MEMBER_UP || w->incarnation != p->incarnation ||
-                  !p->reported || p->state != DEPLOYMENT_RUNNING;
-    }
     bool *retained = find_retained(d, from->epoch);
     recovery_make(&(struct recovery_input){.graph = g, .lost = lost, .retained = retained}, &set);
     mem_free(retained);
@@ -397,6 +418,28 @@ static struct pgraph *plan_graph(struct master *m, struct deployment *d, uint64_
     return g;
 }
 
+/* The graph with its new ids takes the place of the old one.  What a log reaches it reaches under
+ * the id of its successor, which a worker may have made by now or not. */
+static void regraph(struct deployment *d, struct pgraph *g TAKES)
+{
+    const uint64_t *replaces = d->keeping->replaces;
+    struct channel_view *was = mem_array(g->channel_count, sizeof *was);
+    for (uint32_t i = 0; i < g->channel_count; i++) {
+        const struct channel_view *v =
+            replaces != NULL && replaces[i] != 0 ? deployment_channel(d, replaces[i]) : NULL;
+        was[i] = v != NULL ? *v : (struct channel_view){0};
+    }
+    deployment_regraph(d, g);
+    for (uint32_t i = 0; i < g->channel_count; i++) {
+        struct channel_view *v = was[i].id != 0 ? deployment_channel(d, g->channels[i].id) : NULL;
+        if (v != NULL) {
+            v->reach = was[i].reach;
+            v->retained = was[i].retained;
+        }
+    }
+    mem_free(was);
+}
+
 /* Processes that held a part and will hold none: they drop it. */
 static void drop_elsewhere(struct master *m, const struct deployment *d, const struct pgraph *g)
 {
@@ -476,9 +519,11 @@ static enum err begin(struct master *m, struct deployment *d, struct fail *f)
     if (e == ERR_OK) {
         e = m->store->ops->reserve(m->store, 0, &first, f);
     }
+    bool *stays = e == ERR_OK ? find_staying(m, d, &from) : NULL;
     forget_staying(k);
     k->resent = 0;
-    k->stays = e == ERR_OK ? find_staying(m, d, &from) : NULL;
+    k->refused = false;
+    k->stays = stays;
     struct pgraph *g = e == ERR_OK ? plan_graph(m, d, first, &next, f) : NULL;
     if (g == NULL) {
         store_checkpoint_fini(&from);
@@ -495,7 +540,7 @@ static enum err begin(struct master *m, struct deployment *d, struct fail *f)
     k->toll = find_toll(d);
     k->apart = false; /* from here on the workers may have been told something */
     drop_elsewhere(m, d, g);
-    deployment_regraph(d, g);
+    regraph(d, g);
     d->token.gen++;
     k->recovering = true;
     deploy_parts(m, d, next);
@@ -538,12 +583,20 @@ void recover_not_ready(struct master *m, struct deployment *d, enum err code,
                        const struct fail *why)
 {
     struct keeping *k = d->keeping;
+    k->refused = true;
     if (code == ERR_CORRUPT && k->from_epoch != 0) {
         log_event(LOG_ERROR, "checkpoint.damaged", "topology=%s epoch=%" PRIu64 " what=\"%s\"",
                   d->name, k->from_epoch, why->what);
         k->bad_epoch = k->from_epoch;
     } else if (++k->tries >= TRIES_MAX || code == ERR_VERSION || code == ERR_INVALID) {
         fail_for_good(m, d, why);
+    }
+}
+
+void recover_refused(struct deployment *d)
+{
+    if (recover_is_under_way(d)) {
+        d->keeping->refused = true;
     }
 }
 

@@ -110,9 +110,10 @@ timeout -k 5 60 "$BIN/oxbow" --master "$URL" upgrade "$WORK/t.yaml" --yes >"$WOR
 check_same "the budget is changed back" $? 0
 check "it flows" flows
 
-# A second death: of who restores, and of who sends again, before and after.
-for point in recovery.restores:w3 resend.pinned:w2 resend.before:w2 resend.after:w2; do
-    name=${point%:*} who=${point#*:}
+# A second death: of who restores, and of who sends again, before and after.  What the first try
+# left alone stays where its worker lives: of seven instances three, or five, go back.
+for point in recovery.restores:w3:3 resend.pinned:w2:5 resend.before:w2:5 resend.after:w2:5; do
+    name=${point%%:*} most=${point##*:} who=${point%:*} who=${who#*:}
     rm -f "$WORK/now"
     if [ "$who" = w2 ]; then # armed from the start, and counting from now on
         lose w2
@@ -134,6 +135,8 @@ for point in recovery.restores:w3 resend.pinned:w2 resend.before:w2 resend.after
     again "$who"
     round=$((round + 1))
     check "$name: it is recovered" wait_for 60 recovered $round
+    check_same "$name: no more goes back than must" "$(receipt instances_touched)" "$most"
+    check "$name: logs are sent again" test "$(receipt resent)" -gt 0
     check "$name: it flows" flows
 done
 
