@@ -258,8 +258,10 @@ struct rs_knobs {             /* of one schedule, drawn from its seed */
     uint32_t capacity, budget;
     uint32_t kills, crashes, losses, zombies;
     uint32_t start, every;
-    bool naive_whole;         /* not covered by a checkpoint: all is restored, as recover.c does */
-    bool small_again;         /* a second try leaves alone what the first left alone */
+    bool naive_whole;         /* not covered by a checkpoint: all is restored, as when the
+                               * master does not know the covering set */
+    bool small_again;         /* a second try leaves alone what the first left alone, as
+                               * it does unless the master was restarted */
     bool bound;               /* sinks that commit, and sources, stay on their host */
     uint8_t commits;          /* bits of PE number % 8: its sinks commit with the checkpoint */
     uint8_t groups[KEYS];
