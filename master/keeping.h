@@ -43,6 +43,7 @@ struct keeping {
     uint64_t live_pause_us;       /* longest of its instances */
     uint64_t final_epoch;         /* taken after everything had ended; 0: none yet */
     /* of the newest complete one */
+    uint64_t complete_version;    /* 0: taken before this master started */
     uint64_t last_bytes, last_pause_us;
     struct tuples_list tuples, live_tuples; /* of the newest complete one; of the live one */
     char last_error[256];         /* why the newest one that failed did */

@@ -13,9 +13,11 @@
  * worker looks again, and refuses if it has been dropped since.
  * A second loss meanwhile is one more try, under the next generation: what the try before it left
  * alone stays, where its worker lives on, and what it was to restore is as lost as what was lost
- * now; whatever workers have made of that try, they know (worker/discard.c).  When a worker could
- * not do what a try asked, and when a change is not covered by a checkpoint yet, the whole topology
- * goes back.
+ * now; whatever workers have made of that try, they know (worker/discard.c).  After a change that
+ * no checkpoint covers yet its covering set goes back with whatever is lost: its logs reach back
+ * behind the change, for who feeds the set from outside was not changed.  When a worker could not
+ * do what a try asked, after a loss in the middle of a change, and after two changes without a
+ * checkpoint between them, the whole topology goes back.
  *
  * Runs on:    the master loop.
  * Invariants: E2, E4 of keeping.h.  A second loss meanwhile is one more try, under the next gen. */
@@ -24,6 +26,7 @@
 #include "core/mem.h"
 #include "master/keeping.h"
 #include "master/master.h"
+#include "master/upgrade.h"
 #include "topology/recovery.h"
 
 #include <inttypes.h>
@@ -116,7 +119,8 @@ bool recover_lost(struct master *m, struct deployment *d, const char *why, uint6
     log_event(LOG_WARN, "topology.lost", "topology=%s gen=%" PRIu64 " why=\"%s\"", d->name,
               d->token.gen, why);
     keeping_lost(d);
-    k->apart = k->apart || (d->state == TOPOLOGY_RUNNING && change_is_over(&d->change));
+    /* in the middle of a change, or of a recovery, who runs what is not known here */
+    k->apart = k->apart || (d->state == TOPOLOGY_RUNNING && d->change.state == CHANGE_DONE);
     if (k->lost_us == 0) {
         k->lost_us = since_us != 0 ? since_us : now_us;
     }
@@ -310,14 +314,19 @@ static bool *find_staying(struct master *m, struct deployment *d,
 {
     const struct pgraph *g = d->graph;
     bool covered = from->epoch != 0 ? from->version == d->version : d->upgrade == NULL;
-    bool *lost = covered ? find_lost(m, d) : NULL;
+    const bool *covering = covered || d->upgrade == NULL ? NULL : d->upgrade->covering;
+    bool *lost = covered || covering != NULL ? find_lost(m, d) : NULL;
     if (lost == NULL) {
         return NULL;
     }
     struct recovery set;
     bool *stays = mem_array(g->instance_count, sizeof *stays);
     bool *retained = find_retained(d, from->epoch);
-    recovery_make(&(struct recovery_input){.graph = g, .lost = lost, .retained = retained}, &set);
+    recovery_make(&(struct recovery_input){.graph = g,
+                                           .lost = lost,
+                                           .covering = covering,
+                                           .retained = retained},
+                  &set);
     mem_free(retained);
     for (uint32_t i = 0; i < g->instance_count; i++) {
         stays[i] = !set.in[i];

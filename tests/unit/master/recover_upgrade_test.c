@@ -119,6 +119,8 @@ who_comes_back_without_its_part_after_the_decision_recovers_the_new_version(void
         assert_int_equal(t[i].version, 2);
     }
     told_all(&p, t);
+    (void)fake_expect(&p.w[0], M_CHECKPOINT); /* at once: the newest one is of the old version */
+    (void)fake_expect(&p.w[1], M_CHECKPOINT);
     pair_state(&p, "running");
 }
 
