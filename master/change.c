@@ -15,8 +15,8 @@ struct transition {
     run_fn *run;
 };
 
-static run_fn send_prepare, prepare_again, wait_again, ask_decision, send_abort, abort_again, send_go, go_again,
-    say_done, say_aborted, say_recover;
+static run_fn send_prepare, prepare_again, wait_again, ask_decision, send_abort, abort_again,
+    send_go, go_again, say_done, say_aborted, say_recover;
 
 #define TO(state, run) {VERDICT_TAKEN, CHANGE_##state, run}
 #define NEVER {VERDICT_ILLEGAL, CHANGE_PLANNED, NULL} /* our own shell would have to be wrong */

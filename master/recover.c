@@ -707,6 +707,7 @@ void recover_over(struct master *m, struct deployment *d, bool done)
     }
     count_anew(d);
     free_restores(k);
+    forget_staying(k); /* it was of this recovery's tries, and of this version's graph */
     d->fail = (struct fail){0};
     k->recoveries++;
     k->fruitless = k->from_epoch == k->fruitless_epoch ? k->fruitless + 1 : 1;

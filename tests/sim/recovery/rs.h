@@ -268,8 +268,8 @@ struct rs_knobs {             /* of one schedule, drawn from its seed */
 };
 
 struct rs_stats {
-    uint64_t kills, forgot, zombies, crashes, recoveries, partial, again, in_upgrade, restored, kept,
-        resent, checkpoints, voids, upgrades, aborts, too_big;
+    uint64_t kills, forgot, zombies, crashes, recoveries, partial, again, in_upgrade, restored,
+        kept, resent, checkpoints, voids, upgrades, aborts, too_big;
 };
 
 struct rs {

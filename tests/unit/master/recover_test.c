@@ -661,6 +661,33 @@ static void a_second_loss_after_go_leaves_alone_what_the_first_left(void **state
     expect_less_again(&s, &kept);
 }
 
+/* What a recovery left alone is for its own tries: the next loss, here of a topology that is being
+ * stopped, finds its own. */
+static void a_later_loss_does_not_go_by_what_an_earlier_one_left(void **state)
+{
+    (void)state;
+    struct spread s;
+    int status;
+    deploy_spread(&s);
+    lose_far(&s, s.epoch + 1);
+    struct plan lost = expect_prepare(s.far), kept = expect_prepare(s.near);
+    send_ready(s.far, &lost, s.far->incarnation, ERR_OK);
+    send_ready(s.near, &kept, s.near->incarnation, ERR_OK);
+    (void)fake_expect(s.near, M_GO);
+    (void)fake_expect(s.far, M_GO);
+    send_done(s.near, &kept, s.near->incarnation);
+    send_done(s.far, &lost, s.far->incarnation);
+    (void)fake_expect(s.near, M_CHECKPOINT_COMPLETE);
+    expect_state("running");
+    mem_free(http_call(r.http, "POST", "/v1/topologies/t/stop", NULL, NULL, &status));
+    assert_int_equal(status, 202);
+    (void)fake_expect(s.near, M_STOP);
+    start_far_again(&s);
+    struct plan all = expect_prepare(s.near);
+    assert_int_equal(all.stay_count, 0);
+    assert_int_equal(all.instance_count, 2);
+}
+
 static void a_second_loss_after_a_refusal_takes_all(void **state)
 {
     (void)state;
@@ -886,6 +913,7 @@ int main(void)
         WITH_MASTER(a_log_that_was_dropped_since_makes_all_go_back),
         WITH_MASTER(a_second_loss_leaves_alone_what_the_first_left),
         WITH_MASTER(a_second_loss_after_go_leaves_alone_what_the_first_left),
+        WITH_MASTER(a_later_loss_does_not_go_by_what_an_earlier_one_left),
         WITH_MASTER(a_second_loss_after_a_refusal_takes_all),
         WITH_MASTER(a_damaged_checkpoint_gives_way_to_an_older_one_then_to_a_clear_stop),
         WITH_MASTER(a_second_loss_in_a_recovery_is_one_more_try),

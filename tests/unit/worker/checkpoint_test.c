@@ -322,7 +322,7 @@ static void damaged_files_are_not_used(void **state)
     instance_free(i);
 }
 
-/* R3: a PE without any state too, and also when it was saved once more before it has ended again. */
+/* R3: a PE without any state too, and when it was saved once more before it has ended again. */
 static void who_had_ended_is_known_to_have(void **state)
 {
     (void)state;
