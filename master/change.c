@@ -15,8 +15,8 @@ struct transition {
     run_fn *run;
 };
 
-static run_fn send_prepare, prepare_again, ask_decision, send_abort, abort_again, send_go, go_again,
-    say_done, say_aborted, say_recover;
+static run_fn send_prepare, prepare_again, wait_again, ask_decision, send_abort, abort_again,
+    send_go, go_again, say_done, say_aborted, say_recover;
 
 #define TO(state, run) {VERDICT_TAKEN, CHANGE_##state, run}
 #define NEVER {VERDICT_ILLEGAL, CHANGE_PLANNED, NULL} /* our own shell would have to be wrong */
@@ -47,6 +47,7 @@ static const struct transition table[CHANGE_STATES][CHANGE_TRIGGERS] = {
         [TRIGGER_UNDECIDABLE] = TO(ABORTED, send_abort),
         [TRIGGER_NOT_READY] = TO(ABORTED, send_abort), /* any more: state that is not taken in */
         [TRIGGER_LOST] = TO(ABORTED, send_abort),
+        [TRIGGER_BACK] = TO(PREPARING, wait_again), /* the decision waits for a checkpoint */
         [TRIGGER_CANCEL] = TO(ABORTED, send_abort),
     },
     [CHANGE_DECIDED] = {
@@ -291,12 +292,18 @@ static void send_prepare(struct change *c, struct change_part *part, struct chan
 }
 
 /* A worker that was away may have lost the PREPARE, or we its READY: ask again. */
+/* Only it knows whether it still holds what it had prepared: it says so once more. */
 static void prepare_again(struct change *c, struct change_part *part, struct change_actions *out)
 {
     (void)c;
-    if (!part->ready) {
-        add(out, CHANGE_DO_PREPARE, part->worker_id);
-    }
+    part->ready = false;
+    add(out, CHANGE_DO_PREPARE, part->worker_id);
+}
+
+static void wait_again(struct change *c, struct change_part *part, struct change_actions *out)
+{
+    add(out, CHANGE_DO_TIMER, 0);
+    prepare_again(c, part, out);
 }
 
 static void ask_decision(struct change *c, struct change_part *part, struct change_actions *out)

@@ -22,7 +22,8 @@
  * Runs on:    anywhere; pure: no clock, no sockets.
  * Invariants: C1 GO is only ever asked for after CHANGE_IN_DECIDED.  C2 ABORT is only ever asked
  *             for before it.  C3 an answer counts only with this change's term and op and its
- *             worker's incarnation.  C4 DECIDE is asked for once, when every worker is ready.
+ *             worker's incarnation.  C4 DECIDE is asked for when every worker is ready; one that
+ *             comes back before it is written has to say so again.
  * See:        tests/unit/master/change_test.c */
 #ifndef OXB_MASTER_CHANGE_H
 #define OXB_MASTER_CHANGE_H

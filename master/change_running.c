@@ -333,6 +333,7 @@ void running_over(struct master *m, struct deployment *next, const char *result)
     keep_receipt(m, next, result);
     loop_post(m->loop, resume, m); /* who waits for its end */
     if (next->upgrade->plan != NULL) { /* it borrows from both versions */
+        upgrade_keep_covering(next, aborted || d == next ? NULL : d);
         (void)plan_take_graph(next->upgrade->plan);
         plan_free(next->upgrade->plan);
         next->upgrade->plan = NULL;

@@ -195,6 +195,85 @@ void conduct_report(struct master *m, struct member *w, const struct msg_REPORT 
     after_report(m, d, p, w, failed);
 }
 
+/* The version to come loses a worker, or what it held: given up, or, when decided, recovered.  `d`
+ * may be replaced by it. */
+static void lose_next(struct master *m, struct deployment *d, const struct member *w,
+                      uint64_t incarnation, const struct fail *why)
+{
+    struct part *p = d->next != NULL ? deployment_involved(d->next, w->id) : NULL;
+    if (p == NULL || p->incarnation != incarnation) {
+        return;
+    }
+    conduct_change(m, d->next,
+                   (struct change_event){
+                       .kind = CHANGE_IN_LOST, .worker_id = w->id, .incarnation = incarnation},
+                   why, w->name);
+}
+
+/* What that process held of `d` is gone.  @since_us: as of recover_lost. */
+static void lose_part(struct master *m, struct deployment *d, const struct member *w,
+                      uint64_t incarnation, const struct fail *why, uint64_t since_us)
+{
+    if (!change_is_over(&d->change)) {
+        conduct_change(m, d,
+                       (struct change_event){
+                           .kind = CHANGE_IN_LOST, .worker_id = w->id, .incarnation = incarnation},
+                       why, w->name);
+    } else if (!recover_lost(m, d, why->what, since_us)) {
+        conduct_life(m, d, LIFE_FAILED, why, w->name);
+    }
+}
+
+/* lacks - it is decided that `w` holds a part of `d`, and `w` did not report it. */
+static bool lacks(struct deployment *d, const struct member *w)
+{
+    const struct part *p = d != NULL ? deployment_part(d, w->id) : NULL;
+    return p != NULL && p->incarnation == w->incarnation && !deployment_is_over(d) &&
+           change_is_decided(&d->change) && !p->reported;
+}
+
+/* came_without - is what it should hold gone?  Then it is lost as with the worker. */
+static bool came_without(struct master *m, size_t i, const struct member *w)
+{
+    struct deployment *d = m->deployments.items[i];
+    bool now = lacks(d, w);
+    if (!now && !lacks(d->next, w)) {
+        return false;
+    }
+    struct fail why = {0};
+    fail_set(&why, ERR_NOTFOUND, "deploy again",
+             "worker %s came back without its part of the topology", w->name);
+    lose_next(m, d, w, w->incarnation, &why);
+    if (now && m->deployments.items[i] == d) {
+        lose_part(m, d, w, w->incarnation, &why, 0);
+    }
+    return true;
+}
+
+static void came_back(struct master *m, struct deployment *d, struct member *w)
+{
+    struct part *p = deployment_part(d, w->id);
+    const struct change_event back = {
+        .kind = CHANGE_IN_BACK, .worker_id = w->id, .incarnation = w->incarnation};
+    if (d->next != NULL) {
+        conduct_change(m, d->next, back, NULL, NULL);
+    }
+    if (p == NULL && is_changing(d, w)) {
+        conduct_change(m, d, back, NULL, NULL);
+    }
+    if (p == NULL || p->incarnation != w->incarnation ||
+        (deployment_is_over(d) && change_is_decided(&d->change))) {
+        return;
+    }
+    conduct_change(m, d, back, NULL, NULL);
+    keeping_back(m, d, w->id);
+    if (d->state == TOPOLOGY_DRAINING) { /* the STOP may have been lost */
+        const struct msg stop = {.kind = M_STOP,
+                                 .STOP = {m->term, d->name, d->token.gen, false, false}};
+        conn_send(w->conn, &stop);
+    }
+}
+
 void conduct_joined(struct master *m, struct member *w)
 {
     if (members_is_renewing(w)) {
@@ -202,65 +281,20 @@ void conduct_joined(struct master *m, struct member *w)
         return;
     }
     for (size_t i = 0; i < m->deployments.count; i++) {
-        struct deployment *d = m->deployments.items[i];
-        struct part *p = deployment_part(d, w->id);
-        const struct change_event back = {.kind = CHANGE_IN_BACK,
-                                          .worker_id = w->id,
-                                          .incarnation = w->incarnation};
-        if (d->next != NULL) {
-            conduct_change(m, d->next, back, NULL, NULL);
-        }
-        if (p == NULL && is_changing(d, w)) {
-            conduct_change(m, d, back, NULL, NULL);
-        }
-        if (p == NULL || p->incarnation != w->incarnation) {
-            continue;
-        }
-        if (!deployment_is_over(d) && change_is_decided(&d->change) && !p->reported) {
-            struct fail why = {0};
-            fail_set(&why, ERR_NOTFOUND, "deploy again",
-                     "worker %s came back without its part of the topology", w->name);
-            if (!recover_lost(m, d, why.what, 0)) {
-                conduct_life(m, d, LIFE_FAILED, &why, w->name);
-            }
-            continue;
-        }
-        if (deployment_is_over(d) && change_is_decided(&d->change)) {
-            continue;
-        }
-        conduct_change(m, d, back, NULL, NULL);
-        keeping_back(m, d, w->id);
-        if (d->state == TOPOLOGY_DRAINING) { /* the STOP may have been lost */
-            const struct msg stop = {.kind = M_STOP,
-                                     .STOP = {m->term, d->name, d->token.gen, false, false}};
-            conn_send(w->conn, &stop);
+        if (!came_without(m, i, w)) {
+            came_back(m, m->deployments.items[i], w);
         }
     }
-}
-
-/* The version to come loses a worker: given up, or, when decided, failed. */
-static void lose_next(struct master *m, struct deployment *d, const struct member *w,
-                      uint64_t incarnation)
-{
-    struct part *p = d->next != NULL ? deployment_involved(d->next, w->id) : NULL;
-    struct fail why = {0};
-    if (p == NULL || p->incarnation != incarnation) {
-        return;
-    }
-    fail_set(&why, ERR_CLOSED, "see why the worker died and start it again",
-             "worker %s was lost during the change", w->name);
-    conduct_change(m, d->next,
-                   (struct change_event){.kind = CHANGE_IN_LOST,
-                                         .worker_id = w->id,
-                                         .incarnation = incarnation},
-                   &why, w->name);
 }
 
 void conduct_lost(struct master *m, const struct member *w, uint64_t incarnation)
 {
     for (size_t i = 0; i < m->deployments.count; i++) {
         struct deployment *d = m->deployments.items[i];
-        lose_next(m, d, w, incarnation);
+        struct fail why = {0};
+        fail_set(&why, ERR_CLOSED, "see why the worker died and start it again",
+                 "worker %s was lost during the change", w->name);
+        lose_next(m, d, w, incarnation, &why);
         d = m->deployments.items[i]; /* may be another one now */
         struct part *p = deployment_involved(d, w->id);
         if (p == NULL || p->incarnation != incarnation || deployment_is_over(d) ||
@@ -270,24 +304,13 @@ void conduct_lost(struct master *m, const struct member *w, uint64_t incarnation
         if (p->state == DEPLOYMENT_ENDED && change_is_over(&d->change) && d->keeping == NULL) {
             continue; /* it had nothing left to do, and its links were drained */
         }
-        struct fail why = {0};
         fail_set(&why, ERR_CLOSED, "see why the worker died, start it again and deploy again",
                  "worker %s was lost; it held %" PRIu32 " of %" PRIu32 " instances", w->name,
                  deployment_slots(d, w->id), d->instance_count);
         if (w->crash[0] != '\0') {
             fail_set(&why, ERR_CLOSED, "repair that PE, then deploy again", "%s", w->crash);
         }
-        if (change_is_over(&d->change)) {
-            if (!recover_lost(m, d, why.what, w->left_us)) {
-                conduct_life(m, d, LIFE_FAILED, &why, w->name);
-            }
-        } else {
-            conduct_change(m, d,
-                           (struct change_event){.kind = CHANGE_IN_LOST,
-                                                 .worker_id = w->id,
-                                                 .incarnation = incarnation},
-                           &why, w->name);
-        }
+        lose_part(m, d, w, incarnation, &why, w->left_us);
     }
 }
 
@@ -330,6 +353,7 @@ static void check_deadline(struct master *m, struct deployment *d, uint64_t now_
     } else {
         uint64_t time_us = d->upgrade != NULL ? d->upgrade->deadline_us - d->upgrade->asked_us
                                               : (uint64_t)m->options.prepare_ms * 1000u;
+        recover_refused(d);
         fail_set(&why, ERR_TIMEOUT, "see the logs of these workers",
                  "not every worker was ready within %" PRIu64 " s; missing:%s",
                  (time_us + 999999) / 1000000, missing);
@@ -391,6 +415,10 @@ static void change_lost(struct master *m, struct deployment *d)
         return;
     }
     bool recovers = d->topology->checkpoint_every_us > 0;
+    struct deployment *base = deployments_find(&m->deployments, d->name);
+    if (base != NULL) {
+        keeping_lost(base); /* the end of a change asks for a checkpoint, and this is none */
+    }
     running_over(m, d, recovers ? "recovered" : "failed");
     if (recovers) {
         conduct_life(m, d, LIFE_WENT, NULL, NULL);
@@ -492,8 +520,8 @@ static enum err write_decision(struct master *m, struct deployment *d, struct fa
 {
     size_t will_count = 0;
     struct store_will *wills = wills_of(m, d, &will_count);
-    enum err e = m->store->ops->decide(m->store, d->name, d->version, d->token.op, wills,
-                                       will_count, f);
+    enum err e =
+        m->store->ops->decide(m->store, d->name, d->version, d->token.op, wills, will_count, f);
     wills_rows_free(wills, will_count);
     struct fail unread = {0};
     if (e == ERR_OK && will_count > 0 && wills_load(m, &unread) != ERR_OK) {
@@ -544,9 +572,8 @@ static void keep_why(struct deployment *d, const struct fail *why, const char *w
 static void send_stop(struct master *m, const struct deployment *d, bool now, bool retire)
 {
     for (uint32_t i = 0; d->graph != NULL && i < d->graph->worker_count; i++) {
-        const struct msg stop = {
-            .kind = M_STOP,
-            .STOP = {m->term, d->name, d->token.gen, now, retire || now}};
+        const struct msg stop = {.kind = M_STOP,
+                                 .STOP = {m->term, d->name, d->token.gen, now, retire || now}};
         if (d->parts[i].used) {
             control_send(m, d->parts[i].worker_id, d->parts[i].incarnation, &stop);
         }

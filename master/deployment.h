@@ -46,6 +46,7 @@ struct instance_view {
     uint64_t held;           /* number of the hold; 0: not held */
     uint64_t kept;           /* tuples that wait at it */
     uint64_t call_us;        /* stuck for so long */
+    bool had_ended;          /* in the checkpoint it was restored from: it only ends again */
     char *held_tuple, *held_stream; /* NULL: none */
     uint64_t told_held;      /* of events: the hold they told of; 0: none */
     bool told_stuck;

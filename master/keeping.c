@@ -160,6 +160,7 @@ static void store_manifest(struct master *m, struct deployment *d)
     enum err e = m->store->ops->manifest(m->store, &k->live, d->topology->checkpoint_keep, &f);
     if (e == ERR_OK) {
         k->last_bytes = k->live.bytes;
+        k->complete_version = k->live.version;
         mem_free(k->tuples.items);
         k->tuples = k->live_tuples;
         k->tuples.epoch = k->live.epoch;
@@ -238,6 +239,9 @@ void keeping_went(struct master *m, struct deployment *d)
     if (d->keeping != NULL) {
         feed(m, d, (struct checkpoint_event){.kind = CHECKPOINT_IN_RESET});
         acknowledge_by(d);
+        if (d->upgrade != NULL && d->keeping->complete_version != d->version) {
+            keeping_ask(m, d); /* R18: until it is complete, a loss goes back behind the change */
+        }
     }
 }
 
@@ -279,6 +283,16 @@ void keeping_decided(struct master *m, struct deployment *d)
 {
     if (d->keeping != NULL) {
         feed(m, d, (struct checkpoint_event){.kind = CHECKPOINT_IN_DECIDED});
+    }
+}
+
+void keeping_lost(struct deployment *d)
+{
+    if (d->keeping != NULL) {
+        struct checkpoint_event lost = {.kind = CHECKPOINT_IN_LOST, .now_us = clock_now_us()};
+        struct checkpoint_actions none = {0};
+        checkpoint_step(&d->keeping->machine, &lost, &none);
+        d->keeping->final_epoch = 0;
     }
 }
 

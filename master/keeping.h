@@ -44,6 +44,7 @@ struct keeping {
     uint64_t live_pause_us;       /* longest of its instances */
     uint64_t final_epoch;         /* taken after everything had ended; 0: none yet */
     /* of the newest complete one */
+    uint64_t complete_version;    /* 0: taken before this master started */
     uint64_t last_bytes, last_pause_us;
     struct tuples_list tuples, live_tuples; /* of the newest complete one; of the live one */
     char last_error[256];         /* why the newest one that failed did */
@@ -64,6 +65,7 @@ struct keeping {
     bool *repaired;               /* [PEs]: these; NULL as that */
     bool apart;                   /* what the loss does not touch may stay: it runs as planned */
     bool *stays;                  /* [instances of the graph]: not rolled back; NULL: all are */
+    bool refused;                 /* somebody could not do, or in time, what the last try asked */
     uint64_t *replaces;           /* [channels of the graph]: id of the one whose log it takes over,
                                    * 0: none; NULL as `stays` */
     uint32_t restored;            /* instances that are rolled back */
@@ -84,6 +86,8 @@ void keeping_recall(struct master *m, struct deployment *d);
 void keeping_planned(struct deployment *d);
 void keeping_aborted(struct master *m, struct deployment *d);
 void keeping_decided(struct master *m, struct deployment *d);
+/* keeping_lost - a part of it is gone: nothing is live, and none begins before it is recovered. */
+void keeping_lost(struct deployment *d);
 /* keeping_hand_on - `next` has taken the place of `d`. */
 void keeping_hand_on(struct master *m, struct deployment *d, struct deployment *next);
 void keeping_tick(struct master *m, struct deployment *d, uint64_t now_us);
@@ -106,6 +110,8 @@ void recover_tick(struct master *m, struct deployment *d, uint64_t now_us);
 /* recover_not_ready - a worker could not restore. */
 void recover_not_ready(struct master *m, struct deployment *d, enum err code,
                        const struct fail *why);
+/* recover_refused - it has not done so in time. */
+void recover_refused(struct deployment *d);
 /* recover_resent - a worker has done its part; so many tuples come again from logs there. */
 void recover_resent(struct deployment *d, uint64_t tuples);
 /* recover_over - its change is done, or was given up and is tried again. */

@@ -11,9 +11,13 @@
  * Where it feeds the set, a new channel takes over the log of an old one: at GO, which is what
  * triggers a target, the log is sent again.  That is known here only as of the last report: the
  * worker looks again, and refuses if it has been dropped since.
- * The first try leaves alone what it can; any further one, and one after a change that no
- * checkpoint covers yet, takes the whole topology: then it is not known here what the workers have
- * made of the try before.
+ * A second loss meanwhile is one more try, under the next generation: what the try before it left
+ * alone stays, where its worker lives on, and what it was to restore is as lost as what was lost
+ * now; whatever workers have made of that try, they know (worker/discard.c).  After a change that
+ * no checkpoint covers yet its covering set goes back with whatever is lost: its logs reach back
+ * behind the change, for who feeds the set from outside was not changed.  When a worker could not
+ * do what a try asked, after a loss in the middle of a change, and after two changes without a
+ * checkpoint between them, the whole topology goes back.
  *
  * Runs on:    the master loop.
  * Invariants: E2, E4 of keeping.h.  A second loss meanwhile is one more try, under the next gen. */
@@ -22,6 +26,7 @@
 #include "core/mem.h"
 #include "master/keeping.h"
 #include "master/master.h"
+#include "master/upgrade.h"
 #include "topology/recovery.h"
 
 #include <inttypes.h>
@@ -91,7 +96,8 @@ static bool is_fruitless(struct master *m, struct deployment *d, const char *why
              "see why the workers die: a PE that crashes them has to be repaired before it is "
              "deployed again",
              "it was recovered %u times in a row and never got to another checkpoint; the last "
-             "time: %.200s", k->fruitless, why);
+             "time: %.200s",
+             k->fruitless, why);
     fail_for_good(m, d, &f);
     return true;
 }
@@ -133,11 +139,9 @@ bool recover_lost(struct master *m, struct deployment *d, const char *why, uint6
     }
     log_event(LOG_WARN, "topology.lost", "topology=%s gen=%" PRIu64 " why=\"%s\"", d->name,
               d->token.gen, why);
-    struct checkpoint_event lost = {.kind = CHECKPOINT_IN_LOST, .now_us = now_us};
-    struct checkpoint_actions none = {0};
-    checkpoint_step(&k->machine, &lost, &none);
-    k->apart = k->apart || (d->state == TOPOLOGY_RUNNING && change_is_over(&d->change));
-    k->final_epoch = 0;
+    keeping_lost(d);
+    /* in the middle of a change, or of a recovery, who runs what is not known here */
+    k->apart = k->apart || (d->state == TOPOLOGY_RUNNING && d->change.state == CHANGE_DONE);
     if (k->lost_us == 0) {
         k->lost_us = since_us != 0 ? since_us : now_us;
     }
@@ -286,6 +290,32 @@ static void forget_staying(struct keeping *k)
     k->replaces = NULL;
 }
 
+static bool lives_on(struct master *m, const struct part *p)
+{
+    const struct member *w = members_by_id(&m->members, p->worker_id);
+    return w != NULL && w->state == MEMBER_UP && w->incarnation == p->incarnation;
+}
+
+/* find_lost - what is not where it was, of what runs as planned or was left alone by the try before
+ * this one.  Caller frees.  NULL: that is not known, and all counts as lost. */
+static bool *find_lost(struct master *m, const struct deployment *d)
+{
+    const struct keeping *k = d->keeping;
+    const struct pgraph *g = d->graph;
+    bool again = !k->apart && k->stays != NULL && !k->refused;
+    if (!k->apart && !again) {
+        return NULL;
+    }
+    bool *lost = mem_array(g->instance_count, sizeof *lost);
+    for (uint32_t i = 0; i < g->instance_count; i++) {
+        const struct part *p = &d->parts[g->instances[i].worker];
+        bool runs = again ? k->stays[i] : p->reported && p->state == DEPLOYMENT_RUNNING;
+        lost[i] = !runs || !lives_on(m, p) ||
+                  (k->repaired != NULL && k->repaired[g->instances[i].pe]);
+    }
+    return lost;
+}
+
 /* Which channels can be fed again from `epoch` on, as their senders have last said.  A log that
  * reaches back to an older checkpoint reaches back to this one: it is complete, so its marker has
  * passed there.  Caller frees. */
@@ -309,21 +339,19 @@ static bool *find_staying(struct master *m, struct deployment *d,
     bool covered = from->epoch != 0
                        ? from->version == d->version || from->version == k->repairs
                        : d->upgrade == NULL;
-    if (!k->apart || !covered) {
+    const bool *covering = covered || d->upgrade == NULL ? NULL : d->upgrade->covering;
+    bool *lost = covered || covering != NULL ? find_lost(m, d) : NULL;
+    if (lost == NULL) {
         return NULL;
     }
     struct recovery set;
-    bool *lost = mem_array(g->instance_count, sizeof *lost);
     bool *stays = mem_array(g->instance_count, sizeof *stays);
-    for (uint32_t i = 0; i < g->instance_count; i++) {
-        const struct part *p = &d->parts[g->instances[i].worker];
-        const struct member *w = members_by_id(&m->members, p->worker_id);
-        lost[i] = w == NULL || w->state != MEMBER_UP || w->incarnation != p->incarnation ||
-                  !p->reported || p->state != DEPLOYMENT_RUNNING ||
-                  (k->repaired != NULL && k->repaired[g->instances[i].pe]);
-    }
     bool *retained = find_retained(d, from->epoch);
-    recovery_make(&(struct recovery_input){.graph = g, .lost = lost, .retained = retained}, &set);
+    recovery_make(&(struct recovery_input){.graph = g,
+                                           .lost = lost,
+                                           .covering = covering,
+                                           .retained = retained},
+                  &set);
     mem_free(retained);
     for (uint32_t i = 0; i < g->instance_count; i++) {
         stays[i] = !set.in[i];
@@ -424,6 +452,28 @@ static struct pgraph *plan_graph(struct master *m, struct deployment *d, uint64_
     return g;
 }
 
+/* The graph with its new ids takes the place of the old one.  What a log reaches it reaches under
+ * the id of its successor, which a worker may have made by now or not. */
+static void regraph(struct deployment *d, struct pgraph *g TAKES)
+{
+    const uint64_t *replaces = d->keeping->replaces;
+    struct channel_view *was = mem_array(g->channel_count, sizeof *was);
+    for (uint32_t i = 0; i < g->channel_count; i++) {
+        const struct channel_view *v =
+            replaces != NULL && replaces[i] != 0 ? deployment_channel(d, replaces[i]) : NULL;
+        was[i] = v != NULL ? *v : (struct channel_view){0};
+    }
+    deployment_regraph(d, g);
+    for (uint32_t i = 0; i < g->channel_count; i++) {
+        struct channel_view *v = was[i].id != 0 ? deployment_channel(d, g->channels[i].id) : NULL;
+        if (v != NULL) {
+            v->reach = was[i].reach;
+            v->retained = was[i].retained;
+        }
+    }
+    mem_free(was);
+}
+
 /* Processes that held a part and will hold none: they drop it. */
 static void drop_elsewhere(struct master *m, const struct deployment *d, const struct pgraph *g)
 {
@@ -503,9 +553,11 @@ static enum err begin(struct master *m, struct deployment *d, struct fail *f)
     if (e == ERR_OK) {
         e = m->store->ops->reserve(m->store, 0, &first, f);
     }
+    bool *stays = e == ERR_OK ? find_staying(m, d, &from) : NULL;
     forget_staying(k);
     k->resent = 0;
-    k->stays = e == ERR_OK ? find_staying(m, d, &from) : NULL;
+    k->refused = false;
+    k->stays = stays;
     struct pgraph *g = e == ERR_OK ? plan_graph(m, d, first, &next, f) : NULL;
     if (g == NULL) {
         store_checkpoint_fini(&from);
@@ -522,7 +574,7 @@ static enum err begin(struct master *m, struct deployment *d, struct fail *f)
     k->toll = find_toll(d);
     k->apart = false; /* from here on the workers may have been told something */
     drop_elsewhere(m, d, g);
-    deployment_regraph(d, g);
+    regraph(d, g);
     d->token.gen++;
     k->recovering = true;
     deploy_parts(m, d, next);
@@ -565,12 +617,20 @@ void recover_not_ready(struct master *m, struct deployment *d, enum err code,
                        const struct fail *why)
 {
     struct keeping *k = d->keeping;
+    k->refused = true;
     if (code == ERR_CORRUPT && k->from_epoch != 0) {
         log_event(LOG_ERROR, "checkpoint.damaged", "topology=%s epoch=%" PRIu64 " what=\"%s\"",
                   d->name, k->from_epoch, why->what);
         k->bad_epoch = k->from_epoch;
     } else if (++k->tries >= TRIES_MAX || code == ERR_VERSION || code == ERR_INVALID) {
         fail_for_good(m, d, why);
+    }
+}
+
+void recover_refused(struct deployment *d)
+{
+    if (recover_is_under_way(d)) {
+        d->keeping->refused = true;
     }
 }
 
@@ -675,6 +735,7 @@ void recover_over(struct master *m, struct deployment *d, bool done)
     }
     count_anew(d);
     free_restores(k);
+    forget_staying(k); /* it was of this recovery's tries, and of this version's graph */
     d->fail = (struct fail){0};
     k->recoveries++;
     k->fruitless = k->from_epoch == k->fruitless_epoch ? k->fruitless + 1 : 1;

@@ -454,6 +454,7 @@ static void fold_instance(struct instance_view *v, const struct rec_INSTANCE_STA
     v->held = s->held;
     v->kept = s->kept;
     v->call_us = s->call_us;
+    v->had_ended = s->had_ended;
     keep_text(&v->held_tuple, s->held_tuple);
     keep_text(&v->held_stream, s->held_stream);
     keep_text(&v->error, s->error);

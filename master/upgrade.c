@@ -24,7 +24,23 @@ void upgrade_free(struct upgrade *u, const struct pgraph *graph)
     plan_free(u->plan);
     json_decref(u->about);
     mem_free(u->pauses_us);
+    mem_free(u->covering);
     mem_free(u);
+}
+
+/* Of two changes without a checkpoint between them the sets would have to be put together: then it
+ * is not known, and all go back. */
+void upgrade_keep_covering(struct deployment *d, const struct deployment *base)
+{
+    const struct plan *p = d->upgrade->plan;
+    if (base == NULL || base->keeping == NULL || p == NULL || p->cover == NULL ||
+        (base->upgrade != NULL && base->keeping->complete_version != base->version)) {
+        return;
+    }
+    d->upgrade->covering = mem_array(p->to->instance_count, sizeof(bool));
+    for (uint32_t i = 0; i < p->to->instance_count; i++) {
+        d->upgrade->covering[i] = p->cover->of_new[i] != INDEX_NONE;
+    }
 }
 
 void upgrade_mark(struct deployment *d)
@@ -103,7 +119,7 @@ enum err upgrade_check_ended(const struct deployment *next, const struct deploym
     bool *ended = mem_array(base->graph->instance_count, sizeof *ended);
     for (uint32_t i = 0; i < base->instance_count; i++) {
         const struct instance_view *v = &base->instances[i];
-        ended[v->number] = v->state == INSTANCE_ENDED;
+        ended[v->number] = v->state == INSTANCE_ENDED || v->had_ended;
     }
     bool goes_back = base->topology->checkpoint_every_us > 0;
     enum err e = plan_check_ended(p, ended, goes_back, f, where);

@@ -38,10 +38,14 @@ struct upgrade {
     uint32_t *pauses_us;
     size_t pause_count, pause_capacity;
     bool silent;                /* some worker's answer was not heard: nothing is known */
+    bool *covering;             /* [instances of the graph]: they go back with any loss before a
+                                 * checkpoint of this version is complete (R20); NULL: not known */
 };
 
 /* upgrade_free - @graph: of the deployment; stays its owner's. */
 void upgrade_free(struct upgrade *u, const struct pgraph *graph);
+/* upgrade_keep_covering - before its plan goes.  @base: what it replaces; NULL: not known. */
+void upgrade_keep_covering(struct deployment *d, const struct deployment *base);
 void upgrade_mark(struct deployment *d); /* the change may have stepped: note when */
 void upgrade_note_done(struct deployment *d, const struct msg_DONE *r, uint64_t worker_id);
 /* upgrade_receipt - INTERFACE of docs/API.md; caller decrefs.  @result: "done", "aborted", ... */

@@ -62,6 +62,7 @@ static void send_from_will(void *arg, const struct msg *m);
 static void advance_all(void *arg);
 static void will_idle(void *arg);
 static void follow_change(struct agent *a, struct part *d);
+static void follow_after(struct agent *a, struct part *d);
 
 /* ---------------------------------------------------------------- making */
 
@@ -295,6 +296,7 @@ static void report_all(void *arg)
     for (struct part *d = a->parts; d != NULL; d = d->next) {
         if (!d->dropping) {
             follow_change(a, d);
+            follow_after(a, d);
             follow_commit(a, d);
             part_update(d);
             send_report(a, d);
@@ -442,35 +444,28 @@ static void on_chunk(struct agent *a, const struct msg_ARTIFACT_CHUNK *c)
     advance(a);
 }
 
+static void refuse_beside(struct agent *a, const struct msg_PREPARE *plan)
+{
+    struct fail why = {0};
+    (void)fail_set(&why, ERR_AGAIN, "the whole topology is recovered instead",
+                   "topology \"%s\" is changing or ending", plan->topology);
+    send_ready(a, plan, NULL, &why);
+}
+
 /* What a recovery left beside what was staged, or an ABORT, is gone: the next one's turn. */
 static void follow_after(struct agent *a, struct part *d)
 {
-    if (d->after != NULL && d->pending == NULL && change_is_clear(d)) {
-        d->pending = d->after;
-        d->after = NULL;
+    switch (beside_turn(d)) {
+    case BESIDE_WAITS:
+        break;
+    case BESIDE_BEGINS:
         advance(a);
+        break;
+    case BESIDE_REFUSED:
+        refuse_beside(a, &d->after->plan.PREPARE);
+        part_put_after(d, NULL);
+        break;
     }
-}
-
-/* A recovery that leaves some of the instances here alone: they go on under its generation, the
- * rest is discarded, and then what it restores is prepared beside them. */
-static void on_recover_beside(struct agent *a, struct part *d, const struct msg *m)
-{
-    const struct msg_PREPARE *plan = &m->PREPARE;
-    if (plan->base_version != d->version ||
-        !change_discard(d, plan)) {
-        struct fail why = {0};
-        (void)fail_set(&why, ERR_AGAIN, "the whole topology is recovered instead",
-                       "topology \"%s\" is changing or ending", plan->topology);
-        send_ready(a, plan, NULL, &why);
-        return;
-    }
-    for (uint32_t k = 0; k < d->instance_count; k++) {
-        keeper_follow(d->instances[k]->keeper, plan->gen);
-    }
-    d->gen = plan->gen;
-    part_put_after(d, part_new(&a->env, m));
-    follow_after(a, d);
 }
 
 /* What has ended here may yet be moved, or get others beside it: R12. */
@@ -500,7 +495,11 @@ static void on_prepare(struct agent *a, const struct msg *m)
         return; /* the same */
     }
     if (d != NULL && plan->gen > d->gen && plan->stay_instances_count > 0) {
-        on_recover_beside(a, d, m);
+        if (beside_take(d, m)) {
+            follow_after(a, d);
+        } else {
+            refuse_beside(a, plan);
+        }
         return;
     }
     if (d != NULL && plan->gen > d->gen && plan->base_version == 0) {
@@ -752,7 +751,7 @@ void agent_go_from_peer(struct agent *a, const struct msg_LINK_GO *m)
 static void on_stop(struct agent *a, const struct msg_STOP *m)
 {
     struct part *d = find(a, m->topology);
-    if (d == NULL) {
+    if (d == NULL || m->gen < d->gen) { /* I6: of what ran before */
         return;
     }
     if (m->now || m->retire) {

@@ -335,6 +335,7 @@ static enum err build_channel(struct part *d, const struct ids *instances,
     struct channel *c = channel_new(spec->id, kind, schema, d->env->pool);
     d->channels[d->channel_count++] = c;
     c->stream = mem_dup(stream->name);
+    c->to_index = (uint32_t)spec->to_index;
     c->from = from;
     c->to = to;
     if (spec->retain && spec->replaces == 0 && from != NULL && kind != CHANNEL_FUSED &&

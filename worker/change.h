@@ -50,11 +50,21 @@ void change_on_peer(struct part *base);
 bool change_on_will(struct part *base, uint64_t instance, uint64_t epoch, bool stored);
 /* change_sweep - free what has been retired long enough.  Return: is anything left? */
 bool change_sweep(struct part *base);
-/* change_discard - a recovery: all but the instances that stay are halted and freed; those go on.
- * Return: false when they cannot be told apart: nothing has changed.  change_is_clear: nothing of
- * what was discarded runs any more; on_change follows each chain's death. */
-MUST_CHECK bool change_discard(struct part *base, const struct msg_PREPARE *plan);
+/* change_is_clear - nothing of what was discarded runs any more; on_change follows each chain's
+ * death. */
 bool change_is_clear(const struct part *base);
+/* beside_take - a recovery, @prepare, that leaves some instances of `base` as they are: what is
+ * prepared here is given up, and it waits for its turn as base->after.  Return: false when it
+ * cannot be: nothing has changed. */
+MUST_CHECK bool beside_take(struct part *base, const struct msg *prepare);
+/* beside_turn - its turn: all but the instances that stay are halted and freed, then what it brings
+ * is base->pending (BEGINS).  REFUSED: they cannot be told apart; base->after is for the caller to
+ * drop.  Call again after news. */
+enum beside { BESIDE_WAITS, BESIDE_BEGINS, BESIDE_REFUSED };
+MUST_CHECK enum beside beside_turn(struct part *base);
+/* change_discard - of beside_turn: what does not stay is halted and freed.  @plan: channels that it
+ * replaces are named as they are here.  Return: false when it cannot be; nothing has changed. */
+MUST_CHECK bool change_discard(struct part *base, struct msg_PREPARE *plan);
 /* change_drop - the part is about to be halted: what is staged or retired goes with it. */
 void change_drop(struct part *base);
 void change_free_all(struct part *base); /* the part is being freed: every chain is dead */

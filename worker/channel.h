@@ -61,6 +61,7 @@ struct channel {
     char *stream;               /* its name, for people; NULL: none */
     struct instance *from, *to; /* NULL at a peer */
     uint32_t to_input;          /* index into to's inputs */
+    uint32_t to_index;          /* which instance of the stream's consumer it leads to */
     struct link_out *out;       /* CHANNEL_OUT */
     struct link_in *in;         /* CHANNEL_IN; loop thread */
     /* sender */

@@ -142,7 +142,7 @@ static struct save_job *new_job(struct keeper *k, struct instance *i, uint64_t e
     job->index = i->index;
     job->parallelism = oxb_parallelism(pe);
     job->state_version = type->state_version;
-    job->finished = i->finished;
+    job->finished = i->finished || i->final_done; /* its final output has left */
     return job;
 }
 
@@ -166,7 +166,7 @@ void keeper_take(struct keeper *k, struct instance *i, uint64_t epoch)
     struct oxb_pe *pe = i->pe;
     const struct oxb_pe_type *type = pe_type(pe);
     job->has_file = pe_state_count(pe) > 0 || type->snapshot != NULL ||
-                    (i->finished && (type->finish != NULL || i->source)) || !hold_is_empty(i);
+                    i->finished || i->had_finished || !hold_is_empty(i);
     job->kept = hold_share(i, &job->kept_count);
     take_chain(k, job);
     if (pe_snapshot_at(pe, epoch, &job->own) != ERR_OK) {

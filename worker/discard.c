@@ -1,8 +1,16 @@
 /* worker/discard.c - a recovery leaves some instances of a part as they are: the rest is halted,
- * and freed when nobody can hold a pointer to it. */
+ * and freed when nobody can hold a pointer to it.
+ *
+ *   PREPARE --(what was prepared gives way)--> base->after --(nothing is in its way: the rest is
+ *   discarded)--> --(that is dead)--> base->pending: prepared beside what stays, as any change
+ *
+ * A second loss within a recovery is one more of these, whatever has become of the one before it
+ * here: never heard of, prepared, gone, made.  What stays stays in each, so only the channels that
+ * lead from it have other ids; they are found by their place (resends_find). */
 #include "worker/change.h"
 
 #include "core/mem.h"
+#include "worker/checkpoint.h"
 #include "worker/grave.h"
 #include "worker/moves.h"
 #include "worker/resend.h"
@@ -123,10 +131,45 @@ static void part_chains(struct part *base, struct part *shell)
     base->chain_count = kept;
 }
 
-bool change_discard(struct part *base, const struct msg_PREPARE *plan)
+/* Whatever was prepared here gives way: it was not decided, or belongs to a try that has failed.
+ * One of these that was told to go is soon made: it waits for its targets only. */
+static bool give_way(struct part *base)
 {
-    if (base->state != DEPLOYMENT_RUNNING || base->change != NULL || base->pending != NULL ||
-        base->after != NULL || base->arriving != NULL || !can_part(base, plan)) {
+    if (change_is_going(base) && change_staged(base)->plan.PREPARE.stay_instances_count == 0) {
+        return false;
+    }
+    part_put_after(base, NULL);
+    if (base->pending != NULL && !base->pending->dropping) {
+        part_unstage(base);
+    }
+    if (base->change != NULL && !change_is_going(base)) {
+        change_abort(base);
+    }
+    return true;
+}
+
+bool beside_take(struct part *base, const struct msg *prepare)
+{
+    const struct msg_PREPARE *plan = &prepare->PREPARE;
+    if (plan->base_version != base->version || base->state != DEPLOYMENT_RUNNING ||
+        base->arriving != NULL || !give_way(base)) {
+        return false;
+    }
+    for (uint32_t k = 0; k < base->instance_count; k++) {
+        if (stays(base->instances[k], plan)) {
+            keeper_follow(base->instances[k]->keeper, plan->gen);
+        }
+    }
+    base->gen = plan->gen;
+    struct part *after = part_new(base->env, prepare);
+    after->discards = true;
+    part_put_after(base, after);
+    return true;
+}
+
+bool change_discard(struct part *base, struct msg_PREPARE *plan)
+{
+    if (base->state != DEPLOYMENT_RUNNING || !resends_find(base, plan) || !can_part(base, plan)) {
         return false;
     }
     struct part *shell = mem_alloc(sizeof *shell);
@@ -145,4 +188,24 @@ bool change_discard(struct part *base, const struct msg_PREPARE *plan)
     g->shell = shell;
     grave_open(g, base);
     return true;
+}
+
+enum beside beside_turn(struct part *base)
+{
+    struct part *after = base->after;
+    if (after == NULL || base->pending != NULL || base->change != NULL) {
+        return BESIDE_WAITS;
+    }
+    if (after->discards) {
+        if (!change_discard(base, &after->plan.PREPARE)) {
+            return BESIDE_REFUSED;
+        }
+        after->discards = false;
+    }
+    if (!change_is_clear(base)) {
+        return BESIDE_WAITS;
+    }
+    base->pending = after;
+    base->after = NULL;
+    return BESIDE_BEGINS;
 }

@@ -94,7 +94,9 @@ struct instance {
     /* life */
     _Atomic unsigned state;       /* enum instance_state */
     bool started, finished;
-    bool had_finished;            /* a source, before the checkpoint it was restored from */
+    _Atomic bool had_finished;    /* before the checkpoint it was restored from, or who it takes
+                                   * over from had: a source ends at once, others when `end` has
+                                   * come again; nothing else comes (R3) */
     struct keeper *keeper;        /* saves it at checkpoints; NULL: there are none */
     _Atomic uint64_t committed;   /* newest checkpoint whose output it has committed */
     _Atomic uint64_t uncommitted; /* newest one whose output could not be */

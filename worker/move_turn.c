@@ -136,7 +136,7 @@ void move_collect(struct instance *i)
             stage_from(to, i->pe);
             m->exported = stage_entries(to);
         }
-        to->finished = i->finished;
+        to->finished = i->finished || i->final_done;
         collect_other(m, i);
     }
 }
@@ -196,9 +196,11 @@ static bool take_one(struct instance *i, struct move *m)
         instance_fail(i, f.what);
         return false;
     }
-    i->final_done = i->final_done || (m->other && s->finished);
+    if (m->other && s->finished) {
+        i->final_done = i->had_finished = true;
+    }
     m->imported_entries = stage_entries(s);
-    if (m->keyed && s->finished && !i->finished) {
+    if (m->keyed && s->finished && !i->finished && !i->final_done) {
         s->next = i->kept; /* its final output has left already: see instance.c, finish */
         i->kept = s;
         m->stage = NULL;

@@ -90,6 +90,7 @@ struct part {
     struct instance **chain_heads; /* [chain_count], of a staged part */
     struct part *pending;     /* of base: staged and not yet READY, or NULL */
     struct part *after;       /* of base: its turn comes when `pending`, given up, has gone */
+    bool discards;            /* of `after`: what it does not leave alone is still here */
     struct change *change;    /* of base: the one under way, or NULL */
     struct change_result last_change;
     struct grave *graves;     /* of base: retired, not yet freed */

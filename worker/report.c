@@ -87,6 +87,7 @@ static void report_instance(struct instance *i, struct rec_INSTANCE_STATUS *out,
                                         .error = state == INSTANCE_FAILED ? i->error : "",
                                         .latency = {(const uint8_t *)latency->data, latency->bytes},
                                         .metrics = *metrics != NULL ? *metrics : ""};
+    out->had_ended = i->had_finished;
     report_trouble(i, out, texts);
 }
 

@@ -9,6 +9,7 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <string.h>
 
 enum { SWEEP_ITEMS = 256 }; /* freed per turn: some 50 us */
 
@@ -22,6 +23,51 @@ static struct channel *find(const struct part *d, uint64_t id)
         }
     }
     return NULL;
+}
+
+static const char *stream_of(const struct msg_PREPARE *plan, const struct rec_CHANNEL_SPEC *spec)
+{
+    for (size_t n = 0; n < plan->streams_count; n++) {
+        if (plan->streams[n].id == spec->stream) {
+            return plan->streams[n].name;
+        }
+    }
+    return "";
+}
+
+static struct channel *find_by_place(const struct part *d, const struct msg_PREPARE *plan,
+                                     const struct rec_CHANNEL_SPEC *spec)
+{
+    for (uint32_t n = 0; n < d->channel_count; n++) {
+        struct channel *c = d->channels[n];
+        if (c->from != NULL && c->from->id == spec->from && c->to_index == spec->to_index &&
+            channel_log(c) != NULL && strcmp(channel_stream(c), stream_of(plan, spec)) == 0) {
+            return c;
+        }
+    }
+    return NULL;
+}
+
+bool resends_find(const struct part *base, struct msg_PREPARE *plan)
+{
+    for (size_t n = 0; n < plan->add_channels_count; n++) {
+        struct rec_CHANNEL_SPEC *spec = &plan->add_channels[n];
+        if (spec->replaces == 0 || part_instance(base, spec->from) == NULL ||
+            find(base, spec->replaces) != NULL) {
+            continue;
+        }
+        const struct channel *old = find_by_place(base, plan, spec);
+        if (old == NULL) {
+            return false;
+        }
+        for (size_t r = 0; r < plan->remove_channels_count; r++) {
+            if (plan->remove_channels[r].id == spec->replaces) {
+                plan->remove_channels[r].id = old->id;
+            }
+        }
+        spec->replaces = old->id;
+    }
+    return true;
 }
 
 static struct resend *resend_of(struct resends *r, struct instance *target, uint64_t epoch)

@@ -37,6 +37,10 @@ struct resends { /* a zeroed struct is empty */
     uint32_t count;
 };
 
+/* resends_find - loop: what the plan says a channel replaces is what the try before it made, or was
+ * to make; put in its place the one that leads there now, and has the log.  Return: false when
+ * there is none. */
+MUST_CHECK bool resends_find(const struct part *base, struct msg_PREPARE *plan);
 /* resends_make - loop: those that the plan of `staged` asks for, its channels built. */
 MUST_CHECK enum err resends_make(struct part *staged, struct resends *out);
 void resends_fini(struct resends *r); /* no target knows them any more */

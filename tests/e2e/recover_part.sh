@@ -11,7 +11,7 @@
 source "$(dirname "$0")/lib.sh"
 source "$ROOT/tests/support/rows.sh"
 
-KEYS=40 OUT=$WORK/out
+KEYS=40 OUT=$WORK/out EVERY=250ms TALLY=1
 mkdir -p "$OUT"
 make_tallies
 topology() { # RETAIN
@@ -21,7 +21,7 @@ topology: part
 pes:
   src: {use: sequence, with: {rate: 10000, keys: $KEYS}, place: {labels: {n: "1"}}}
   dear: {use: set, with: {fields: {a: 1}}, place: {labels: {n: "2"}}}
-  tally: {use: ./tally1.so, with: {add: 1}, place: {labels: {n: "3"}}}
+  tally: {use: ./tally$TALLY.so, with: {add: 1}, place: {labels: {n: "3"}}}
   main: {use: file-sink, with: {path: $OUT/main, format: jsonl}, place: {labels: {n: "3"}}}
   side: {use: file-sink, with: {path: $OUT/side, format: jsonl}, place: {labels: {n: "2"}}}
   few: {use: sequence, with: {count: 3000, keys: $KEYS}, place: {labels: {n: "1"}}}
@@ -32,7 +32,7 @@ streams:
   - {from: dear, to: tally, by: key}
   - {from: dear, to: side}
   - {from: tally, to: main}
-checkpoint: {every: 250ms, keep: 2, retain: $1}
+checkpoint: {every: $EVERY, keep: 2, retain: $1}
 YAML
 }
 status() { curl -sS -m 5 "$URL/v1/topologies/part" | tr -d ' \n'; }
@@ -110,9 +110,10 @@ timeout -k 5 60 "$BIN/oxbow" --master "$URL" upgrade "$WORK/t.yaml" --yes >"$WOR
 check_same "the budget is changed back" $? 0
 check "it flows" flows
 
-# A second death: of who restores, and of who sends again, before and after.
-for point in recovery.restores:w3 resend.pinned:w2 resend.before:w2 resend.after:w2; do
-    name=${point%:*} who=${point#*:}
+# A second death: of who restores, and of who sends again, before and after.  What the first try
+# left alone stays where its worker lives: of seven instances three, or five, go back.
+for point in recovery.restores:w3:3 resend.pinned:w2:5 resend.before:w2:5 resend.after:w2:5; do
+    name=${point%%:*} most=${point##*:} who=${point%:*} who=${who#*:}
     rm -f "$WORK/now"
     if [ "$who" = w2 ]; then # armed from the start, and counting from now on
         lose w2
@@ -134,12 +135,51 @@ for point in recovery.restores:w3 resend.pinned:w2 resend.before:w2 resend.after
     again "$who"
     round=$((round + 1))
     check "$name: it is recovered" wait_for 60 recovered $round
+    check_same "$name: no more goes back than must" "$(receipt instances_touched)" "$most"
+    check "$name: logs are sent again" test "$(receipt resent)" -gt 0
     check "$name: it flows" flows
 done
 
+# A loss before the first checkpoint of a new version: the covering set goes back with it, here what
+# runs on w3 alone; who feeds it from outside has a log that reaches back behind the change.
+EVERY=1h
+topology 64MiB
+timeout -k 5 60 "$BIN/oxbow" --master "$URL" upgrade "$WORK/t.yaml" --yes >"$WORK/up.out" 2>&1
+check_same "checkpoints are taken when asked for only" $? 0
+rm -f "$WORK/now"
+lose w3
+OXBOW_FAILPOINTS=checkpoint.taken=kill OXBOW_FAILPOINTS_WHEN=$WORK/now again w3
+round=$((round + 1))
+check "w3 is armed" wait_for 30 recovered $round
+timeout -k 5 60 "$BIN/oxbow" --master "$URL" checkpoint part >"$WORK/cp.out" 2>&1
+check_same "a checkpoint of the old version" $? 0
+check "some pass it" wait_for 30 tuples_above part dear in $(($(pe_tuples part dear in) + 5000))
+TALLY=2
+topology 64MiB
+kept=$(ids src dear side few)
+touch "$WORK/now"
+victim=${WORKER_PID[w3]}
+timeout -k 5 60 "$BIN/oxbow" --master "$URL" upgrade "$WORK/t.yaml" --yes >"$WORK/up.out" 2>&1
+check "w3 dies at the first checkpoint of the new version" wait_for 30 died "$victim"
+rm -f "$WORK/now"
+again w3
+round=$((round + 1))
+check "behind the change: it is recovered" wait_for 60 recovered $round
+check_same "behind the change: who is outside stays as it is" "$(ids src dear side few)" "$kept"
+check_same "behind the change: the rest goes back" "$(receipt instances_touched)" 3
+check "behind the change: logs were sent again" test "$(receipt resent)" -gt 5000
+timeout -k 5 60 "$BIN/oxbow" --master "$URL" checkpoint part >"$WORK/cp.out" 2>&1
+check_same "a checkpoint of the new version" $? 0
+EVERY=250ms
+topology 64MiB
+timeout -k 5 60 "$BIN/oxbow" --master "$URL" upgrade "$WORK/t.yaml" --yes >"$WORK/up.out" 2>&1
+check_same "checkpoints are taken in time again" $? 0
+check "behind the change: it flows" flows
+lose_and_check "of the new version" w3 src dear side few -- tally main few-out
+
 timeout -k 5 60 "$BIN/oxbow" --master "$URL" stop part >"$WORK/stop.out" 2>"$WORK/stop.err"
 check_same "stop" $? 0
-echo "main a=1 b=2; side a=1" >"$WORK/versions"
+printf 'main a=1 b=%d; side a=1\n' 2 3 >"$WORK/versions"
 "$BIN/tests/e2e/tuples" --keys $KEYS --versions "$WORK/versions" "main=$OUT/main" \
     "side=$OUT/side" >"$WORK/verdict"
 check_same "every tuple is in both sinks once, in order: $(tail -n1 "$WORK/verdict")" $? 0

@@ -35,6 +35,7 @@ static struct {
     enum { BEFORE, STAGED, GOING, OVER } phase;
     bool abort;
     uint64_t pace;              /* how seldom master and workers hear of each other */
+    uint64_t retain;            /* bytes of logs, on each worker */
     const char *why;
     struct prng r;
 } sim; /* one simulation at a time */
@@ -306,7 +307,7 @@ static void deploy(const struct plan *p)
 {
     for (uint32_t k = 0; k < sim.im->worker_count; k++) {
         struct msg m;
-        if (live_prepare(p, false, k, OP_DEPLOY, &m)) {
+        if (live_prepare(p, false, k, OP_DEPLOY, sim.retain, &m)) {
             sim.parts[k] = part_new(&sim.envs[k], &m);
             live_prepare_fini(&m);
             part_prepare(sim.parts[k]);
@@ -340,7 +341,7 @@ static void stage(const struct plan *p)
     for (uint32_t k = 0; k < sim.im->worker_count; k++) {
         struct msg m;
         sim.prepared[k] = false;
-        sim.concerned[k] = live_prepare(p, true, k, OP_CHANGE, &m);
+        sim.concerned[k] = live_prepare(p, true, k, OP_CHANGE, sim.retain, &m);
         if (!sim.concerned[k]) {
             continue;
         }
@@ -563,6 +564,9 @@ static void drop_all(void)
     }
 }
 
+/* Of half the plans: a log that always overflows, and one that holds all. */
+static const uint64_t retains[] = {0, 0, 4096, 1u << 24};
+
 struct live_result live_run(struct draft *d, uint64_t seed, FILE *trace)
 {
     struct live_result out = {0};
@@ -574,6 +578,7 @@ struct live_result live_run(struct draft *d, uint64_t seed, FILE *trace)
     }
     begin(w, seed, trace);
     map_ids(p);
+    sim.retain = retains[seed / 5 % (sizeof retains / sizeof retains[0])];
     deploy(p);
     uint64_t start = prng_below(&sim.r, 200);
     unsigned fails = 0;

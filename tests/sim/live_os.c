@@ -516,13 +516,15 @@ static bool move_item(struct channel *out)
         if (in->id != out->id) {
             continue;
         }
-        struct item copy = *it;
+        struct item copy = *it; /* the frame may be in the sender's log as well */
         copy.frame = NULL;
-        copy.batch = it->frame->batch;
+        copy.batch = it->frame->batch != NULL ? batch_share(it->frame->batch) : NULL;
         if (!ring_push(&in->ring, &copy, RING_BATCHES)) {
+            if (copy.batch != NULL) {
+                batch_free(copy.batch);
+            }
             return false;
         }
-        it->frame->batch = NULL;
         frame_free(it->frame);
         ring_drop(&out->ring);
         channel_taken(out);

@@ -29,7 +29,17 @@ static void involve(struct deployment *d, const struct plan *p)
     }
 }
 
-bool live_prepare(const struct plan *p, bool change, uint32_t worker, uint64_t op, struct msg *out)
+/* As if the topology took checkpoints: every channel but a call has a log, also inside a worker. */
+static void set_retain(struct msg_PREPARE *m, uint64_t bytes)
+{
+    m->retain_bytes = bytes;
+    for (size_t n = 0; n < m->add_channels_count; n++) {
+        m->add_channels[n].retain = bytes > 0 && !m->add_channels[n].fused;
+    }
+}
+
+bool live_prepare(const struct plan *p, bool change, uint32_t worker, uint64_t op, uint64_t retain,
+                  struct msg *out)
 {
     const struct pgraph *v = p->match->from;
     uint32_t number = worker;
@@ -65,6 +75,9 @@ bool live_prepare(const struct plan *p, bool change, uint32_t worker, uint64_t o
     struct fail f;
     if (involved && translate_prepare(&d, &nobody, number, out, &f) != ERR_OK) {
         abort(); /* the drafts are small */
+    }
+    if (involved) {
+        set_retain(&out->PREPARE, retain);
     }
     mem_free(d.parts);
     mem_free(d.instances);

@@ -8,8 +8,10 @@
 #include "topology/plan.h"
 
 /* live_prepare - for worker `worker` (number in V').  @change: V to V'; else V as a deploy.
+ * @retain: bytes that logs may hold there; 0: nothing is retained.
  * Return: does it concern the worker?  If so: live_prepare_fini. */
-bool live_prepare(const struct plan *p, bool change, uint32_t worker, uint64_t op, struct msg *out);
+bool live_prepare(const struct plan *p, bool change, uint32_t worker, uint64_t op, uint64_t retain,
+                  struct msg *out);
 void live_prepare_fini(struct msg *m);
 /* live_refused - today's worker cannot carry it out (master/upgrade.h), or the live simulator: a
  * helper thread of worker/moves.c that waits cannot be a step. */

@@ -231,7 +231,7 @@ static void call_on_loop(void *arg)
         part_prepare(c->staged);
         break;
     case DISCARD:
-        l->refused = !change_discard(c->part, &c->prepare->PREPARE);
+        l->refused = !change_discard(c->part, (void *)(uintptr_t)&c->prepare->PREPARE);
         break;
     case CHANGE_GO:
         l->changed_over = false;

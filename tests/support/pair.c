@@ -79,6 +79,7 @@ struct told told_prepare(struct fake_worker *w)
                      .channels = m->add_channels_count,
                      .channel = m->add_channels_count > 0 ? m->add_channels[0].id : 0};
     for (size_t i = 0; i < m->add_instances_count && t.id_count < 64; i++) {
+        t.outputs[t.id_count] = m->add_instances[i].outputs_count;
         t.ids[t.id_count++] = m->add_instances[i].id;
     }
     return t;
@@ -124,9 +125,13 @@ void told_all(struct pair *p, const struct told t[2])
 
 void pair_deploy(struct pair *p, struct told t[2])
 {
+    pair_deploy_this(p, pair_yaml(2, 0), t);
+}
+
+void pair_deploy_this(struct pair *p, const char *yaml, struct told t[2])
+{
     int status;
-    json_decref(http_json(p->r.http, "POST", "/v1/topologies", "application/yaml",
-                          pair_yaml(2, 0), &status));
+    json_decref(http_json(p->r.http, "POST", "/v1/topologies", "application/yaml", yaml, &status));
     assert_int_equal(status, 202);
     t[0] = told_prepare(&p->w[0]);
     t[1] = told_prepare(&p->w[1]);

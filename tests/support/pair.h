@@ -13,6 +13,7 @@ struct told { /* what a PREPARE said */
     size_t added, removed, channels;
     uint64_t channel;  /* id of the first one added; 0: none */
     uint64_t ids[64]; /* of added instances, then of kept ones: all that a report may name */
+    size_t outputs[64]; /* ports of each */
     size_t id_count;
 };
 
@@ -28,6 +29,7 @@ void pair_rejoin(struct pair *p, unsigned i, const struct told *t); /* the same 
 /* pair_yaml - `work` has parallelism `count` and lets pass what is >= `least`; static. */
 const char *pair_yaml(unsigned count, int least);
 void pair_deploy(struct pair *p, struct told t[2]);
+void pair_deploy_this(struct pair *p, const char *yaml, struct told t[2]);
 /* pair_ask - POST; caller decrefs.  @path: below /v1/topologies/t/. */
 json_t *pair_ask(struct pair *p, const char *path, const char *yaml, int status);
 json_t *pair_get(struct pair *p, const char *path);

@@ -37,6 +37,7 @@ void rs_send(struct rs *w, struct rs_message m)
     }
     m.worker = (uint8_t)w->procs[m.proc].worker;
     m.incarnation = w->procs[m.proc].incarnation;
+    m.said = to_master(m.kind) ? (m.incarnation << 32) + ++w->procs[m.proc].said : 0;
     if (w->message_count < RS_MESSAGES) {
         w->messages[w->message_count++] = m;
     } else {
@@ -296,7 +297,8 @@ void rs_keep(struct rs *w, enum checkpoint_input kind, const struct rs_message *
     for (size_t i = 0; i < out.count && a->up; i++) {
         keep_one(w, out.items[i]);
     }
-    if (a->up && barred && a->waits && !checkpoint_bars_change(&a->keeping)) {
+    bool ready = a->up && a->active && a->change.state == CHANGE_READY;
+    if (ready && barred && a->waits && !checkpoint_bars_change(&a->keeping)) {
         a->waits = false;
         decide(w);
         perform(w);

@@ -29,6 +29,28 @@ static void lose(struct rs *w, uint32_t k, uint64_t incarnation)
     }
 }
 
+/* It is decided that it holds something, and it says that it does not (conduct.c): as good as lost.
+ */
+static bool came_without(struct rs *w, const struct rs_message *m)
+{
+    struct rs_chief *a = &w->chief;
+    uint32_t k = m->worker;
+    bool decided = a->active && change_is_decided(&a->change);
+    bool restores = decided && a->is_recovery;
+    if (rs_without(w, NO_LACK) || m->said < a->heard[k] || (a->d.recovering && !restores)) {
+        return false;
+    }
+    bool here = a->holder[k] == m->incarnation && rs_is_used(w, a->d.plan, k);
+    bool lacks_next = decided && !restores && m->held != a->change.token.op && m->gone == 0;
+    bool lacks = restores ? m->gen != a->d.gen : here && (m->gen != a->d.gen || !m->running);
+    if (decided && (lacks || lacks_next)) {
+        rs_feed(w, CHANGE_IN_LOST, m); /* counts if it is of that change */
+    } else if (lacks) {
+        rs_lost(w);
+    }
+    return lacks;
+}
+
 /* A worker is connected again and says what it holds (R2). */
 static void on_hello(struct rs *w, const struct rs_message *m)
 {
@@ -55,6 +77,9 @@ static void on_hello(struct rs *w, const struct rs_message *m)
     bool given_up = a->member[k] == MEMBER_GIVEN_UP;
     a->member[k] = MEMBER_HERE;
     w->moved += !back;
+    if (came_without(w, m) || !a->up) {
+        return;
+    }
     bool changing = a->active && !a->is_recovery && change_is_decided(&a->change);
     int side = rs_plan(w, a->d.plan)->side;
     if (m->gen == a->d.gen && m->running && !a->d.recovering) {
@@ -147,6 +172,7 @@ void rs_chief_takes(struct rs *w, const struct rs_message *m)
         return;
     }
     bool of_part = m->gen == a->d.gen && a->holder[k] == m->incarnation;
+    a->heard[k] = m->said > a->heard[k] ? m->said : a->heard[k];
     switch (m->kind) {
     case TELL_HELLO:
         on_hello(w, m);

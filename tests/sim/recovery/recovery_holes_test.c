@@ -57,7 +57,7 @@ static const struct hole holes[] = {
     {"H13: a late GO of an upgrade that a recovery has ended", CHAIN, CHAIN_TO, CHAIN_V, CHAIN_TO,
      3, 0, NO_GO_FENCE, 2000, KIND(WRONG_BOTH), false},
     {"H14: a process that starts again is taken for the one that died", CHAIN, CHAIN_TO, CHAIN_V,
-     CHAIN_TO, 3, 0, NO_INCARNATION, 2000, KIND(WRONG_STUCK), false},
+     CHAIN_TO, 3, 0, NO_INCARNATION | NO_LACK, 2000, KIND(WRONG_STUCK), false},
     {"H14: channels go on under their old ids", CHAIN, CHAIN_TO, CHAIN_V, CHAIN_TO, 3, 0,
      NO_FRESH_IDS, 2000, KIND(WRONG_SEQUENCE) | KIND(WRONG_CHANNEL), false},
     {"H24: snapshots lie on the machine that died", CHAIN, CHAIN_TO, CHAIN_V, CHAIN_TO, 3, 0,

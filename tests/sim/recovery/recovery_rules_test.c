@@ -126,10 +126,11 @@ RULE(a_checkpoint_above_the_changes_epoch_meets_it, NO_HOLD, 200,
      KIND(WRONG_CONFLICT) | KIND(WRONG_STUCK))
 RULE(a_target_that_has_forgotten_leaves_a_gap, NO_REACH, 200, KIND(WRONG_SEQUENCE))
 RULE(a_target_that_ended_must_say_so_again, NO_END_AGAIN, 200, KIND(WRONG_STUCK))
-RULE(a_new_process_is_not_the_old_one, NO_INCARNATION, 100, KIND(WRONG_STUCK))
+RULE(a_new_process_is_not_the_old_one, NO_INCARNATION | NO_LACK, 100, KIND(WRONG_STUCK))
 RULE(a_late_go_of_another_generation_meets_nothing_prepared, NO_GO_FENCE, 100, KIND(WRONG_BOTH))
 RULE(final_results_are_final_only_if_nothing_new_comes, NO_PROBE | NO_HAD, 4000,
      KIND(WRONG_AFTER_END))
+RULE(who_comes_back_without_its_part_stops_all, NO_LACK, 500, KIND(WRONG_STUCK))
 RULE(an_older_checkpoint_takes_committed_output_back, NO_NEWEST, 300, KIND(WRONG_COMMIT))
 
 int main(void)
@@ -161,6 +162,7 @@ int main(void)
         cmocka_unit_test(a_new_process_is_not_the_old_one),
         cmocka_unit_test(a_late_go_of_another_generation_meets_nothing_prepared),
         cmocka_unit_test(final_results_are_final_only_if_nothing_new_comes),
+        cmocka_unit_test(who_comes_back_without_its_part_stops_all),
         cmocka_unit_test(an_older_checkpoint_takes_committed_output_back),
     };
     log_setup("recovery_rules_test", LOG_WARN);

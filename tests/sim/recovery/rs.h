@@ -61,6 +61,7 @@ enum rs_rule { /* bits: those that are switched off */
     NO_LOST = 1 << 27,        /* P2: none begins between a loss and the end of its recovery */
     NO_RELEASE = 1 << 28,     /* one that is injected releases what waits for earlier ones */
     NO_FLOOR = 1 << 26,       /* R21: void markers are neither sent again nor taken */
+    NO_LACK = 1 << 30,        /* R2: what a worker comes back without is lost */
     NO_NEWEST = 1 << 24,      /* I8: no recovery goes below what was committed */
 };
 
@@ -146,6 +147,7 @@ struct rs_proc {              /* a process of a worker */
     bool alive, cut_off;      /* cut_off: from the master only */
     uint32_t worker;
     uint64_t incarnation, term, fence_op;
+    uint64_t said;            /* number of its newest message to the master */
     uint32_t gen;             /* accepted; 0: it holds nothing */
     uint32_t plan;            /* recovery that it prepared; 0: none */
     int side;                 /* version that it runs */
@@ -204,6 +206,7 @@ struct rs_message {
     uint64_t ended_nodes;     /* READY of an upgrade: nodes of V that have ended */
     uint32_t gen, plan, epoch, inst;
     uint64_t incarnation, term, op, held, gone;
+    uint64_t said;            /* to the master: ascending, over all processes of a worker */
 };
 
 struct rs_plan {              /* of an upgrade or a recovery */
@@ -237,6 +240,7 @@ struct rs_chief {             /* the master's memory */
     uint64_t seen[RS_WORKERS];
     enum rs_member member[RS_WORKERS];
     uint64_t holder[RS_WORKERS]; /* incarnation that holds the part; 0: not heard of */
+    uint64_t heard[RS_WORKERS];  /* highest `said`: a HELLO below it is not how things are */
     bool ended[RS_WORKERS];
     uint32_t committed[RS_WORKERS];
     struct change change;     /* of the upgrade or the recovery, if active */
@@ -254,16 +258,18 @@ struct rs_knobs {             /* of one schedule, drawn from its seed */
     uint32_t capacity, budget;
     uint32_t kills, crashes, losses, zombies;
     uint32_t start, every;
-    bool naive_whole;         /* not covered by a checkpoint: all is restored, as recover.c does */
-    bool small_again;         /* a second try leaves alone what the first left alone */
+    bool naive_whole;         /* not covered by a checkpoint: all is restored, as when the
+                               * master does not know the covering set */
+    bool small_again;         /* a second try leaves alone what the first left alone, as
+                               * it does unless the master was restarted */
     bool bound;               /* sinks that commit, and sources, stay on their host */
     uint8_t commits;          /* bits of PE number % 8: its sinks commit with the checkpoint */
     uint8_t groups[KEYS];
 };
 
 struct rs_stats {
-    uint64_t kills, zombies, crashes, recoveries, partial, again, in_upgrade, restored, kept,
-        resent, checkpoints, voids, upgrades, aborts, too_big;
+    uint64_t kills, forgot, zombies, crashes, recoveries, partial, again, in_upgrade, restored,
+        kept, resent, checkpoints, voids, upgrades, aborts, too_big;
 };
 
 struct rs {
@@ -396,6 +402,7 @@ uint32_t rs_proc_start(struct rs *w, uint32_t worker);
 void rs_proc_end(struct rs *w, uint32_t p);
 bool rs_worker_event(struct rs *w, bool idle); /* answers that are due */
 void rs_hello(struct rs *w, uint32_t p);
+void rs_proc_forget(struct rs *w, uint32_t p); /* it drops all it holds, and lives */
 void rs_drop_life(struct rs *w, uint32_t p, uint32_t n);
 bool rs_defers(struct rs *w, uint32_t p, uint32_t n);
 

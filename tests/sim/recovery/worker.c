@@ -119,6 +119,14 @@ void rs_proc_end(struct rs *w, uint32_t p)
     w->procs[p].alive = false;
 }
 
+void rs_proc_forget(struct rs *w, uint32_t p)
+{
+    RS_TRACE(w, "%u: the process of w%u forgets all", p, w->procs[p].worker);
+    drop_all(w, p);
+    w->procs[p].done = false;
+    rs_hello(w, p);
+}
+
 static bool is_ended(struct rs *w, uint32_t p)
 {
     bool ended = w->procs[p].running;

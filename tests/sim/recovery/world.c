@@ -394,7 +394,12 @@ static bool fault(struct rs *w)
         if (w->k.losses > 0 && p != NONE) {
             w->k.losses--;
             break_connection(w, p);
-            rs_hello(w, p);
+            if (rs_draw(w, 4) == 0) {
+                w->stats.forgot++;
+                rs_proc_forget(w, p);
+            } else {
+                rs_hello(w, p);
+            }
             return true;
         }
         return false;

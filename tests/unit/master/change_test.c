@@ -48,7 +48,7 @@ static const char *const expected[CHANGE_STATES] = {
     /*  start ready all not deadline decided undecidable done alldone lost back cancel */
     [CHANGE_PLANNED] = "P....!!..A.A",
     [CHANGE_PREPARING] = "!PRAA!!..APA",
-    [CHANGE_READY] = "!..A.GA..A.A",
+    [CHANGE_READY] = "!..A.GA..APA",
     [CHANGE_DECIDED] = "G....!!DXV..",
     [CHANGE_GOING] = "!...G!!GXVG.",
     [CHANGE_DONE] = "!....!!.....",
@@ -178,8 +178,14 @@ static void a_worker_that_comes_back_is_told_again_what_it_may_have_missed(void 
     assert_true(feed(&c, &out, CHANGE_IN_BACK, 1));
     assert_int_equal(asked(&out, CHANGE_DO_PREPARE), 1);
     feed(&c, &out, CHANGE_IN_READY, 1);
-    assert_true(feed(&c, &out, CHANGE_IN_BACK, 1)); /* its READY did arrive */
-    assert_int_equal(asked(&out, CHANGE_DO_PREPARE), 0);
+    assert_true(feed(&c, &out, CHANGE_IN_BACK, 1)); /* does it still hold what it prepared? */
+    assert_int_equal(asked(&out, CHANGE_DO_PREPARE), 1);
+    feed(&c, &out, CHANGE_IN_READY, 2);
+    assert_int_equal(asked(&out, CHANGE_DO_DECIDE), 0);
+    feed(&c, &out, CHANGE_IN_READY, 1);
+    assert_int_equal(asked(&out, CHANGE_DO_DECIDE), 1);
+    assert_true(feed(&c, &out, CHANGE_IN_BACK, 2)); /* while the decision waits */
+    assert_int_equal(c.state, CHANGE_PREPARING);
     feed(&c, &out, CHANGE_IN_READY, 2);
     feed(&c, &out, CHANGE_IN_DECIDED, 0);
     assert_true(feed(&c, &out, CHANGE_IN_BACK, 2));

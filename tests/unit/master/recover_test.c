@@ -597,6 +597,112 @@ static void a_log_that_was_dropped_since_makes_all_go_back(void **state)
     expect_whole(&s, lost.gen + 1);
 }
 
+static void start_far_again(struct spread *s)
+{
+    const char *name = s->far->name;
+    uint64_t incarnation = s->far->incarnation + 7;
+    fake_leave(s->far);
+    fake_join(s->far, r.control, name, incarnation);
+    fake_report_end(s->far, 0);
+}
+
+/* What the first try left alone stays: under which id its log goes on, its worker knows. */
+static void expect_less_again(struct spread *s, const struct plan *kept)
+{
+    struct plan lost = expect_prepare(s->far), again = expect_prepare(s->near);
+    assert_int_equal(lost.gen, kept->gen + 1);
+    assert_int_equal(lost.instance_count, 1);
+    assert_int_equal(lost.from_epoch, s->epoch);
+    assert_int_equal(again.gen, lost.gen);
+    assert_int_equal(again.base, 1);
+    assert_int_equal(again.stay_count, 2);
+    assert_int_equal(again.instance_count, 0);
+    assert_int_equal(again.channel_count, 1);
+    assert_int_equal(again.replaces[0], kept->channels[0]);
+    assert_true(again.channels[0] > kept->channels[0]); /* R25 */
+    for (size_t i = 0; i < 2; i++) {
+        assert_true(again.stays[i] == kept->stays[0] || again.stays[i] == kept->stays[1]);
+    }
+    send_ready(s->far, &lost, s->far->incarnation, ERR_OK);
+    send_ready(s->near, &again, s->near->incarnation, ERR_OK);
+    (void)fake_expect(s->near, M_GO);
+    (void)fake_expect(s->far, M_GO);
+    send_done(s->near, &again, s->near->incarnation);
+    send_done(s->far, &lost, s->far->incarnation);
+    expect_state("running");
+}
+
+static void a_second_loss_leaves_alone_what_the_first_left(void **state)
+{
+    (void)state;
+    struct spread s;
+    deploy_spread(&s);
+    lose_far(&s, s.epoch + 1);
+    (void)expect_prepare(s.far);
+    struct plan kept = expect_prepare(s.near);
+    start_far_again(&s); /* while it prepares */
+    (void)fake_expect(s.near, M_ABORT);
+    expect_less_again(&s, &kept);
+}
+
+static void a_second_loss_after_go_leaves_alone_what_the_first_left(void **state)
+{
+    (void)state;
+    struct spread s;
+    deploy_spread(&s);
+    lose_far(&s, s.epoch + 1);
+    struct plan lost = expect_prepare(s.far), kept = expect_prepare(s.near);
+    send_ready(s.far, &lost, s.far->incarnation, ERR_OK);
+    send_ready(s.near, &kept, s.near->incarnation, ERR_OK);
+    (void)fake_expect(s.near, M_GO);
+    (void)fake_expect(s.far, M_GO);
+    send_done(s.near, &kept, s.near->incarnation);
+    start_far_again(&s);
+    expect_less_again(&s, &kept);
+}
+
+/* What a recovery left alone is for its own tries: the next loss, here of a topology that is being
+ * stopped, finds its own. */
+static void a_later_loss_does_not_go_by_what_an_earlier_one_left(void **state)
+{
+    (void)state;
+    struct spread s;
+    int status;
+    deploy_spread(&s);
+    lose_far(&s, s.epoch + 1);
+    struct plan lost = expect_prepare(s.far), kept = expect_prepare(s.near);
+    send_ready(s.far, &lost, s.far->incarnation, ERR_OK);
+    send_ready(s.near, &kept, s.near->incarnation, ERR_OK);
+    (void)fake_expect(s.near, M_GO);
+    (void)fake_expect(s.far, M_GO);
+    send_done(s.near, &kept, s.near->incarnation);
+    send_done(s.far, &lost, s.far->incarnation);
+    (void)fake_expect(s.near, M_CHECKPOINT_COMPLETE);
+    expect_state("running");
+    mem_free(http_call(r.http, "POST", "/v1/topologies/t/stop", NULL, NULL, &status));
+    assert_int_equal(status, 202);
+    (void)fake_expect(s.near, M_STOP);
+    start_far_again(&s);
+    struct plan all = expect_prepare(s.near);
+    assert_int_equal(all.stay_count, 0);
+    assert_int_equal(all.instance_count, 2);
+}
+
+static void a_second_loss_after_a_refusal_takes_all(void **state)
+{
+    (void)state;
+    struct spread s;
+    deploy_spread(&s);
+    lose_far(&s, s.epoch + 1);
+    struct plan lost = expect_prepare(s.far), kept = expect_prepare(s.near);
+    send_ready(s.near, &kept, s.near->incarnation, ERR_AGAIN);
+    (void)fake_expect(s.near, M_ABORT);
+    start_far_again(&s);
+    struct plan all = expect_prepare(s.near);
+    assert_true(all.gen > lost.gen);
+    assert_int_equal(all.stay_count, 0);
+}
+
 /* ---- R23: what cannot be made good is said ---- */
 
 static void expect_degraded(const char *unknown)
@@ -805,6 +911,10 @@ int main(void)
         WITH_MASTER(who_does_not_reach_back_far_enough_goes_back_too),
         WITH_MASTER(who_retains_nothing_goes_back_too),
         WITH_MASTER(a_log_that_was_dropped_since_makes_all_go_back),
+        WITH_MASTER(a_second_loss_leaves_alone_what_the_first_left),
+        WITH_MASTER(a_second_loss_after_go_leaves_alone_what_the_first_left),
+        WITH_MASTER(a_later_loss_does_not_go_by_what_an_earlier_one_left),
+        WITH_MASTER(a_second_loss_after_a_refusal_takes_all),
         WITH_MASTER(a_damaged_checkpoint_gives_way_to_an_older_one_then_to_a_clear_stop),
         WITH_MASTER(a_second_loss_in_a_recovery_is_one_more_try),
         WITH_MASTER(a_master_that_dies_in_a_recovery_begins_it_once_more),

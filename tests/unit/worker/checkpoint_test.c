@@ -109,16 +109,23 @@ static int tear_down(void **state)
     return rc;
 }
 
-static struct instance *make(bool started)
+static const struct oxb_pe_type plain = {.abi = OXB_ABI, .name = "plain"};
+
+static struct instance *make_of(const struct oxb_pe_type *of, bool started)
 {
     struct instance *i = instance_new(9, "things", 0, pool);
     struct pe_host host = instance_host(i);
-    struct pe_spec spec = {.type = &type, .name = "things", .params = "{}", .parallelism = 1};
+    struct pe_spec spec = {.type = of, .name = "things", .params = "{}", .parallelism = 1};
     struct fail f;
     i->pe = pe_new(&spec, &host, pool);
     assert_int_equal(pe_prepare(i->pe, &f), ERR_OK);
     assert_true(!started || pe_start(i->pe, &f) == ERR_OK);
     return i;
+}
+
+static struct instance *make(bool started)
+{
+    return make_of(&type, started);
 }
 
 static void change(struct instance *i, struct model *m, struct prng *p, unsigned times)
@@ -315,6 +322,34 @@ static void damaged_files_are_not_used(void **state)
     instance_free(i);
 }
 
+/* R3: a PE without any state too, and when it was saved once more before it has ended again. */
+static void who_had_ended_is_known_to_have(void **state)
+{
+    (void)state;
+    struct fail f = {0};
+    struct instance *i = make_of(&plain, true);
+    i->keeper = keeper_new(saver, "t", 1, folder);
+    keeper_take(i->keeper, i, 1);
+    wait_saved(1);
+    assert_int_equal(last.epoch_count, 0); /* there is nothing to say of it */
+    i->finished = true;
+    keeper_take(i->keeper, i, 2);
+    wait_saved(2);
+    for (uint64_t epoch = 3; epoch <= 4; epoch++) {
+        assert_int_equal(last.epoch_count, 1);
+        struct instance *fresh = make_of(&plain, false);
+        assert_int_equal(restore(fresh, &f), ERR_OK);
+        assert_true(fresh->had_finished && fresh->final_done && !fresh->finished);
+        assert_int_equal(pe_start(fresh->pe, &f), ERR_OK);
+        fresh->keeper = keeper_new(saver, "t", 1, folder);
+        keeper_take(fresh->keeper, fresh, epoch);
+        wait_saved(epoch);
+        instance_free(i);
+        i = fresh;
+    }
+    instance_free(i);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -323,6 +358,7 @@ int main(void)
         IN_A_FOLDER(what_cannot_be_saved_is_said_and_the_next_one_is_whole),
         IN_A_FOLDER(a_will_is_tried_again_until_it_is_stored),
         IN_A_FOLDER(damaged_files_are_not_used),
+        IN_A_FOLDER(who_had_ended_is_known_to_have),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -71,6 +71,7 @@ static void wait_seen(struct local *l, uint64_t tuples)
 struct case_ {
     struct local *a, *b; /* b == a: one worker */
     struct part *from, *to;
+    unsigned tries;           /* of the recovery before this one */
     struct plan first, again; /* large */
 };
 
@@ -91,27 +92,29 @@ static void make_plans(struct case_ *c, uint64_t retain_bytes)
         .name = "b", .incarnation = local_incarnation(c->b), .address = local_address(c->b)};
 }
 
-/* again_at - the plan of the recovery for one worker. */
+/* again_at - the plan of the recovery for one worker: that of try `c->tries`, from 0 on. */
 static const struct msg *again_at(struct case_ *c, bool source)
 {
-    static struct rec_ID stay = {.id = 1}, old = {.id = 1};
+    static struct rec_ID stay, old;
     struct plan *p = &c->again;
+    stay = (struct rec_ID){.id = 1};
+    old = (struct rec_ID){.id = c->tries == 0 ? 1 : 19 + c->tries};
     *p = c->first;
     struct msg_PREPARE *m = &p->msg.PREPARE;
     bool one = c->a == c->b;
     p->instances[0] = c->first.instances[1];
-    p->instances[0].id = 12;
-    p->channels[0].id = 20;
-    p->channels[0].to = 12;
-    p->channels[0].replaces = 1;
+    p->instances[0].id = 120 + c->tries;
+    p->channels[0].id = 20 + c->tries;
+    p->channels[0].to = 120 + c->tries;
+    p->channels[0].replaces = old.id;
     m->add_instances = p->instances;
     m->add_instances_count = one || !source;
     m->streams = p->streams;
     m->add_channels = p->channels;
     m->workers = p->workers;
     m->workers_count = 2;
-    m->op = 2;
-    m->gen = 1;
+    m->op = 2 + c->tries;
+    m->gen = 1 + c->tries;
     m->epoch = 9;
     m->from_epoch = EPOCH;
     if (source) {
@@ -181,17 +184,22 @@ static void recover(struct case_ *c)
     if (remote) {
         local_drop(c->b, c->to);
     }
-    assert_true(local_discard(c->a, c->from, again_at(c, true)));
+    const struct msg *plan = again_at(c, true);
+    assert_true(local_discard(c->a, c->from, plan));
     assert_int_equal(c->from->instance_count, 1);
     uint64_t before = seen.tuples;
     expect_going_on(c);
     assert_int_equal(seen.tuples, before);
     fresh();
+    uint64_t replaces = c->again.channels[0].replaces; /* as it was found here */
     if (remote) {
         c->to = local_deploy(c->b, again_at(c, false));
         local_go(c->b, c->to);
+        plan = again_at(c, true);
+        c->again.channels[0].replaces = replaces;
+        c->again.msg.PREPARE.remove_channels[0].id = replaces;
     }
-    local_change(c->a, c->from, again_at(c, true));
+    local_change(c->a, c->from, plan);
     assert_int_equal(seen.tuples, 0); /* R21: nothing before GO */
     local_change_go(c->a, c->from, &result);
     assert_true(result.resent > AFTERWARDS);
@@ -221,6 +229,32 @@ static void a_source_sends_again_to_a_peer(void **state)
     recover(c);
     end(c);
     mem_free(c);
+}
+
+/* A second loss: the channel that the plan names was made here, or given up, or never heard of. */
+static void a_further_try_finds_the_log_wherever_it_is(void **state)
+{
+    (void)state;
+    for (unsigned remote = 0; remote < 2; remote++) {
+        struct case_ *c = mem_alloc(sizeof *c);
+        begin(c, remote == 1, 1 << 30);
+        c->tries = 3; /* three were planned, and none has come here */
+        recover(c);
+        c->tries++; /* made */
+        recover(c);
+        c->tries++;
+        if (remote == 0) { /* given up before GO */
+            const struct msg *plan = again_at(c, true);
+            assert_true(local_discard(c->a, c->from, plan));
+            local_change(c->a, c->from, plan);
+            local_change_abort(c->a, c->from);
+            local_wait_swept(c->a, c->from);
+            c->tries++;
+            recover(c);
+        }
+        end(c);
+        mem_free(c);
+    }
 }
 
 static bool is_lost(const void *arg)
@@ -262,6 +296,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_source_sends_again_inside_its_worker),
         cmocka_unit_test(a_source_sends_again_to_a_peer),
+        cmocka_unit_test(a_further_try_finds_the_log_wherever_it_is),
         cmocka_unit_test(a_log_that_does_not_reach_back_is_not_ready),
         cmocka_unit_test(a_plan_that_would_part_a_channel_is_refused),
     };
