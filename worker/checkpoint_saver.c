@@ -397,8 +397,11 @@ static void finish(struct saver *s, struct save_job *job)
     }
     pthread_mutex_lock(&s->lock);
     settle(s, job);
-    job->next = s->done;
-    s->done = job;
+    struct save_job **end = &s->done; /* results come in order */
+    while (*end != NULL) {
+        end = &(*end)->next;
+    }
+    *end = job;
     pthread_mutex_unlock(&s->lock);
     loop_post(s->o.loop, results_on_loop, s);
     pthread_mutex_lock(&s->lock);
