@@ -255,8 +255,7 @@ enum err block_unpack(struct unpacker *u, const struct packed_block *in, struct 
                       struct fail *f)
 {
     reserve(&u->raw, in->raw_bytes + 1);
-    size_t got =
-        ZSTD_decompressDCtx(u->zstd, u->raw.data, in->raw_bytes, in->data, in->bytes);
+    size_t got = ZSTD_decompressDCtx(u->zstd, u->raw.data, in->raw_bytes, in->data, in->bytes);
     if (ZSTD_isError(got) || got != in->raw_bytes) {
         return damaged(f, "a block does not decompress");
     }
@@ -264,8 +263,7 @@ enum err block_unpack(struct unpacker *u, const struct packed_block *in, struct 
     return ERR_OK;
 }
 
-enum err blockfile_next_packed(struct blockfile_reader *r, struct packed_block *out,
-                               struct fail *f)
+enum err blockfile_next_packed(struct blockfile_reader *r, struct packed_block *out, struct fail *f)
 {
     uint8_t head[HEAD_BYTES];
     if (!r->begun) {

@@ -8,14 +8,13 @@
  * Versions:   every write stamps its entry with the table's current version; several readers
  *             (checkpoint, move) each remember the version they copied up to.  While a reader is
  *             open, a deletion leaves a tombstone.
- * Freezing:   state_freeze marks groups for a reader at one instant.  They are copied slice by slice
- *             between the owner's batches; an entry that is written before its turn is copied
- *             first, alone (copy on write by entry), so the reader sees the state as of the
- *             instant while the owner goes on, and no call of the owner pays for a group.
- * Threads:    all on the instance's thread, but what says otherwise.
- * Invariants: S1 an entry is found in its own group's range only.
- *             S2 an entry is copied for a reader before its first write after the freeze.
- *             S3 sum over groups of live entries = oxb_state_count. */
+ * Freezing:   state_freeze marks groups for a reader at one instant.  They are copied slice by
+ * slice between the owner's batches; an entry that is written before its turn is copied first,
+ * alone (copy on write by entry), so the reader sees the state as of the instant while the owner
+ * goes on, and no call of the owner pays for a group. Threads:    all on the instance's thread, but
+ * what says otherwise. Invariants: S1 an entry is found in its own group's range only. S2 an entry
+ * is copied for a reader before its first write after the freeze. S3 sum over groups of live
+ * entries = oxb_state_count. */
 #ifndef OXB_PE_STATE_H
 #define OXB_PE_STATE_H
 
@@ -28,7 +27,7 @@ struct strbuf;
 struct oxb_state *state_new(const struct oxb_state_decl *decl);
 void state_free(struct oxb_state *s); /* accepts NULL */
 const struct oxb_state_decl *state_decl(const struct oxb_state *s);
-uint64_t state_bytes(const struct oxb_state *s);                  /* memory held */
+uint64_t state_bytes(const struct oxb_state *s);                       /* memory held */
 uint64_t state_group_count(const struct oxb_state *s, unsigned group); /* live entries */
 uint64_t state_version(const struct oxb_state *s);
 uint64_t state_writes(const struct oxb_state *s); /* calls of the owner that may have changed it */
@@ -52,8 +51,8 @@ void state_freeze(struct state_reader *r, const bool *groups, const bool *whole)
  * slice.  When all was handed out the reader's base becomes the freeze.  Return: is there more? */
 bool state_reader_slice(struct state_reader *r, size_t bytes_max, struct strbuf *out,
                         unsigned *group);
-/* state_read_group - what is left of one group as one piece, at once; if there is anything.  ERR_NOTFOUND: the group is
- * not frozen for this reader, or was handed out. */
+/* state_read_group - what is left of one group as one piece, at once; if there is anything.
+ * ERR_NOTFOUND: the group is not frozen for this reader, or was handed out. */
 MUST_CHECK enum err state_read_group(struct state_reader *r, unsigned group, struct strbuf *out);
 /* state_reader_told - the version that its newest piece brings the group to; 0: none yet. */
 uint64_t state_reader_told(const struct state_reader *r, unsigned group);
@@ -97,8 +96,8 @@ void state_mover_free(struct state_mover *m); /* accepts NULL */
 /* state_mover_slice - append about `bytes_max` bytes of pieces (more if one entry is larger).
  * Return: is there more to tell at this moment? */
 bool state_mover_slice(struct state_mover *m, size_t bytes_max, struct strbuf *out);
-unsigned state_mover_rounds(const struct state_mover *m);  /* begun since the entries were told */
-uint64_t state_mover_behind(const struct state_mover *m);  /* entries written and not yet told */
+unsigned state_mover_rounds(const struct state_mover *m); /* begun since the entries were told */
+uint64_t state_mover_behind(const struct state_mover *m); /* entries written and not yet told */
 /* state_take_pieces - what state_mover_slice wrote, slice by slice; checked as state_write_group
  * checks, piece by piece.  Thread: whose table it is; a staged table is its helper's. */
 MUST_CHECK enum err state_take_pieces(struct oxb_state *s, const void *data, size_t bytes,

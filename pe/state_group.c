@@ -291,8 +291,8 @@ void state_widen(struct oxb_state *s)
 void state_expect(struct oxb_state *s, unsigned group, uint64_t entries)
 {
     assert(group < KEY_GROUPS);
-    s->groups[group].expected = entries < GROUP_EXPECTED_MAX ? (uint32_t)entries
-                                                             : GROUP_EXPECTED_MAX;
+    s->groups[group].expected =
+        entries < GROUP_EXPECTED_MAX ? (uint32_t)entries : GROUP_EXPECTED_MAX;
 }
 
 /* ---- entries ---- */

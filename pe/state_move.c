@@ -29,13 +29,13 @@ struct state_mover {
     bool groups[KEY_GROUPS];
     uint64_t pieces[KEY_GROUPS]; /* told so far */
     /* the first walk */
-    unsigned group;              /* KEY_GROUPS: it is over */
+    unsigned group; /* KEY_GROUPS: it is over */
     uint32_t index, places;
     /* rounds */
-    struct hashes noted[KEY_GROUPS];  /* written since the round began */
+    struct hashes noted[KEY_GROUPS]; /* written since the round began */
     struct hashes telling[KEY_GROUPS];
     unsigned telling_group;
-    size_t told;                 /* of telling[telling_group] */
+    size_t told; /* of telling[telling_group] */
     uint64_t noted_count, telling_count;
     unsigned rounds;
 };

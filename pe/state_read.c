@@ -10,11 +10,10 @@
  * A group:    NONE -> FROZEN (freeze) -> WALKING (slices) -> DONE (all of it was handed out); or
  *             WALKED, when something is done to it as a whole (group_thaw): the rest is copied
  *             then.  A walk follows the notes; where there are none, or too many, the slots.
- * Invariants: S2 of an entry that a freeze covers the reader hands out its value at the freeze, once
- *                at least; twice does no harm, since it is the same.
- *             R1 a base moves to the freeze only when all groups of the freeze were handed out; a
- *                freeze given up (frozen again before that) leaves it where it was.
- *             R2 while listed[g], noted[g] has every entry of g that was stamped after since[g],
+ * Invariants: S2 of an entry that a freeze covers the reader hands out its value at the freeze,
+ * once at least; twice does no harm, since it is the same. R1 a base moves to the freeze only when
+ * all groups of the freeze were handed out; a freeze given up (frozen again before that) leaves it
+ * where it was. R2 while listed[g], noted[g] has every entry of g that was stamped after since[g],
  *                once, and since[g] is the base unless a freeze is under way.
  *             R3 what was walked stays where it was, or `places` tells: see group_rebuild.
  * See:        pe/state.h, tests/unit/pe/state_reader_test.c */
@@ -29,21 +28,21 @@
 enum phase { PHASE_NONE, PHASE_FROZEN, PHASE_WALKING, PHASE_WALKED, PHASE_DONE };
 
 struct of_group {
-    uint32_t base;    /* version copied up to; 0: nothing yet */
-    uint64_t told;    /* the same as its last piece named it */
-    bool restart;     /* it was replaced during the freeze: base returns to 0 */
+    uint32_t base; /* version copied up to; 0: nothing yet */
+    uint64_t told; /* the same as its last piece named it */
+    bool restart;  /* it was replaced during the freeze: base returns to 0 */
     /* since when what was written is noted: R2 */
     uint32_t since;
     bool listed;
     struct hashes noted;
     /* the freeze */
     enum phase phase;
-    bool whole;            /* all of it is copied, not a delta */
-    bool by_notes;         /* the walk follows `telling` */
+    bool whole;    /* all of it is copied, not a delta */
+    bool by_notes; /* the walk follows `telling` */
     struct hashes telling;
-    uint64_t last;         /* piece handed out; 0: none */
+    uint64_t last; /* piece handed out; 0: none */
     uint32_t pieces;
-    struct strbuf rest;    /* entries copied before they were written */
+    struct strbuf rest; /* entries copied before they were written */
     uint32_t rest_count;
 };
 
@@ -233,7 +232,7 @@ static uint32_t walk_on(struct state_reader *r, size_t until, uint32_t *left, st
     }
     size_t end = g->by_notes ? g->telling.count : table->slot_count;
     enum { AHEAD = 8 };
-    while (r->index < end && out->bytes < until && *left > 0) {
+    while (r->index < end && out->bytes<until && * left> 0) {
         if (!g->by_notes) {
             count += copy_at(r, g, slot_at(s, r->group, (uint32_t)r->index), out);
         } else {

@@ -55,7 +55,7 @@ struct group {           /* the rest of it */
     uint32_t expected;    /* entries that are about to come; the first range has room for them */
     uint32_t places;      /* times its entries got other places: see pe/state_move.c */
     struct state_mover *mover; /* it is on its way to another table, or NULL */
-    uint64_t imported;    /* version of the writer up to which it was taken in; 0: never */
+    uint64_t imported;         /* version of the writer up to which it was taken in; 0: never */
 };
 
 struct hashes { /* of entries */
@@ -77,11 +77,11 @@ struct oxb_state {
     bool wide;
     bool has_blobs;
     bool iterating;
-    bool moving; /* some group has a mover */
+    bool moving;  /* some group has a mover */
     bool watched; /* there is a reader or a mover: first writes to entries are noted */
     unsigned purge_next;
-    uint64_t count; /* live entries */
-    uint64_t dead;  /* tombstones */
+    uint64_t count;  /* live entries */
+    uint64_t dead;   /* tombstones */
     uint64_t writes; /* of state_writes */
     _Atomic uint64_t bytes;
     struct group groups[KEY_GROUPS];

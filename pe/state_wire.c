@@ -149,7 +149,7 @@ struct cursor {
     const uint8_t *start;
     const uint8_t *p;
     const uint8_t *end;
-    const char *problem; /* NULL: none so far */
+    const char *problem;         /* NULL: none so far */
     struct state_migration *how; /* the cells are of another declaration; NULL: of the table's */
 };
 

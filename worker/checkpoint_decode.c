@@ -34,12 +34,12 @@ struct decoders {
     struct oxb_pe *pe;
     unsigned state_count;
     unsigned count;
-    pthread_mutex_t lock;       /* of the queues */
+    pthread_mutex_t lock; /* of the queues */
     pthread_cond_t work, room;
-    size_t waiting, blocks;     /* bytes, and blocks, that are not done */
+    size_t waiting, blocks; /* bytes, and blocks, that are not done */
     bool stopping;
-    struct fail fail;           /* the first */
-    pthread_mutex_t tables;     /* of the instance's tables, and of the PE's code */
+    struct fail fail;       /* the first */
+    pthread_mutex_t tables; /* of the instance's tables, and of the PE's code */
     struct decoder items[DECODERS_MAX];
 };
 
@@ -68,8 +68,7 @@ static enum err migrate(struct decoder *d, const struct parcel *p, const struct 
     return e;
 }
 
-static void lend(struct decoders *set, struct oxb_state *to, struct oxb_state *from,
-                 unsigned group)
+static void lend(struct decoders *set, struct oxb_state *to, struct oxb_state *from, unsigned group)
 {
     pthread_mutex_lock(&set->tables);
     if (!state_lend_group(to, from, group)) {

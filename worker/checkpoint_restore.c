@@ -45,7 +45,7 @@ struct taking {
     struct table_facts {
         uint64_t entries[KEY_GROUPS], versions[KEY_GROUPS];
         bool has_versions;
-    } *facts;        /* [pe_state_count] */
+    } * facts; /* [pe_state_count] */
 };
 
 enum { CHUNKS_AHEAD = 8 };
@@ -105,8 +105,7 @@ static enum err ask_more(struct taking *t, struct fail *f)
     if (e == ERR_OK) {
         e = take_chunk(t, &m->SNAPSHOT_CHUNK, f);
     }
-    while (e == ERR_OK && t->asked < t->total &&
-           t->asked - t->got < CHUNKS_AHEAD * t->stride) {
+    while (e == ERR_OK && t->asked < t->total && t->asked - t->got < CHUNKS_AHEAD * t->stride) {
         e = ask(t, f);
         t->asked += t->stride;
     }
@@ -240,8 +239,7 @@ static enum err take_numbers(struct taking *t, const struct block *b, struct fai
         return e;
     }
     struct table_facts *facts = &t->facts[state];
-    memcpy(b->kind == SNAPSHOT_ENTRIES ? facts->entries : facts->versions, numbers,
-           sizeof numbers);
+    memcpy(b->kind == SNAPSHOT_ENTRIES ? facts->entries : facts->versions, numbers, sizeof numbers);
     facts->has_versions = facts->has_versions || b->kind == SNAPSHOT_VERSIONS;
     return ERR_OK;
 }

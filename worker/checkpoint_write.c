@@ -122,12 +122,11 @@ static enum err add_meta(struct blockfile_writer *w, const struct save_job *job,
     for (unsigned n = 0; n < job->state_count; n++) {
         json_array_append_new(states, json_string(job->states[n].name));
     }
-    json_t *meta = json_pack("{s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:b, s:o}", "format",
-                             (json_int_t)SNAPSHOT_FORMAT, "topology", r->topology, "uid", job->uid,
-                             "index", (json_int_t)job->index, "parallelism",
-                             (json_int_t)job->parallelism, "epoch", (json_int_t)r->epoch,
-                             "state_version", (json_int_t)job->state_version, "finished",
-                             (int)job->finished, "states", states);
+    json_t *meta = json_pack(
+        "{s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:b, s:o}", "format", (json_int_t)SNAPSHOT_FORMAT,
+        "topology", r->topology, "uid", job->uid, "index", (json_int_t)job->index, "parallelism",
+        (json_int_t)job->parallelism, "epoch", (json_int_t)r->epoch, "state_version",
+        (json_int_t)job->state_version, "finished", (int)job->finished, "states", states);
     char *text = json_dumps(meta, JSON_COMPACT);
     enum err e = blockfile_add(w, SNAPSHOT_META, 0, text, strlen(text), f);
     mem_free(text);

@@ -27,14 +27,14 @@ struct latency { /* of what arrived in a window, ms */
 };
 
 /* ---- run.c */
-bool runs_set_up(void);    /* where the programs are, and a folder for data */
+bool runs_set_up(void); /* where the programs are, and a folder for data */
 bool runs_remove(void);
 void pause_ms(unsigned ms);
 /* run_begin - cluster and topology, the state loaded.  @every: between checkpoints. */
 bool run_begin(struct run *r, uint64_t mib, double rate, const char *every);
 bool run_every(struct run *r, const char *every); /* changed while it runs */
 bool run_checkpoint(struct run *r);               /* one now; waits until it is complete */
-bool run_kill(struct run *r);       /* the worker of `keep`, started again at once */
+bool run_kill(struct run *r);                     /* the worker of `keep`, started again at once */
 bool run_grows(const struct run *r); /* wait until a thousand more tuples have arrived */
 /* run_caught_up - wait until tuples arrive no later than `late_ms`, for half a second. */
 bool run_caught_up(const struct run *r, double late_ms);
