@@ -25,11 +25,16 @@ struct blockfile_writer {
 struct blockfile_reader {
     blockfile_get *get;
     void *arg;
-    ZSTD_DCtx *zstd;
+    struct unpacker *unpacker;
     XXH3_state_t *all;
-    struct strbuf stored, raw;
+    struct strbuf stored;
     uint64_t blocks;
     bool begun;
+};
+
+struct unpacker {
+    ZSTD_DCtx *zstd;
+    struct strbuf raw;
 };
 
 static void put_u32(uint8_t *to, uint32_t v)
@@ -165,7 +170,7 @@ struct blockfile_reader *blockfile_open(blockfile_get *get, void *arg)
     struct blockfile_reader *r = mem_alloc(sizeof *r);
     r->get = get;
     r->arg = arg;
-    r->zstd = ZSTD_createDCtx();
+    r->unpacker = unpacker_new();
     r->all = new_hash();
     return r;
 }
@@ -175,11 +180,27 @@ void blockfile_reader_free(struct blockfile_reader *r)
     if (r == NULL) {
         return;
     }
-    ZSTD_freeDCtx(r->zstd);
+    unpacker_free(r->unpacker);
     XXH3_freeState(r->all);
     strbuf_fini(&r->stored);
-    strbuf_fini(&r->raw);
     mem_free(r);
+}
+
+struct unpacker *unpacker_new(void)
+{
+    struct unpacker *u = mem_alloc(sizeof *u);
+    u->zstd = ZSTD_createDCtx();
+    return u;
+}
+
+void unpacker_free(struct unpacker *u)
+{
+    if (u == NULL) {
+        return;
+    }
+    ZSTD_freeDCtx(u->zstd);
+    strbuf_fini(&u->raw);
+    mem_free(u);
 }
 
 static enum err damaged(struct fail *f, const char *what)
@@ -206,15 +227,14 @@ static enum err take_end(struct blockfile_reader *r, const uint8_t *head, struct
                : damaged(f, "a block is missing, or the checksum of the whole differs");
 }
 
-static enum err take_block(struct blockfile_reader *r, const uint8_t *head, struct block *out,
-                           struct fail *f)
+static enum err take_block(struct blockfile_reader *r, const uint8_t *head,
+                           struct packed_block *out, struct fail *f)
 {
     size_t raw = get_u32(head + 8), stored = get_u32(head + 12);
     if (raw > BLOCK_BYTES_MAX || stored > ZSTD_compressBound(raw)) {
         return damaged(f, "a length is impossible");
     }
     reserve(&r->stored, stored);
-    reserve(&r->raw, raw + 1);
     enum err e = r->get(r->arg, r->stored.data, stored, f);
     if (e != ERR_OK) {
         return e;
@@ -222,19 +242,28 @@ static enum err take_block(struct blockfile_reader *r, const uint8_t *head, stru
     if (hash_bytes(r->stored.data, stored) != get_u64(head + 24)) {
         return damaged(f, "the checksum of a block differs");
     }
-    size_t got = ZSTD_decompressDCtx(r->zstd, r->raw.data, raw, r->stored.data, stored);
-    if (ZSTD_isError(got) || got != raw) {
-        return damaged(f, "a block does not decompress");
-    }
     XXH3_64bits_update(r->all, head, HEAD_BYTES);
     XXH3_64bits_update(r->all, r->stored.data, stored);
     r->blocks++;
-    out->data = r->raw.data;
-    out->bytes = raw;
+    out->data = r->stored.data;
+    out->bytes = stored;
+    out->raw_bytes = raw;
     return ERR_OK;
 }
 
-enum err blockfile_next(struct blockfile_reader *r, struct block *out, struct fail *f)
+enum err block_unpack(struct unpacker *u, const struct packed_block *in, struct block *out,
+                      struct fail *f)
+{
+    reserve(&u->raw, in->raw_bytes + 1);
+    size_t got = ZSTD_decompressDCtx(u->zstd, u->raw.data, in->raw_bytes, in->data, in->bytes);
+    if (ZSTD_isError(got) || got != in->raw_bytes) {
+        return damaged(f, "a block does not decompress");
+    }
+    *out = (struct block){.kind = in->kind, .tag = in->tag, .data = u->raw.data, .bytes = got};
+    return ERR_OK;
+}
+
+enum err blockfile_next_packed(struct blockfile_reader *r, struct packed_block *out, struct fail *f)
 {
     uint8_t head[HEAD_BYTES];
     if (!r->begun) {
@@ -255,6 +284,17 @@ enum err blockfile_next(struct blockfile_reader *r, struct block *out, struct fa
     if (hash_bytes(head, CHECKED_BYTES) != get_u64(head + 16)) {
         return damaged(f, "the checksum of a block's head differs");
     }
-    *out = (struct block){.kind = get_u32(head), .tag = get_u32(head + 4), .data = ""};
+    *out = (struct packed_block){.kind = get_u32(head), .tag = get_u32(head + 4), .data = ""};
     return out->kind == BLOCK_END ? take_end(r, head, f) : take_block(r, head, out, f);
+}
+
+enum err blockfile_next(struct blockfile_reader *r, struct block *out, struct fail *f)
+{
+    struct packed_block packed = {0};
+    enum err e = blockfile_next_packed(r, &packed, f);
+    if (e == ERR_OK && packed.kind != BLOCK_END) {
+        return block_unpack(r->unpacker, &packed, out, f);
+    }
+    *out = (struct block){.kind = packed.kind, .tag = packed.tag, .data = ""};
+    return e;
 }

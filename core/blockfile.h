@@ -36,11 +36,26 @@ struct block {
     const char *data; /* borrowed until the next call */
     size_t bytes;
 };
+struct packed_block { /* as it is stored; its checksums were right */
+    uint32_t kind, tag;
+    const char *data; /* borrowed until the next call */
+    size_t bytes, raw_bytes;
+};
 struct blockfile_reader;
 struct blockfile_reader *blockfile_open(blockfile_get *get, void *arg);
 /* blockfile_next - the next block; of kind BLOCK_END when everything was read and is whole.
  * ERR_CORRUPT: do not use anything read from this file; other errors are those of `get`. */
 MUST_CHECK enum err blockfile_next(struct blockfile_reader *r, struct block *out, struct fail *f);
+/* blockfile_next_packed - the same without unpacking it, which block_unpack does, anywhere. */
+MUST_CHECK enum err blockfile_next_packed(struct blockfile_reader *r, struct packed_block *out,
+                                          struct fail *f);
 void blockfile_reader_free(struct blockfile_reader *r); /* accepts NULL */
+
+struct unpacker;
+struct unpacker *unpacker_new(void);
+void unpacker_free(struct unpacker *u); /* accepts NULL */
+/* block_unpack - @out: borrowed from `u` until its next call. */
+MUST_CHECK enum err block_unpack(struct unpacker *u, const struct packed_block *in,
+                                 struct block *out, struct fail *f);
 
 #endif

@@ -144,7 +144,16 @@
 /* ---- checkpoints ---- */
 #define BLOCK_BYTES_MAX (1u << 30)  /* one key group, or one PE's own snapshot */
 #define SNAPSHOT_CHUNK_BYTES (256u << 10) /* of a snapshot on its way */
-#define SNAPSHOT_CHAIN_MAX 32       /* files of one instance; a restore reads them all */
+#define SNAPSHOT_CHAIN_MAX 192      /* files of one instance; a restore reads them all */
+#define SNAPSHOT_TURNS 64           /* checkpoints in which every group that changes is saved whole
+                                     * once: what a restore reads of older files stays small */
+#define SNAPSHOT_SLICE_BYTES (64u << 10) /* told by an instance between two batches: some 30 us */
+#define SNAPSHOT_SHARE 16           /* at most 1/16 of its time, where slices are more than one, */
+#define SNAPSHOT_TURN_US_MAX 1000   /* and not more at a time */
+#define SNAPSHOT_AHEAD_BYTES (4u << 20) /* told and not yet stored, of one instance; */
+#define SNAPSHOT_AHEAD_ALL (64u << 20)  /* when it is so much of all, */
+#define SNAPSHOT_AHEAD_MIN (256u << 10) /* only this of each */
+#define SNAPSHOT_BEGUN_MAX 4        /* files begun before their instances have told everything */
 #define SNAPSHOT_IO_MS 30000        /* no answer for so long: the upload is given up */
 #define SNAPSHOT_UPLOADS_MAX 64     /* at the master, at a time */
 #define RETAIN_BYTES_DEFAULT (64u << 20) /* of sent batches, per worker and topology: a second at

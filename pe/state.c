@@ -129,7 +129,7 @@ static bool each_in_group(struct oxb_state *s, unsigned group,
     uint64_t before[FIELDS_MAX];
     size_t bytes = s->cell_count * sizeof(before[0]);
     bool more = true;
-    group_thaw(s, group);
+    group_thaw(s, group); /* `fn` writes before anybody is told */
     for (uint32_t i = 0; more && i < s->groups[group].slot_count; i++) {
         struct slot *p = slot_at(s, group, i);
         if (!slot_is_live(p)) {

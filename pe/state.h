@@ -8,14 +8,13 @@
  * Versions:   every write stamps its entry with the table's current version; several readers
  *             (checkpoint, move) each remember the version they copied up to.  While a reader is
  *             open, a deletion leaves a tombstone.
- * Freezing:   state_freeze marks groups for a reader at one instant: the first write to a frozen
- *             group that was not yet copied copies that group first (copy on write by group), so
- *             the reader sees the state as of the instant while the owner goes on.
- * Threads:    the instance's thread writes; readers' state_read_group may run on one helper thread
- *             per reader, beside the writer.
- * Invariants: S1 an entry is found in its own group's range only.
- *             S2 a frozen group is copied exactly once per reader, before its first later write.
- *             S3 sum over groups of live entries = oxb_state_count. */
+ * Freezing:   state_freeze marks groups for a reader at one instant.  They are copied slice by
+ * slice between the owner's batches; an entry that is written before its turn is copied first,
+ * alone (copy on write by entry), so the reader sees the state as of the instant while the owner
+ * goes on, and no call of the owner pays for a group. Threads:    all on the instance's thread, but
+ * what says otherwise. Invariants: S1 an entry is found in its own group's range only. S2 an entry
+ * is copied for a reader before its first write after the freeze. S3 sum over groups of live
+ * entries = oxb_state_count. */
 #ifndef OXB_PE_STATE_H
 #define OXB_PE_STATE_H
 
@@ -28,7 +27,7 @@ struct strbuf;
 struct oxb_state *state_new(const struct oxb_state_decl *decl);
 void state_free(struct oxb_state *s); /* accepts NULL */
 const struct oxb_state_decl *state_decl(const struct oxb_state *s);
-uint64_t state_bytes(const struct oxb_state *s);                  /* memory held */
+uint64_t state_bytes(const struct oxb_state *s);                       /* memory held */
 uint64_t state_group_count(const struct oxb_state *s, unsigned group); /* live entries */
 uint64_t state_version(const struct oxb_state *s);
 uint64_t state_writes(const struct oxb_state *s); /* calls of the owner that may have changed it */
@@ -36,23 +35,38 @@ uint64_t state_writes(const struct oxb_state *s); /* calls of the owner that may
 /* Readers.  A reader copies groups changed since its base (0: everything), as of the freeze. */
 struct state_reader;
 struct state_reader *state_reader_new(struct oxb_state *s);
-void state_reader_free(struct state_reader *r);
-/* state_freeze - thread: the instance's, between batches.  groups[256]: which. */
-void state_freeze(struct state_reader *r, const bool *groups);
+void state_reader_free(struct state_reader *r); /* accepts NULL */
 /* state_changed - groups[256]: those with anything the reader has not copied.  Return: how many.
- * Thread: the instance's, before state_freeze. */
+ * Before state_freeze. */
 unsigned state_changed(struct state_reader *r, bool *groups);
-/* state_read_group - the group's entries changed since this reader's base as a self-contained byte
- * string (MessagePack: array of [hash, key, cells..., | tombstone]); appends to `out`.  When all
- * frozen groups were read the reader's base becomes the freeze.  ERR_NOTFOUND: the group is not
- * frozen for this reader, or was handed out.  Thread: helper or the instance's. */
+/* state_reader_changed - about how many entries a delta of the group would have.  After
+ * state_changed. */
+uint64_t state_reader_changed(const struct state_reader *r, unsigned group);
+/* state_freeze - between batches.  groups[256]: which; whole[256]: of these, all entries and not
+ * only what was written since the base; NULL: none. */
+void state_freeze(struct state_reader *r, const bool *groups, const bool *whole);
+/* state_reader_slice - append the next piece: entries of one group, about `bytes_max` bytes (more
+ * if one is larger), as a byte string that state_write_group takes (MessagePack: array of
+ * [hash, key, cells..., | tombstone]).  *group: whose; nothing appended: none was found in this
+ * slice.  When all was handed out the reader's base becomes the freeze.  Return: is there more? */
+bool state_reader_slice(struct state_reader *r, size_t bytes_max, struct strbuf *out,
+                        unsigned *group);
+/* state_read_group - what is left of one group as one piece, at once; if there is anything.
+ * ERR_NOTFOUND: the group is not frozen for this reader, or was handed out. */
 MUST_CHECK enum err state_read_group(struct state_reader *r, unsigned group, struct strbuf *out);
-/* state_write_group - take in what state_read_group wrote (base, then deltas in order).
+/* state_reader_told - the version that its newest piece brings the group to; 0: none yet. */
+uint64_t state_reader_told(const struct state_reader *r, unsigned group);
+/* state_write_group - take in a piece (base, then deltas in order).
  * Checked, for it may come from a file or a peer: ERR_INVALID, and nothing is changed.  A copy from
- * base 0 replaces the group; a delta that does not follow what was taken in: ERR_STALE.
- * Thread: the instance's. */
+ * base 0 replaces the group; a delta that does not follow what was taken in: ERR_STALE. */
 MUST_CHECK enum err state_write_group(struct oxb_state *s, unsigned group, const void *data,
                                       size_t bytes, struct fail *f);
+/* state_piece_head - from and to which version a piece leads; from 0: it replaces the group.
+ * Return: false: it is no piece. */
+bool state_piece_head(const void *data, size_t bytes, uint64_t *base, uint64_t *version);
+uint64_t state_imported(const struct oxb_state *s, unsigned group); /* 0: nothing was taken in */
+/* state_expect - so many entries are about to come: the group's first range has room for them. */
+void state_expect(struct oxb_state *s, unsigned group, uint64_t entries);
 /* What turns entries written under another declaration into those of the table that takes them in:
  * their cells are read as they were written, so the old declaration need not be known. */
 struct state_migration {
@@ -82,8 +96,8 @@ void state_mover_free(struct state_mover *m); /* accepts NULL */
 /* state_mover_slice - append about `bytes_max` bytes of pieces (more if one entry is larger).
  * Return: is there more to tell at this moment? */
 bool state_mover_slice(struct state_mover *m, size_t bytes_max, struct strbuf *out);
-unsigned state_mover_rounds(const struct state_mover *m);  /* begun since the entries were told */
-uint64_t state_mover_behind(const struct state_mover *m);  /* entries written and not yet told */
+unsigned state_mover_rounds(const struct state_mover *m); /* begun since the entries were told */
+uint64_t state_mover_behind(const struct state_mover *m); /* entries written and not yet told */
 /* state_take_pieces - what state_mover_slice wrote, slice by slice; checked as state_write_group
  * checks, piece by piece.  Thread: whose table it is; a staged table is its helper's. */
 MUST_CHECK enum err state_take_pieces(struct oxb_state *s, const void *data, size_t bytes,
@@ -95,5 +109,8 @@ MUST_CHECK enum err state_migrate_pieces(struct oxb_state *s, const void *data, 
  * group goes.  Return: false, nothing done, when the values differ. */
 bool state_fits(const struct oxb_state *a, const struct oxb_state *b); /* equal values? */
 bool state_take_group(struct oxb_state *to, struct oxb_state *from, unsigned group);
+/* state_lend_group - the same between two tables that take in pieces of one writer: the taker goes
+ * on where the other has come to. */
+bool state_lend_group(struct oxb_state *to, struct oxb_state *from, unsigned group);
 
 #endif

@@ -16,6 +16,7 @@
 
 #define HOME_BITS_MIN 2u
 #define SLACK_MIN 4u
+#define GROUP_EXPECTED_MAX (1u << 22) /* a promise of more is not believed beforehand */
 
 void state_count_bytes(struct oxb_state *s, size_t more, size_t less)
 {
@@ -208,7 +209,11 @@ static void group_grow(struct oxb_state *s, unsigned group)
 {
     const struct group *g = &s->groups[group];
     if (g->slot_count == 0) {
-        group_rebuild(s, group, HOME_BITS_MIN, SLACK_MIN);
+        uint32_t first = HOME_BITS_MIN;
+        while (group_limit(group, 1u << first) < g->expected) {
+            first++;
+        }
+        group_rebuild(s, group, first, SLACK_MIN + (g->expected > 0 ? (1u << first) / 8 : 0));
         return;
     }
     uint32_t bits = 64 - s->ranges[group].shift;
@@ -257,11 +262,6 @@ void state_widen(struct oxb_state *s)
 {
     assert(!s->wide && !s->iterating);
     uint32_t narrow = s->slot_bytes;
-    for (unsigned group = 0; group < KEY_GROUPS; group++) {
-        if (s->groups[group].slot_count > 0) {
-            group_thaw(s, group);
-        }
-    }
     s->wide = true;
     s->slot_bytes += KEY_INLINE_BYTES;
     s->cells_at += KEY_INLINE_BYTES;
@@ -286,6 +286,13 @@ void state_widen(struct oxb_state *s)
         s->ranges[group].slots = to;
         state_count_bytes(s, (size_t)count * KEY_INLINE_BYTES, 0);
     }
+}
+
+void state_expect(struct oxb_state *s, unsigned group, uint64_t entries)
+{
+    assert(group < KEY_GROUPS);
+    s->groups[group].expected =
+        entries < GROUP_EXPECTED_MAX ? (uint32_t)entries : GROUP_EXPECTED_MAX;
 }
 
 /* ---- entries ---- */
@@ -372,11 +379,12 @@ void group_remove(struct oxb_state *s, struct slot *p)
     unsigned group = (unsigned)(p->hash >> 56);
     struct group *g = &s->groups[group];
     group_touch(s, group);
+    slot_note(s, p);
     slot_clear_cells(s, p);
     s->count--;
     if (group_dead_needed(s, group)) {
         g->dead_oldest = g->dead == 0 || s->version < g->dead_oldest ? s->version : g->dead_oldest;
-        slot_stamp(s, p, STAMP_DEAD);
+        p->stamp = s->version | STAMP_DEAD;
         g->dead++;
         s->dead++;
         return;

@@ -24,23 +24,18 @@
 
 #define SLOTS_PER_SLICE 8192u /* looked at in the first walk, though most may be empty */
 
-struct hashes {
-    uint64_t *items;
-    size_t count, capacity;
-};
-
 struct state_mover {
     struct oxb_state *state;
     bool groups[KEY_GROUPS];
     uint64_t pieces[KEY_GROUPS]; /* told so far */
     /* the first walk */
-    unsigned group;              /* KEY_GROUPS: it is over */
+    unsigned group; /* KEY_GROUPS: it is over */
     uint32_t index, places;
     /* rounds */
-    struct hashes noted[KEY_GROUPS];  /* written since the round began */
+    struct hashes noted[KEY_GROUPS]; /* written since the round began */
     struct hashes telling[KEY_GROUPS];
     unsigned telling_group;
-    size_t told;                 /* of telling[telling_group] */
+    size_t told; /* of telling[telling_group] */
     uint64_t noted_count, telling_count;
     unsigned rounds;
 };
@@ -67,6 +62,7 @@ struct state_mover *state_mover_new(struct oxb_state *s, const bool *groups)
             s->moving = true;
         }
     }
+    state_watch(s);
     assert(s->version < STAMP_VERSION_MAX);
     s->version++; /* from now on writes are seen */
     m->telling_group = KEY_GROUPS;
@@ -89,6 +85,7 @@ void state_mover_free(struct state_mover *m)
         mem_free(m->noted[g].items);
         mem_free(m->telling[g].items);
     }
+    state_watch(s);
     mem_free(m);
 }
 
@@ -97,9 +94,7 @@ void mover_note(struct oxb_state *s, uint64_t hash)
     unsigned group = (unsigned)(hash >> 56);
     struct state_mover *m = s->groups[group].mover;
     if (m != NULL) {
-        struct hashes *h = &m->noted[group];
-        h->items = mem_grow(h->items, h->count, &h->capacity, sizeof h->items[0]);
-        h->items[h->count++] = hash;
+        hashes_add(&m->noted[group], hash);
         m->noted_count++;
     }
 }
@@ -309,7 +304,6 @@ static void take_range(struct oxb_state *to, struct oxb_state *from, unsigned gr
     *g = *old;
     g->places = places;
     g->mover = mover;
-    g->thawed = 0;
     g->imported = 0;
     to->ranges[group] =
         (struct range){from->ranges[group].slots, to->version, from->ranges[group].shift};
@@ -335,6 +329,7 @@ bool state_take_group(struct oxb_state *to, struct oxb_state *from, unsigned gro
         return true;
     }
     group_touch(from, group);
+    group_thaw(from, group);
     group_restart_readers(from, group);
     if (from->wide && !to->wide) {
         state_widen(to);
@@ -347,5 +342,16 @@ bool state_take_group(struct oxb_state *to, struct oxb_state *from, unsigned gro
     } else {
         take_range(to, from, group);
     }
+    return true;
+}
+
+bool state_lend_group(struct oxb_state *to, struct oxb_state *from, unsigned group)
+{
+    uint64_t imported = from->groups[group].imported;
+    if (!state_take_group(to, from, group)) {
+        return false;
+    }
+    from->groups[group].imported = 0;
+    to->groups[group].imported = imported;
     return true;
 }

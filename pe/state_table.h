@@ -8,20 +8,22 @@
  *             or a pointer to a longer one.
  * Why:        a range per group, each grown by itself, measures the same as one allocation for all
  *             (bench: 1.0 and 1.0 of each other, with the searches of a batch interleaved), needs
- * no second table during growth, and costs nothing for the groups other instances own. Growth: one
- * group at a time; the groups' limits are staggered, so that groups that fill alike do not all grow
- * in the same call. Invariants: T1 the last slot of a range is empty; used <= slot_count - 1. T2
- * used = live + dead entries of the group; count = live entries of all groups. T3 no slot of a
- * group is written in a version before group_touch(g) in that version. */
+ *             no second table during growth, and costs nothing for the groups other instances own.
+ * Growth:     one group at a time; the groups' limits are staggered, so that groups that fill alike
+ *             do not all grow in the same call.
+ * Invariants: T1 the last slot of a range is empty; used <= slot_count - 1.
+ *             T2 used = live + dead entries of the group; count = live entries of all groups.
+ *             T3 no slot of a group is written in a version before group_touch(g) in that version.
+ *             T4 no slot is written in a version before slot_note(p) in that version. */
 #ifndef OXB_PE_STATE_TABLE_H
 #define OXB_PE_STATE_TABLE_H
 
 #include "core/limits.h"
+#include "core/mem.h"
 #include "core/strbuf.h"
 #include "pe/state.h"
 
 #include <assert.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -50,35 +52,21 @@ struct group {           /* the rest of it */
     uint32_t used;
     uint32_t dead;        /* tombstones among them */
     uint32_t dead_oldest; /* lower bound of their versions; valid if dead > 0 */
-    uint32_t thawed;      /* version in which no reader needs the group as it is */
+    uint32_t expected;    /* entries that are about to come; the first range has room for them */
     uint32_t places;      /* times its entries got other places: see pe/state_move.c */
     struct state_mover *mover; /* it is on its way to another table, or NULL */
-    uint64_t imported;    /* version of the writer up to which it was taken in; 0: never */
+    uint64_t imported;         /* version of the writer up to which it was taken in; 0: never */
 };
 
-enum phase {               /* of one group for one reader, under the reader's lock */
-             PHASE_NONE,   /* not asked for */
-             PHASE_FROZEN, /* asked for; the table still holds it as it was at the freeze */
-             PHASE_BUSY,   /* one of the two threads copies it; the other waits */
-             PHASE_COPIED, /* the writer copied it before changing it: in copies[] */
-             PHASE_DONE,   /* handed out */
+struct hashes { /* of entries */
+    uint64_t *items;
+    size_t count, capacity;
 };
-
-struct state_reader {
-    struct oxb_state *state;
-    struct state_reader *next;
-    /* instance's thread */
-    uint32_t base[KEY_GROUPS]; /* copied up to; 0: nothing yet */
-    bool restart[KEY_GROUPS];  /* the group was replaced during the freeze: base returns to 0 */
-    /* written by state_freeze before the helper is told */
-    uint32_t freeze; /* version frozen; 0: none */
-    /* both threads, under lock */
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    enum phase phase[KEY_GROUPS];
-    struct strbuf copies[KEY_GROUPS];
-    unsigned remaining; /* groups frozen and not handed out */
-};
+static inline void hashes_add(struct hashes *h, uint64_t hash)
+{
+    h->items = mem_grow(h->items, h->count, &h->capacity, sizeof h->items[0]);
+    h->items[h->count++] = hash;
+}
 
 struct oxb_state {
     struct range ranges[KEY_GROUPS];
@@ -89,10 +77,11 @@ struct oxb_state {
     bool wide;
     bool has_blobs;
     bool iterating;
-    bool moving; /* some group has a mover */
+    bool moving;  /* some group has a mover */
+    bool watched; /* there is a reader or a mover: first writes to entries are noted */
     unsigned purge_next;
-    uint64_t count; /* live entries */
-    uint64_t dead;  /* tombstones */
+    uint64_t count;  /* live entries */
+    uint64_t dead;   /* tombstones */
     uint64_t writes; /* of state_writes */
     _Atomic uint64_t bytes;
     struct group groups[KEY_GROUPS];
@@ -147,7 +136,10 @@ void state_widen(struct oxb_state *s);
 void slot_clear_cells(struct oxb_state *s, struct slot *p);
 
 /* pe/state_read.c */
-void group_thaw(struct oxb_state *s, unsigned group); /* copies it for readers that need it as is */
+/* group_thaw - its entries are about to change in a way that is not noted one by one: readers that
+ * need it as it is copy what is left of it. */
+void group_thaw(struct oxb_state *s, unsigned group);
+void readers_note(struct oxb_state *s, struct slot *p); /* as slot_note */
 /* group_dead_needed - must a deletion in the group leave a tombstone? */
 bool group_dead_needed(struct oxb_state *s, unsigned group);
 /* group_dead_below - tombstones of versions up to the result are needed by no reader. */
@@ -158,12 +150,23 @@ void group_restart_readers(struct oxb_state *s, unsigned group); /* their next c
 
 /* pe/state_move.c */
 void mover_note(struct oxb_state *s, uint64_t hash); /* first write to an entry in this version */
+/* slot_note - before an entry is written: who watches the table hears of the first time in a
+ * version, while the entry is as it was. */
+static inline void slot_note(struct oxb_state *s, struct slot *p)
+{
+    if (s->watched && (p->stamp & ~STAMP_DEAD) != s->version) {
+        mover_note(s, p->hash);
+        readers_note(s, p);
+    }
+}
 static inline void slot_stamp(struct oxb_state *s, struct slot *p, uint32_t dead) /* every write */
 {
-    if (s->moving && (p->stamp & ~STAMP_DEAD) != s->version) {
-        mover_note(s, p->hash);
-    }
+    slot_note(s, p);
     p->stamp = s->version | dead;
+}
+static inline void state_watch(struct oxb_state *s) /* a reader or mover has come or gone */
+{
+    s->watched = s->moving || s->readers != NULL;
 }
 
 /* pe/state_wire.c */
@@ -171,16 +174,10 @@ static inline void slot_stamp(struct oxb_state *s, struct slot *p, uint32_t dead
 size_t wire_head(unsigned group, uint64_t base, uint64_t version, struct strbuf *out);
 void wire_entry(const struct oxb_state *s, struct slot *p, struct strbuf *out);
 void wire_count(struct strbuf *out, size_t count_at, uint32_t count);
-/* group_encode - entries of versions above `base`; tombstones only if base > 0. */
-void group_encode(const struct oxb_state *s, unsigned group, uint32_t base, uint32_t version,
-                  struct strbuf *out);
 
 static inline void group_touch(struct oxb_state *s, unsigned group) /* before any write: T3 */
 {
-    if (s->ranges[group].changed != s->version) {
-        group_thaw(s, group);
-        s->ranges[group].changed = s->version;
-    }
+    s->ranges[group].changed = s->version;
 }
 
 #endif

@@ -7,7 +7,9 @@
  *             [uint64 hash, bin32 key, nil].  base 0: the whole group, which replaces what the
  *             taker has of it.  Else: what was written in the versions base+1 .. version.  A cell
  *             says its type, so that those of another declaration can be read too.
- * Runs on:    group_encode: the instance's thread or a reader's helper (R2); the rest: instance's.
+ * Pieces:     what a reader hands out of a group at one instant is one such string or several, each
+ *             on top of the one before it: their versions count up.
+ * Runs on:    the instance's thread; a table that nobody else knows yet, anywhere.
  * Invariants: W1 what is taken in was checked as a whole first: a refusal changes nothing, but one
  *                by a migration.
  *             W2 a delta is taken in only on top of its base, or of something newer.
@@ -27,67 +29,111 @@ enum {
     NIL = 0xc0,
     FALSE = 0xc2,
     TRUE = 0xc3,
+    WIRE_HEAD_BYTES = 1 + 9 + 9 + 9 + 5,
 };
 
 /* ---- writing ---- */
 
-static void put_number(struct strbuf *out, uint8_t tag, uint64_t value, unsigned bytes)
+/* room - for so many more bytes, which the caller writes and counts. */
+static uint8_t *room(struct strbuf *out, size_t bytes)
 {
-    uint8_t text[9] = {tag};
-    for (unsigned i = 0; i < bytes; i++) {
-        text[1 + i] = (uint8_t)(value >> (8 * (bytes - 1 - i)));
+    if (out->capacity - out->bytes < bytes + 1) {
+        size_t capacity = 2 * out->capacity + bytes + 1;
+        out->data = mem_resize(out->data, capacity, 1);
+        out->capacity = capacity;
     }
-    strbuf_add(out, text, 1 + bytes);
+    return (uint8_t *)out->data + out->bytes;
 }
 
-static void put_bytes(struct strbuf *out, const void *data, uint32_t bytes)
+static uint8_t *put_64(uint8_t *to, uint8_t tag, uint64_t value)
 {
-    put_number(out, BIN_32, bytes, 4);
-    strbuf_add(out, data, bytes);
+    uint64_t big = __builtin_bswap64(value);
+    *to = tag;
+    memcpy(to + 1, &big, sizeof big);
+    return to + 9;
+}
+
+static uint8_t *put_32(uint8_t *to, uint8_t tag, uint32_t value)
+{
+    uint32_t big = __builtin_bswap32(value);
+    *to = tag;
+    memcpy(to + 1, &big, sizeof big);
+    return to + 5;
+}
+
+static uint8_t *put_array(uint8_t *to, uint32_t fields)
+{
+    to[0] = ARRAY_16;
+    to[1] = (uint8_t)(fields >> 8);
+    to[2] = (uint8_t)fields;
+    return to + 3;
+}
+
+static uint8_t *put_bytes(uint8_t *to, const void *data, uint32_t bytes)
+{
+    to = put_32(to, BIN_32, bytes);
+    if (bytes > 0) {
+        memcpy(to, data, bytes);
+    }
+    return to + bytes;
+}
+
+static size_t blob_bytes(const struct oxb_state *s, const uint64_t *cells)
+{
+    size_t bytes = 0;
+    for (uint32_t c = 0; s->has_blobs && c < s->cell_count; c++) {
+        bytes += s->values[c].type == OXB_BYTES ? oxb_cell_get(&cells[c]).len : 0;
+    }
+    return bytes;
+}
+
+static uint8_t *put_cell(uint8_t *to, enum oxb_type type, const uint64_t *cell)
+{
+    struct oxb_str blob;
+    switch (type) {
+    case OXB_F64:
+        return put_64(to, FLOAT_64, *cell);
+    case OXB_BOOL:
+        *to = *cell != 0 ? TRUE : FALSE;
+        return to + 1;
+    case OXB_BYTES:
+        blob = oxb_cell_get(cell);
+        return put_bytes(to, blob.p, blob.len);
+    default:
+        return put_64(to, INT_64, *cell);
+    }
 }
 
 void wire_entry(const struct oxb_state *s, struct slot *p, struct strbuf *out)
 {
-    uint64_t room;
-    struct oxb_key key = slot_key(s, p, &room);
-    bool live = slot_is_live(p);
-    put_number(out, ARRAY_16, live ? 2 + s->cell_count : 3, 2);
-    put_number(out, UINT_64, key.hash, 8);
-    put_bytes(out, key.data, key.bytes);
-    if (!live) {
-        strbuf_char(out, (char)NIL);
-        return;
-    }
+    uint64_t word;
+    struct oxb_key key = slot_key(s, p, &word);
     const uint64_t *cells = slot_cells(s, p);
-    for (uint32_t c = 0; c < s->cell_count; c++) {
-        struct oxb_str blob;
-        switch (s->values[c].type) {
-        case OXB_F64:
-            put_number(out, FLOAT_64, cells[c], 8);
-            break;
-        case OXB_BOOL:
-            strbuf_char(out, (char)(cells[c] != 0 ? TRUE : FALSE));
-            break;
-        case OXB_BYTES:
-            blob = oxb_cell_get(&cells[c]);
-            put_bytes(out, blob.p, blob.len);
-            break;
-        default:
-            put_number(out, INT_64, cells[c], 8);
-            break;
-        }
+    bool live = slot_is_live(p);
+    size_t most = 3 + 9 + 5 + (size_t)key.bytes + 9 * (size_t)s->cell_count + 1;
+    uint8_t *to = room(out, most + (live ? blob_bytes(s, cells) : 0));
+    to = put_array(to, live ? 2 + s->cell_count : 3);
+    to = put_64(to, UINT_64, key.hash);
+    to = put_bytes(to, key.data, key.bytes);
+    if (!live) {
+        *to++ = NIL;
     }
+    for (uint32_t c = 0; live && c < s->cell_count; c++) {
+        to = put_cell(to, s->values[c].type, &cells[c]);
+    }
+    out->bytes = (size_t)(to - (uint8_t *)out->data);
 }
 
 size_t wire_head(unsigned group, uint64_t base, uint64_t version, struct strbuf *out)
 {
-    strbuf_char(out, (char)FIX_ARRAY_4);
-    put_number(out, UINT_64, group, 8);
-    put_number(out, UINT_64, base, 8);
-    put_number(out, UINT_64, version, 8);
-    size_t count_at = out->bytes + 1;
-    put_number(out, ARRAY_32, 0, 4);
-    return count_at;
+    uint8_t *to = room(out, WIRE_HEAD_BYTES);
+    *to++ = FIX_ARRAY_4;
+    to = put_64(to, UINT_64, group);
+    to = put_64(to, UINT_64, base);
+    to = put_64(to, UINT_64, version);
+    (void)put_32(to, ARRAY_32, 0);
+    out->bytes += WIRE_HEAD_BYTES;
+    return out->bytes - 4;
 }
 
 void wire_count(struct strbuf *out, size_t count_at, uint32_t count)
@@ -97,35 +143,17 @@ void wire_count(struct strbuf *out, size_t count_at, uint32_t count)
     }
 }
 
-void group_encode(const struct oxb_state *s, unsigned group, uint32_t base, uint32_t version,
-                  struct strbuf *out)
-{
-    size_t count_at = wire_head(group, base, version, out);
-    /* An absent group is not looked into: another group may just be changing the table's width. */
-    uint32_t slots = s->ranges[group].changed > base ? s->groups[group].slot_count : 0;
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < slots; i++) {
-        struct slot *p = slot_at(s, group, i);
-        bool changed = (p->stamp & ~STAMP_DEAD) > base;
-        if (changed && (base > 0 || slot_is_live(p))) {
-            wire_entry(s, p, out);
-            count++;
-        }
-    }
-    wire_count(out, count_at, count);
-}
-
 /* ---- reading ---- */
 
 struct cursor {
     const uint8_t *start;
     const uint8_t *p;
     const uint8_t *end;
-    const char *problem; /* NULL: none so far */
+    const char *problem;         /* NULL: none so far */
     struct state_migration *how; /* the cells are of another declaration; NULL: of the table's */
 };
 
-static uint64_t take_number(struct cursor *c, uint8_t tag, unsigned bytes)
+static inline uint64_t take_number(struct cursor *c, uint8_t tag, unsigned bytes)
 {
     if (c->problem != NULL) {
         return 0;
@@ -138,9 +166,14 @@ static uint64_t take_number(struct cursor *c, uint8_t tag, unsigned bytes)
         c->problem = "a value is not of the expected type";
         return 0;
     }
-    uint64_t value = 0;
-    for (unsigned i = 1; i <= bytes; i++) {
-        value = value << 8 | c->p[i];
+    uint64_t value = 0; /* big-endian: its bytes are the last of the eight */
+    if (bytes == 8) {
+        memcpy(&value, c->p + 1, 8);
+        value = __builtin_bswap64(value);
+    } else {
+        for (unsigned i = 1; i <= bytes; i++) {
+            value = value << 8 | c->p[i];
+        }
     }
     c->p += 1 + bytes;
     return value;
@@ -323,6 +356,21 @@ static enum err check(struct oxb_state *s, unsigned group, struct cursor *c, str
     return ERR_OK;
 }
 
+bool state_piece_head(const void *data, size_t bytes, uint64_t *base, uint64_t *version)
+{
+    struct cursor c = {data, data, (const uint8_t *)data + bytes, NULL, NULL};
+    struct head h = take_head(&c);
+    *base = h.base;
+    *version = h.version;
+    return c.problem == NULL;
+}
+
+uint64_t state_imported(const struct oxb_state *s, unsigned group)
+{
+    assert(group < KEY_GROUPS);
+    return s->groups[group].imported;
+}
+
 enum err state_write_group(struct oxb_state *s, unsigned group, const void *data, size_t bytes,
                            struct fail *f)
 {
@@ -359,6 +407,7 @@ void state_drop_group(struct oxb_state *s, unsigned group)
 {
     assert(group < KEY_GROUPS && !s->iterating);
     group_touch(s, group);
+    group_thaw(s, group);
     group_clear(s, group);
     group_restart_readers(s, group);
     s->groups[group].imported = 0;

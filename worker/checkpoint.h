@@ -1,16 +1,19 @@
 /* worker/checkpoint.h - saving instances at a checkpoint's marker, beside the flow.
  *
  * Owns:       struct keeper: what of one instance was saved, and how far; struct saver: the thread
- *             that copies, compresses and stores, one instance after the other.
- * Threads:    keeper_take, keeper_forget: the instance's, between two batches; keeper_new and
- *             _free: the loop's or its helpers', while the instance does not run.  The saver's
- *             thread reads frozen groups, as pe/state.h allows.  Results come back on the loop.
- * Life of one: marker -> keeper_take: own state by `snapshot`, keyed state frozen, only the groups
- *             that changed -> the instance passes the marker on and works -> the saver copies group
- *             by group -> stored durably -> on_saved.
+ *             that compresses and stores.
+ * Threads:    keeper_take, _turn, _forget: the instance's, between two batches; keeper_new and
+ *             _free: the loop's or its helpers', while the instance does not run.  Results come
+ *             back on the loop.
+ * Life of one: marker -> keeper_take: own state by `snapshot`, keyed state frozen -> the instance
+ *             passes the marker on and works; between its batches it tells the saver what was
+ *             frozen, piece by piece -> stored durably -> on_saved.
+ * A file:     has of a table what was written since the file before it, and some groups whole: so
+ *             the cost follows what changes, and the files that a restore needs stay few.
  * Invariants: H1 on_saved says ok only after what it names is durable: the snapshot's file and
  *             folder, and every file the PE wants synced (PROTOCOL R18).
- *             H2 the saver touches no table of an instance after keeper_forget or keeper_free.
+ *             H2 only the instance's thread looks at its tables; what it has told and is not yet
+ *             stored is bounded, by job and in all.
  *             H3 a delta follows a file that is stored; after any failure the next one is whole.
  *             H4 kept input is whole in every file: only the last one's counts. */
 #ifndef OXB_WORKER_CHECKPOINT_H
@@ -57,6 +60,11 @@ void keeper_free(struct keeper *k); /* accepts NULL */
 /* keeper_take - the instance has the marker of `epoch` on every input and has flushed.  What goes
  * wrong comes to on_saved: the instance goes on. */
 void keeper_take(struct keeper *k, struct instance *i, uint64_t epoch);
+/* keeper_tells - is there more to tell of what keeper_take froze?  Accepts NULL.
+ * keeper_turn - tell a slice of it.  Return: shall it be called again soon?  When it may go on
+ * later the instance's task is notified. */
+bool keeper_tells(const struct keeper *k);
+bool keeper_turn(struct keeper *k);
 /* keeper_leave - the instance is removed by the change of `epoch`, and has flushed: what it has not
  * committed is saved as its will, without keyed tables, and tried again until it is stored or
  * nobody wants it.  Return: false when the PE has failed: pe_error. */
@@ -70,14 +78,20 @@ void saver_sweep(struct saver *s, const char *location, const char *topology,
 void keeper_forget(struct keeper *k); /* accepts NULL */
 
 /* ---- the file: blocks of core/blockfile.h ---- */
+#define SNAPSHOT_FORMAT 2 /* of META; files without it are of format 1: see checkpoint_restore.c */
 enum snapshot_block {
-    SNAPSHOT_META = 1, /* JSON: topology, uid, index, parallelism, epoch, base, state_version,
+    SNAPSHOT_META = 1, /* JSON: format, topology, uid, index, parallelism, epoch, state_version,
                         * finished, states (names) */
     SNAPSHOT_OWN,      /* of type->snapshot */
-    SNAPSHOT_GROUP,    /* tag: number of the state << 8 | key group; as state_read_group wrote it */
+    SNAPSHOT_GROUP,    /* tag: number of the state << 8 | key group; as state_reader_slice wrote it.
+                        * Several of one group are in order */
     SNAPSHOT_KEPT,     /* tag: input port.  Input that the marker overtook (R19), in order: the name
                         * of the stream, NUL, the schema's text, NUL, padding to 8, and a batch in
                         * its wire form */
+    SNAPSHOT_ENTRIES,  /* tag: number of the state.  256 u64: entries of each group, beforehand */
+    SNAPSHOT_VERSIONS, /* tag: number of the state.  256 u64: the version that each group has after
+                        * this file, 0 for one that has never had an entry.  A group's pieces before
+                        * its newest whole copy are not of the state, whatever files they are in */
 };
 
 #endif

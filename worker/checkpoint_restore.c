@@ -1,4 +1,10 @@
-/* worker/checkpoint_restore.c - reading snapshots from the master or a folder, block by block. */
+/* worker/checkpoint_restore.c - reading snapshots from the master or a folder, block by block.
+ *
+ * Method:     this thread fetches and checks; decoders unpack the key groups and take them in
+ *             (worker/checkpoint_decode.h).  The master is asked for several chunks ahead.
+ * Formats:    2: the newest file says which version each group has in the end, which is compared;
+ *             pieces of a group before its newest whole copy may be there or not.  1: without
+ *             that; every file names the one before it. */
 #include "worker/checkpoint_restore.h"
 
 #include "core/blockfile.h"
@@ -6,6 +12,7 @@
 #include "net/direct.h"
 #include "pe/state.h"
 #include "worker/checkpoint.h"
+#include "worker/checkpoint_decode.h"
 #include "worker/hold.h"
 
 #include <errno.h>
@@ -26,17 +33,27 @@ struct taking {
     struct direct *master;
     struct strbuf chunk;
     size_t chunk_at;
-    uint64_t asked; /* bytes asked for so far */
-    uint64_t total;
+    uint64_t got;    /* bytes of the file that have come */
+    uint64_t asked;  /* as far as was asked for */
+    uint64_t total;  /* bytes of the file; known from the first chunk on */
+    uint64_t stride; /* bytes of a chunk, likewise */
     /* of its meta block */
     json_t *meta;
+    uint64_t format;
+    /* of the key groups */
+    struct decoders *decoders; /* NULL: there was none yet */
+    struct table_facts {
+        uint64_t entries[KEY_GROUPS], versions[KEY_GROUPS];
+        bool has_versions;
+    } * facts; /* [pe_state_count] */
 };
+
+enum { CHUNKS_AHEAD = 8 };
 
 /* ---- bytes */
 
-static enum err ask_more(struct taking *t, struct fail *f)
+static enum err ask(struct taking *t, struct fail *f)
 {
-    const struct msg *m = NULL;
     struct msg get = {.kind = M_SNAPSHOT_GET};
     get.SNAPSHOT_GET = (struct msg_SNAPSHOT_GET){.worker = t->from->worker,
                                                  .incarnation = t->from->incarnation,
@@ -45,25 +62,54 @@ static enum err ask_more(struct taking *t, struct fail *f)
                                                  .uid = t->r->uid,
                                                  .index = t->r->index,
                                                  .offset = t->asked};
-    enum err e = direct_send(t->master, &get, f);
+    return direct_send(t->master, &get, f);
+}
+
+static enum err ends_too_early(struct fail *f)
+{
+    return fail_set(f, ERR_CORRUPT, "an older checkpoint may be whole",
+                    "it is damaged: it ends too early");
+}
+
+static enum err take_chunk(struct taking *t, const struct msg_SNAPSHOT_CHUNK *m, struct fail *f)
+{
+    if (m->missing || m->offset != t->got) {
+        return fail_set(f, ERR_CORRUPT, "an older checkpoint may be whole", "it is not there");
+    }
+    if (t->got == 0) {
+        t->total = m->total;
+        t->stride = m->data.bytes;
+        t->asked = t->stride;
+    }
+    uint64_t due = t->total - t->got < t->stride ? t->total - t->got : t->stride;
+    if (m->data.bytes == 0 || m->total != t->total || m->data.bytes != due) {
+        return ends_too_early(f);
+    }
+    strbuf_clear(&t->chunk);
+    strbuf_add(&t->chunk, m->data.data, m->data.bytes);
+    t->chunk_at = 0;
+    t->got += m->data.bytes;
+    return ERR_OK;
+}
+
+static enum err ask_more(struct taking *t, struct fail *f)
+{
+    const struct msg *m = NULL;
+    enum err e = t->got == 0 ? ask(t, f) : ERR_OK;
+    if (t->got > 0 && t->got >= t->total) {
+        return ends_too_early(f);
+    }
     if (e == ERR_OK) {
         e = direct_receive(t->master, M_SNAPSHOT_CHUNK, &m, f);
     }
-    if (e != ERR_OK) {
-        return e;
+    if (e == ERR_OK) {
+        e = take_chunk(t, &m->SNAPSHOT_CHUNK, f);
     }
-    if (m->SNAPSHOT_CHUNK.missing || m->SNAPSHOT_CHUNK.offset != t->asked) {
-        return fail_set(f, ERR_CORRUPT, "an older checkpoint may be whole", "it is not there");
+    while (e == ERR_OK && t->asked < t->total && t->asked - t->got < CHUNKS_AHEAD * t->stride) {
+        e = ask(t, f);
+        t->asked += t->stride;
     }
-    if (m->SNAPSHOT_CHUNK.data.bytes == 0) {
-        return fail_set(f, ERR_CORRUPT, "an older checkpoint may be whole",
-                        "it is damaged: it ends too early");
-    }
-    strbuf_clear(&t->chunk);
-    strbuf_add(&t->chunk, m->SNAPSHOT_CHUNK.data.data, m->SNAPSHOT_CHUNK.data.bytes);
-    t->chunk_at = 0;
-    t->asked += t->chunk.bytes;
-    return ERR_OK;
+    return e;
 }
 
 static enum err take_bytes(void *arg, void *to, size_t bytes, struct fail *f)
@@ -71,10 +117,7 @@ static enum err take_bytes(void *arg, void *to, size_t bytes, struct fail *f)
     struct taking *t = arg;
     char *at = to;
     if (t->file != NULL) {
-        return fread(to, 1, bytes, t->file) == bytes
-                   ? ERR_OK
-                   : fail_set(f, ERR_CORRUPT, "an older checkpoint may be whole",
-                              "it is damaged: it ends too early");
+        return fread(to, 1, bytes, t->file) == bytes ? ERR_OK : ends_too_early(f);
     }
     while (bytes > 0) {
         if (t->chunk_at == t->chunk.bytes) {
@@ -106,9 +149,17 @@ static enum err take_meta(struct taking *t, const struct block *b, struct fail *
     t->meta = json_loadb(b->data, b->bytes, 0, NULL);
     const char *topology = json_string_value(json_object_get(t->meta, "topology"));
     const char *uid = json_string_value(json_object_get(t->meta, "uid"));
+    const json_t *format = json_object_get(t->meta, "format");
+    t->format = format != NULL ? (uint64_t)json_integer_value(format) : 1;
+    if (t->format > SNAPSHOT_FORMAT) {
+        return fail_set(f, ERR_VERSION, "use a worker of the release that wrote it",
+                        "it is of format %llu, and this release knows %d",
+                        (unsigned long long)t->format, SNAPSHOT_FORMAT);
+    }
     if (topology == NULL || uid == NULL || strcmp(topology, t->from->topology) != 0 ||
         strcmp(uid, t->r->uid) != 0 || !meta_is(t->meta, "index", t->r->index) ||
-        !meta_is(t->meta, "epoch", t->epoch) || !meta_is(t->meta, "base", t->base)) {
+        !meta_is(t->meta, "epoch", t->epoch) ||
+        (t->format == 1 && !meta_is(t->meta, "base", t->base))) {
         return fail_set(f, ERR_CORRUPT, "an older checkpoint may be whole",
                         "it is of another instance, or of another checkpoint");
     }
@@ -120,30 +171,93 @@ static enum err take_own(struct taking *t, const struct block *b, struct fail *f
     if (!t->last || !t->r->own) {
         return ERR_OK;
     }
+    enum err e = t->decoders != NULL ? decoders_wait(t->decoders, f) : ERR_OK;
+    if (e != ERR_OK) {
+        return e;
+    }
     uint64_t version = (uint64_t)json_integer_value(json_object_get(t->meta, "state_version"));
     return pe_restore(t->i->pe, b->data, b->bytes, (uint32_t)version, f);
 }
 
-static enum err take_group(struct taking *t, const struct block *b, struct fail *f)
+static bool is_wanted(const struct taking *t, unsigned group)
 {
-    unsigned group = b->tag & 0xff;
-    const char *name =
-        json_string_value(json_array_get(json_object_get(t->meta, "states"), b->tag >> 8));
+    return (t->r->groups.data[group / 8] >> group % 8 & 1) != 0;
+}
+
+/* find_state - the PE's table that the file calls number `n`.  Return: its own number. */
+static enum err find_state(const struct taking *t, uint32_t n, unsigned *out, struct fail *f)
+{
+    const char *name = json_string_value(json_array_get(json_object_get(t->meta, "states"), n));
     if (name == NULL) {
         return fail_set(f, ERR_CORRUPT, "", "it names a state that it does not list");
     }
-    if ((t->r->groups.data[group / 8] >> group % 8 & 1) == 0) {
-        return ERR_OK;
-    }
-    uint64_t version = (uint64_t)json_integer_value(json_object_get(t->meta, "state_version"));
-    for (unsigned n = 0; n < pe_state_count(t->i->pe); n++) {
-        struct oxb_state *s = pe_state_at(t->i->pe, n);
-        if (strcmp(state_decl(s)->name, name) == 0) {
-            return pe_take_group(t->i->pe, name, (uint32_t)version, s, group, b->data, b->bytes, f);
+    for (unsigned k = 0; k < pe_state_count(t->i->pe); k++) {
+        if (strcmp(state_decl(pe_state_at(t->i->pe, k))->name, name) == 0) {
+            *out = k;
+            return ERR_OK;
         }
     }
     return fail_set(f, ERR_VERSION, "roll back to the version that wrote it",
                     "PE %s has no state \"%s\" any more", name_text(&t->i->pe_name), name);
+}
+
+static enum err take_group(struct taking *t, const struct packed_block *b, struct fail *f)
+{
+    struct group_block to = {.group = b->tag & 0xff};
+    if (!is_wanted(t, to.group)) {
+        return ERR_OK;
+    }
+    enum err e = find_state(t, b->tag >> 8, &to.state, f);
+    if (e != ERR_OK) {
+        return e;
+    }
+    if (t->decoders == NULL) {
+        t->decoders = decoders_new(t->i->pe);
+    }
+    to.version = (uint32_t)json_integer_value(json_object_get(t->meta, "state_version"));
+    to.sparse = t->format > 1;
+    to.expected = t->facts[to.state].entries[to.group];
+    decoders_put(t->decoders, b, to);
+    return ERR_OK;
+}
+
+/* take_numbers - what a file says of all groups of a table. */
+static enum err take_numbers(struct taking *t, const struct block *b, struct fail *f)
+{
+    if (b->bytes != KEY_GROUPS * 8) {
+        return fail_set(f, ERR_CORRUPT, "an older checkpoint may be whole",
+                        "it is damaged: a table has another number of groups");
+    }
+    uint64_t numbers[KEY_GROUPS] = {0}, any = 0;
+    for (unsigned n = 0; n < b->bytes; n++) {
+        numbers[n / 8] |= (uint64_t)(uint8_t)b->data[n] << (8 * (n % 8));
+        any |= is_wanted(t, n / 8) ? numbers[n / 8] : 0;
+    }
+    unsigned state = 0;
+    enum err e = any != 0 ? find_state(t, b->tag, &state, f) : ERR_OK;
+    if (any == 0 || e != ERR_OK) {
+        return e;
+    }
+    struct table_facts *facts = &t->facts[state];
+    memcpy(b->kind == SNAPSHOT_ENTRIES ? facts->entries : facts->versions, numbers, sizeof numbers);
+    facts->has_versions = facts->has_versions || b->kind == SNAPSHOT_VERSIONS;
+    return ERR_OK;
+}
+
+/* check_versions - every group came as far as the newest file says. */
+static enum err check_versions(const struct taking *t, struct fail *f)
+{
+    for (unsigned n = 0; n < pe_state_count(t->i->pe); n++) {
+        const struct oxb_state *table = pe_state_at(t->i->pe, n);
+        for (unsigned g = 0; t->facts[n].has_versions && g < KEY_GROUPS; g++) {
+            if (is_wanted(t, g) && state_imported(table, g) != t->facts[n].versions[g]) {
+                return fail_set(f, ERR_CORRUPT, "an older checkpoint may be whole",
+                                "state `%s`, group %u: something of it is missing",
+                                state_decl(table)->name, g);
+            }
+        }
+    }
+    return ERR_OK;
 }
 
 static enum err kept_is_damaged(struct fail *f)
@@ -183,20 +297,50 @@ static enum err take_kept(struct taking *t, const struct block *b, struct fail *
     return ERR_OK;
 }
 
+static enum err take_block(struct taking *t, const struct block *b, struct fail *f)
+{
+    if (b->kind != SNAPSHOT_META && t->meta == NULL) {
+        return fail_set(f, ERR_CORRUPT, "", "it does not say what it is");
+    }
+    switch (b->kind) {
+    case SNAPSHOT_META:
+        return take_meta(t, b, f);
+    case SNAPSHOT_OWN:
+        return take_own(t, b, f);
+    case SNAPSHOT_KEPT:
+        return take_kept(t, b, f);
+    case SNAPSHOT_ENTRIES:
+    case SNAPSHOT_VERSIONS:
+        return take_numbers(t, b, f);
+    default:
+        return ERR_OK;
+    }
+}
+
 static enum err take_blocks(struct taking *t, struct fail *f)
 {
     struct blockfile_reader *reader = blockfile_open(take_bytes, t);
-    struct block b = {.kind = SNAPSHOT_META};
+    struct unpacker *unpacker = unpacker_new();
+    struct packed_block b = {.kind = SNAPSHOT_META};
     enum err e = ERR_OK;
-    while (e == ERR_OK && (e = blockfile_next(reader, &b, f)) == ERR_OK && b.kind != BLOCK_END) {
-        e = b.kind == SNAPSHOT_META    ? take_meta(t, &b, f)
-            : t->meta == NULL          ? fail_set(f, ERR_CORRUPT, "", "it does not say what it is")
-            : b.kind == SNAPSHOT_OWN   ? take_own(t, &b, f)
-            : b.kind == SNAPSHOT_GROUP ? take_group(t, &b, f)
-            : b.kind == SNAPSHOT_KEPT  ? take_kept(t, &b, f)
-                                       : ERR_OK;
+    while (e == ERR_OK && (e = blockfile_next_packed(reader, &b, f)) == ERR_OK &&
+           b.kind != BLOCK_END) {
+        struct block raw;
+        if (b.kind == SNAPSHOT_GROUP && t->meta != NULL) {
+            e = take_group(t, &b, f);
+            continue;
+        }
+        e = block_unpack(unpacker, &b, &raw, f);
+        e = e == ERR_OK ? take_block(t, &raw, f) : e;
     }
+    unpacker_free(unpacker);
     blockfile_reader_free(reader);
+    if (t->decoders != NULL && e == ERR_OK) {
+        e = decoders_wait(t->decoders, f); /* a failure is of this file */
+    }
+    if (e == ERR_OK && t->last) {
+        e = check_versions(t, f);
+    }
     if (e == ERR_OK && t->last && t->r->own) {
         t->i->had_finished = json_is_true(json_object_get(t->meta, "finished"));
         t->i->final_done = t->i->had_finished;
@@ -218,7 +362,7 @@ static enum err take_file(struct taking *t, struct fail *f)
     }
     if (e == ERR_OK) {
         t->chunk_at = t->chunk.bytes = 0;
-        t->asked = 0;
+        t->asked = t->got = 0;
         e = take_blocks(t, f);
     }
     if (t->file != NULL) {
@@ -241,6 +385,7 @@ enum err restore_instance(const struct restore_from *from, const struct rec_REST
     if (r->groups.bytes != KEY_GROUPS / 8) {
         return fail_set(f, ERR_INVALID, "", "malformed plan: a restore without key groups");
     }
+    t.facts = mem_array(pe_state_count(i->pe), sizeof *t.facts);
     if (from->location[0] == '\0' && count > 0) {
         t.master = direct_open(from->master, f);
         e = t.master != NULL ? ERR_OK : f->code;
@@ -255,7 +400,9 @@ enum err restore_instance(const struct restore_from *from, const struct rec_REST
         }
         t.base = t.epoch;
     }
+    decoders_free(t.decoders);
     direct_close(t.master);
     strbuf_fini(&t.chunk);
+    mem_free(t.facts);
     return e;
 }

@@ -22,6 +22,11 @@ struct place { /* where the bytes go: a file, or the master */
     uint64_t sent;
 };
 
+struct writing {
+    struct place place;
+    struct blockfile_writer *blocks;
+};
+
 static enum err send_chunk(struct place *p, uint64_t total, struct fail *f)
 {
     struct msg m = {.kind = M_SNAPSHOT_CHUNK};
@@ -117,11 +122,10 @@ static enum err add_meta(struct blockfile_writer *w, const struct save_job *job,
     for (unsigned n = 0; n < job->state_count; n++) {
         json_array_append_new(states, json_string(job->states[n].name));
     }
-    uint64_t base = r->epoch_count > 0 ? r->epochs[r->epoch_count - 1] : 0;
     json_t *meta = json_pack(
-        "{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:b, s:o}", "topology", r->topology, "uid", job->uid,
-        "index", (json_int_t)job->index, "parallelism", (json_int_t)job->parallelism, "epoch",
-        (json_int_t)r->epoch, "base", (json_int_t)base, "state_version",
+        "{s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:b, s:o}", "format", (json_int_t)SNAPSHOT_FORMAT,
+        "topology", r->topology, "uid", job->uid, "index", (json_int_t)job->index, "parallelism",
+        (json_int_t)job->parallelism, "epoch", (json_int_t)r->epoch, "state_version",
         (json_int_t)job->state_version, "finished", (int)job->finished, "states", states);
     char *text = json_dumps(meta, JSON_COMPACT);
     enum err e = blockfile_add(w, SNAPSHOT_META, 0, text, strlen(text), f);
@@ -130,47 +134,27 @@ static enum err add_meta(struct blockfile_writer *w, const struct save_job *job,
     return e;
 }
 
-/* H2: between the two the table is the saver's to read. */
-static bool enter_table(struct saver *s, struct save_job *job)
+/* add_numbers - one for each group of a table, little-endian. */
+static enum err add_numbers(struct blockfile_writer *w, uint32_t kind, uint32_t state,
+                            const uint64_t *numbers, struct fail *f)
 {
-    pthread_mutex_lock(&s->lock);
-    job->reading = job->keeper != NULL && !s->stopping;
-    bool may = job->reading;
-    pthread_mutex_unlock(&s->lock);
-    return may;
+    uint8_t bytes[KEY_GROUPS * 8];
+    for (unsigned n = 0; n < sizeof bytes; n++) {
+        bytes[n] = (uint8_t)(numbers[n / 8] >> (8 * (n % 8)));
+    }
+    return blockfile_add(w, kind, state, bytes, sizeof bytes, f);
 }
 
-static void leave_table(struct saver *s, struct save_job *job)
+static enum err add_entries(struct blockfile_writer *w, const struct save_job *job, struct fail *f)
 {
-    pthread_mutex_lock(&s->lock);
-    job->reading = false;
-    pthread_cond_broadcast(&s->idle);
-    pthread_mutex_unlock(&s->lock);
-}
-
-static enum err add_groups(struct saver *s, struct save_job *job, struct blockfile_writer *w,
-                           struct fail *f)
-{
-    struct strbuf bytes = {0};
     enum err e = ERR_OK;
     for (unsigned n = 0; n < job->state_count && e == ERR_OK; n++) {
-        for (unsigned g = 0; g < KEY_GROUPS && e == ERR_OK; g++) {
-            if (!job->states[n].groups[g]) {
-                continue;
-            }
-            strbuf_clear(&bytes);
-            if (!enter_table(s, job)) {
-                e = fail_set(f, ERR_STALE, "", "the checkpoint was given up");
-                break;
-            }
-            e = state_read_group(job->states[n].reader, g, &bytes);
-            leave_table(s, job);
-            if (e == ERR_OK) {
-                e = blockfile_add(w, SNAPSHOT_GROUP, n << 8 | g, bytes.data, bytes.bytes, f);
-            }
+        uint64_t entries[KEY_GROUPS];
+        for (unsigned g = 0; g < KEY_GROUPS; g++) {
+            entries[g] = job->states[n].entries[g];
         }
+        e = add_numbers(w, SNAPSHOT_ENTRIES, n, entries, f);
     }
-    strbuf_fini(&bytes);
     return e;
 }
 
@@ -230,35 +214,52 @@ static enum err sync_files(const struct pe_snapshot *own, struct fail *f)
     return e;
 }
 
-enum err save_write(struct saver *s, struct save_job *job, struct fail *f)
+void writing_free(struct writing *w)
 {
-    struct place p = {.file = {.fd = -1}};
-    uint64_t total = 0;
-    enum err e = place_open(&p, s, job, f);
-    struct blockfile_writer *w = blockfile_begin(place_put, &p);
+    if (w != NULL) {
+        blockfile_writer_free(w->blocks);
+        place_close(&w->place);
+        mem_free(w);
+    }
+}
+
+enum err writing_begin(struct saver *s, struct save_job *job, struct fail *f)
+{
+    struct writing *w = mem_alloc(sizeof *w);
+    w->place.file.fd = -1;
+    job->writing = w;
+    enum err e = place_open(&w->place, s, job, f);
+    w->blocks = blockfile_begin(place_put, &w->place);
     if (e == ERR_OK) {
-        e = add_meta(w, job, f);
+        e = add_meta(w->blocks, job, f);
     }
     if (e == ERR_OK && job->own.bytes > 0) {
-        e = blockfile_add(w, SNAPSHOT_OWN, 0, job->own.data, job->own.bytes, f);
+        e = blockfile_add(w->blocks, SNAPSHOT_OWN, 0, job->own.data, job->own.bytes, f);
     }
     for (size_t n = 0; n < job->kept_count && e == ERR_OK; n++) {
-        e = add_kept(w, &job->kept[n], f);
+        e = add_kept(w->blocks, &job->kept[n], f);
+    }
+    return e == ERR_OK ? add_entries(w->blocks, job, f) : e;
+}
+
+enum err writing_add(struct save_job *job, const struct save_piece *p, struct fail *f)
+{
+    return blockfile_add(job->writing->blocks, SNAPSHOT_GROUP, p->state << 8 | p->group,
+                         p->bytes.data, p->bytes.bytes, f);
+}
+
+enum err writing_end(struct save_job *job, struct fail *f)
+{
+    struct writing *w = job->writing;
+    enum err e = ERR_OK;
+    for (unsigned n = 0; n < job->state_count && e == ERR_OK; n++) {
+        e = add_numbers(w->blocks, SNAPSHOT_VERSIONS, n, job->states[n].versions, f);
     }
     if (e == ERR_OK) {
-        e = add_groups(s, job, w, f);
-    }
-    if (e == ERR_OK) {
-        e = blockfile_end(w, &total, f);
+        e = blockfile_end(w->blocks, &job->result.bytes, f);
     }
     if (e == ERR_OK) {
         e = sync_files(&job->own, f);
     }
-    if (e == ERR_OK) {
-        e = place_commit(&p, total, f);
-    }
-    job->result.bytes = total;
-    blockfile_writer_free(w);
-    place_close(&p);
-    return e;
+    return e == ERR_OK ? place_commit(&w->place, job->result.bytes, f) : e;
 }

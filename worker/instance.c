@@ -793,6 +793,16 @@ static void inject_marker(struct chain *c)
     }
 }
 
+/* Members that still tell what a checkpoint froze; batches have their turn in between. */
+static void tell_members(struct chain *c)
+{
+    for (uint32_t k = 0; k < c->member_count && !c->failed; k++) {
+        if (keeper_tells(c->members[k]->keeper) && keeper_turn(c->members[k]->keeper)) {
+            task_notify(&c->task);
+        }
+    }
+}
+
 /* Moves of state: what givers are asked for, and whether takers must wait.  Return: some must. */
 static bool chain_gated(struct chain *c)
 {
@@ -893,6 +903,7 @@ static enum task_after chain_run(struct task *t)
     if (c->member_count == 0) {
         return end(c); /* all have retired or left */
     }
+    tell_members(c);
     bool gated = chain_gated(c);
     if (!c->failed && !gated && !c->begun && !begin(c)) {
         return AFTER_IDLE;

@@ -161,7 +161,7 @@ static void checkpoints_are_migrated_group_by_group(void **state)
     for (int round = 0; round < 4; round++) { /* a base and deltas */
         write_some(s, m, FORM_STR, &p, round == 0 ? 5000 : 300);
         (void)state_changed(reader, groups);
-        state_freeze(reader, groups);
+        state_freeze(reader, groups, NULL);
         for (unsigned g = 0; g < KEY_GROUPS; g++) {
             struct strbuf bytes = {0};
             if (groups[g]) {

@@ -33,7 +33,7 @@ static void read_group(struct oxb_state *s, unsigned group, struct strbuf *out)
     bool groups[KEY_GROUPS] = {false};
     groups[group] = true;
     struct state_reader *r = state_reader_new(s);
-    state_freeze(r, groups);
+    state_freeze(r, groups, NULL);
     assert_int_equal(state_read_group(r, group, out), ERR_OK);
     state_reader_free(r);
 }
@@ -172,7 +172,7 @@ static void a_delta_without_its_base_is_refused(void **unused)
     all_groups(groups);
     for (int64_t i = 0; i < 3; i++) {
         *(int64_t *)oxb_state_put(s, oxb_key_i64(&k)) = i;
-        state_freeze(r, groups);
+        state_freeze(r, groups, NULL);
         for (unsigned g = 0; g < KEY_GROUPS; g++) {
             struct strbuf other = {0};
             assert_int_equal(state_read_group(r, g, g == group ? &parts[i] : &other), ERR_OK);
@@ -239,12 +239,14 @@ static void moving_groups_conserves_the_sums_and_the_checkpoints(void **unused)
         }
         assert_int_equal(total(tables[0]) + total(tables[1]) + total(tables[2]), sum);
         unsigned i = (unsigned)prng_below(&p, 3);
-        state_freeze(readers[i], all);
+        state_freeze(readers[i], all, NULL);
         for (unsigned g = 0; g < KEY_GROUPS; g++) {
             strbuf_clear(&bytes);
             assert_int_equal(state_read_group(readers[i], g, &bytes), ERR_OK);
-            assert_int_equal(state_write_group(checkpoints[i], g, bytes.data, bytes.bytes, NULL),
-                             ERR_OK);
+            if (bytes.bytes > 0) {
+                assert_int_equal(
+                    state_write_group(checkpoints[i], g, bytes.data, bytes.bytes, NULL), ERR_OK);
+            }
         }
         assert_int_equal(total(checkpoints[i]), total(tables[i]));
         assert_int_equal(oxb_state_count(checkpoints[i]), oxb_state_count(tables[i]));

@@ -2,7 +2,7 @@
  *
  * Goal:   H1-H3 of worker/checkpoint.h, J1 of worker/checkpoint_restore.h.
  * Method: an instance with keyed state is changed at random (puts, deletions, blobs), saved into a
- *         folder, changed again while the saver's thread copies, and at every epoch a fresh
+ *         folder, changed again between the slices it tells, and at every epoch a fresh
  *         instance is restored from the files named and compared with a model of that epoch.  A
  *         folder that cannot be written and savings that are given up are in between. */
 #include "core/file.h"
@@ -12,6 +12,8 @@
 #include "worker/checkpoint.h"
 #include "worker/checkpoint_restore.h"
 
+#include <inttypes.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -67,7 +69,9 @@ static void on_saved(void *arg, const struct saved *s)
     mem_free(last.epochs);
     last = *s;
     last.epochs = mem_array(s->epoch_count + 1, sizeof *last.epochs);
-    memcpy(last.epochs, s->epochs, s->epoch_count * sizeof *last.epochs);
+    if (s->epoch_count > 0) {
+        memcpy(last.epochs, s->epochs, s->epoch_count * sizeof *last.epochs);
+    }
     loop_quit(loop);
 }
 
@@ -196,6 +200,17 @@ static void wait_saved(uint64_t epoch)
     } while (last.epoch != epoch);
 }
 
+/* tell_all - as the instance's turns do; what is written in between is not of the checkpoint. */
+static void tell_all(struct instance *i, struct model *m, struct prng *p)
+{
+    while (keeper_tells(i->keeper)) {
+        change(i, m, p, (unsigned)prng_below(p, 5));
+        if (!keeper_turn(i->keeper)) {
+            sched_yield(); /* the saver makes room */
+        }
+    }
+}
+
 static void what_is_saved_comes_back_while_writing_goes_on(void **state)
 {
     (void)state;
@@ -208,7 +223,7 @@ static void what_is_saved_comes_back_while_writing_goes_on(void **state)
         change(i, &now, &p, epoch % 10 == 1 ? 2000 : (unsigned)prng_below(&p, 40));
         struct model then = now;
         keeper_take(i->keeper, i, epoch);
-        change(i, &now, &p, 300);      /* beside the saver */
+        change(i, &now, &p, 300);      /* before it is told */
         if (prng_below(&p, 15) == 0) { /* the next one comes before this one is saved */
             then = now;
             keeper_take(i->keeper, i, ++epoch);
@@ -216,6 +231,7 @@ static void what_is_saved_comes_back_while_writing_goes_on(void **state)
         if (prng_below(&p, 15) == 0) {
             keeper_forget(i->keeper); /* a cut */
         }
+        tell_all(i, &now, &p);
         wait_saved(epoch);
         if (last.ok) {
             longest = last.epoch_count > longest ? last.epoch_count : longest;
@@ -240,12 +256,14 @@ static void what_cannot_be_saved_is_said_and_the_next_one_is_whole(void **state)
     i->keeper = keeper_new(saver, "t", 1, nowhere); /* a file is no folder, whoever asks */
     change(i, &now, &p, 100);
     keeper_take(i->keeper, i, 1);
+    tell_all(i, &now, &p);
     wait_saved(1);
     assert_false(last.ok);
     assert_non_null(strstr(last.fail.what, "file"));
     unlink(nowhere);
     change(i, &now, &p, 10);
     keeper_take(i->keeper, i, 2);
+    tell_all(i, &now, &p);
     wait_saved(2);
     assert_true(last.ok);
     assert_int_equal(last.epoch_count, 1); /* H3 */
@@ -293,6 +311,9 @@ static void damaged_files_are_not_used(void **state)
     for (uint64_t epoch = 1; epoch <= 3; epoch++) {
         change(i, &now, &p, epoch == 1 ? 300 : 5);
         keeper_take(i->keeper, i, epoch);
+        while (keeper_tells(i->keeper)) {
+            (void)keeper_turn(i->keeper);
+        }
         wait_saved(epoch);
     }
     assert_int_equal(last.epoch_count, 3);
@@ -322,6 +343,18 @@ static void damaged_files_are_not_used(void **state)
     instance_free(i);
 }
 
+static void save(struct instance *i, uint64_t epoch)
+{
+    keeper_take(i->keeper, i, epoch);
+    while (keeper_tells(i->keeper)) {
+        if (!keeper_turn(i->keeper)) {
+            sched_yield();
+        }
+    }
+    wait_saved(epoch);
+    assert_true(last.ok);
+}
+
 /* R3: a PE without any state too, and when it was saved once more before it has ended again. */
 static void who_had_ended_is_known_to_have(void **state)
 {
@@ -329,12 +362,10 @@ static void who_had_ended_is_known_to_have(void **state)
     struct fail f = {0};
     struct instance *i = make_of(&plain, true);
     i->keeper = keeper_new(saver, "t", 1, folder);
-    keeper_take(i->keeper, i, 1);
-    wait_saved(1);
+    save(i, 1);
     assert_int_equal(last.epoch_count, 0); /* there is nothing to say of it */
     i->finished = true;
-    keeper_take(i->keeper, i, 2);
-    wait_saved(2);
+    save(i, 2);
     for (uint64_t epoch = 3; epoch <= 4; epoch++) {
         assert_int_equal(last.epoch_count, 1);
         struct instance *fresh = make_of(&plain, false);
@@ -342,11 +373,109 @@ static void who_had_ended_is_known_to_have(void **state)
         assert_true(fresh->had_finished && fresh->final_done && !fresh->finished);
         assert_int_equal(pe_start(fresh->pe, &f), ERR_OK);
         fresh->keeper = keeper_new(saver, "t", 1, folder);
-        keeper_take(fresh->keeper, fresh, epoch);
-        wait_saved(epoch);
+        save(fresh, epoch);
         instance_free(i);
         i = fresh;
     }
+    instance_free(i);
+}
+
+/* Groups come whole in turn, so old files are needed no more; what never changes stays where it
+ * is, and whatever is named is enough. */
+static void files_that_no_group_is_in_are_named_no_more(void **state)
+{
+    (void)state;
+    struct model now = {0};
+    struct prng p = {.state = 8};
+    struct instance *i = make(true);
+    size_t longest = 0;
+    i->keeper = keeper_new(saver, "t", 1, folder);
+    change(i, &now, &p, 4000);
+    for (uint64_t epoch = 1; epoch <= 3 * SNAPSHOT_TURNS; epoch++) {
+        if (epoch <= 2 * SNAPSHOT_TURNS) {
+            change(i, &now, &p, 15);
+        }
+        save(i, epoch);
+        assert_int_equal(last.epochs[last.epoch_count - 1], epoch);
+        longest = last.epoch_count > longest ? last.epoch_count : longest;
+        for (size_t n = 0; epoch > SNAPSHOT_TURNS && n < last.epoch_count; n++) {
+            char *path = mem_printf("%s/t/%" PRIu64 ".things.0", folder, last.epochs[n]);
+            assert_int_equal(access(path, R_OK), 0);
+            mem_free(path);
+        }
+        if (epoch % 10 == 0) {
+            expect_restored(&now);
+        }
+    }
+    assert_true(longest > SNAPSHOT_TURNS / 2 && longest < SNAPSHOT_CHAIN_MAX);
+    size_t old = 0;
+    while (old < last.epoch_count && last.epochs[old] <= SNAPSHOT_TURNS) {
+        old++;
+    }
+    assert_true(old < 8); /* only what groups are in that have not changed since */
+    expect_restored(&now);
+    instance_free(i);
+}
+
+/* A file of the chain is left out, which the version of some group tells. */
+static void a_chain_without_one_of_its_files_is_refused(void **state)
+{
+    (void)state;
+    struct model now = {0};
+    struct prng p = {.state = 9};
+    struct instance *i = make(true);
+    struct fail f = {0};
+    i->keeper = keeper_new(saver, "t", 1, folder);
+    for (uint64_t epoch = 1; epoch <= 4; epoch++) {
+        change(i, &now, &p, epoch == 1 ? 2000 : 20);
+        save(i, epoch);
+    }
+    assert_int_equal(last.epoch_count, 4);
+    uint64_t all[4];
+    memcpy(all, last.epochs, sizeof all);
+    last.epoch_count = 3;
+    for (size_t without = 0; without < 3; without++) {
+        for (size_t n = 0, to = 0; n < 4; n++) {
+            last.epochs[to] = all[n];
+            to += n != without;
+        }
+        struct instance *fresh = make(false);
+        enum err e = restore(fresh, &f);
+        assert_int_equal(e, ERR_CORRUPT);
+        instance_free(fresh);
+    }
+    instance_free(i);
+}
+
+/* More than may wait is told only as the saver gets on. */
+static void a_large_state_is_told_as_it_is_stored(void **state)
+{
+    (void)state;
+    struct instance *i = make(true);
+    struct oxb_state *s = oxb_state(i->pe, "things");
+    enum { MANY = 90000, BLOB = 300 };
+    char blob[BLOB];
+    memset(blob, 'x', sizeof blob);
+    for (int64_t key = 0; key < MANY; key++) {
+        uint64_t *cells = oxb_state_put(s, oxb_key_i64(&key));
+        cells[0] = (uint64_t)key;
+        oxb_cell_set(s, &cells[1], blob, sizeof blob);
+    }
+    i->keeper = keeper_new(saver, "t", 1, folder);
+    save(i, 1);
+    assert_true(last.bytes > 0);
+    struct instance *fresh = make(false);
+    struct fail f = {0};
+    assert_int_equal(restore(fresh, &f), ERR_OK);
+    struct oxb_state *back = oxb_state(fresh->pe, "things");
+    assert_int_equal(oxb_state_count(back), MANY);
+    for (int64_t key = 0; key < MANY; key++) {
+        const uint64_t *cells = oxb_state_get(back, oxb_key_i64(&key));
+        assert_non_null(cells);
+        assert_int_equal(cells[0], (uint64_t)key);
+        assert_int_equal(oxb_cell_get(&cells[1]).len, BLOB);
+    }
+    instance_free(fresh);
     instance_free(i);
 }
 
@@ -359,6 +488,9 @@ int main(void)
         IN_A_FOLDER(a_will_is_tried_again_until_it_is_stored),
         IN_A_FOLDER(damaged_files_are_not_used),
         IN_A_FOLDER(who_had_ended_is_known_to_have),
+        IN_A_FOLDER(files_that_no_group_is_in_are_named_no_more),
+        IN_A_FOLDER(a_chain_without_one_of_its_files_is_refused),
+        IN_A_FOLDER(a_large_state_is_told_as_it_is_stored),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,35 @@
+/* worker/checkpoint_decode.h - threads that unpack key groups and put them into an instance's
+ * tables.
+ *
+ * Owns:       struct decoders: the threads, a queue for each, and tables of their own in which they
+ *             build.
+ * Threads:    decoders_ the restoring thread's.  Until decoders_wait nobody else may look at the
+ *             instance's tables.
+ * Method:     a key group is always the same thread's, so pieces of it are taken in in order.  It
+ *             is lent to that thread's own table, by pointer, and comes back.
+ * Invariants: J2 what waits is bounded.
+ *             J3 code of a PE (`migrate`) runs in one thread at a time. */
+#ifndef OXB_WORKER_CHECKPOINT_DECODE_H
+#define OXB_WORKER_CHECKPOINT_DECODE_H
+
+#include "core/blockfile.h"
+#include "pe/host.h"
+
+struct decoders;
+
+/* decoders_new - for the tables of `pe`, which is prepared and not started. */
+struct decoders *decoders_new(struct oxb_pe *pe);
+void decoders_free(struct decoders *d); /* what waits is not done; accepts NULL */
+
+struct group_block { /* where a block goes */
+    unsigned state, group;
+    uint32_t version;  /* state_version of who wrote it */
+    uint64_t expected; /* entries of the group, or 0 */
+    bool sparse;       /* files are left out that only an older copy of a group stood on */
+};
+/* decoders_put - may wait until there is room. */
+void decoders_put(struct decoders *d, const struct packed_block *b, struct group_block to);
+/* decoders_wait - until all that was put is done.  Return: the first failure of all. */
+MUST_CHECK enum err decoders_wait(struct decoders *d, struct fail *f);
+
+#endif
