@@ -2,10 +2,10 @@
 # bench/upgrade/cost.sh - what being able to change costs while nothing changes, in instructions.
 #
 # A worker runs under callgrind, which counts every instruction executed between the begin and the
-# end of a chain's turn (chain_run), PEs and all.  By debug information each belongs to a source line,
-# also where the compiler has inlined it, and so to the function that was written there.  cost.awk
-# adds up those that are there for changes.  Counts are exact and the same on a busy machine; they
-# are not time.
+# end of a chain's turn (chain_run), PEs and all.  By debug information each belongs to a source
+# line, also where the compiler has inlined it, and so to the function that was written there.
+# cost.awk adds up those that are there for changes.  Counts are exact and the same on a busy
+# machine; they are not time.
 #
 # usage: cost.sh [BUILD] [TUPLES]          needs valgrind
 set -eu
@@ -24,17 +24,17 @@ cleanup() {
 trap cleanup EXIT INT TERM
 
 # The five PEs of bench's row `chain`, and what is between them.
-topology() { # NAME FUSION RATE-PARAMETERS
+topology() { # NAME FUSION
     cat <<YAML
 oxbow: 1
 topology: $1
 fusion: $2
 pes:
-  rows: {use: '$build/bench/bench_pes.so:bench-rows', with: {count: $tuples$3}}
+  rows: {use: '$build/bench/bench_pes.so:bench-rows', with: {count: $tuples, report: $dir/from}}
   map: {use: '$build/bench/bench_pes.so:bench-map'}
   filter: {use: '$build/bench/bench_pes.so:bench-filter'}
   sum: {use: '$build/bench/bench_pes.so:bench-sum'}
-  sink: {use: '$build/bench/bench_pes.so:bench-sink', with: {fields: [k, sum]}}
+  sink: {use: '$build/bench/bench_pes.so:bench-sink', with: {fields: [k, sum], report: $dir/to}}
 streams:
   - {from: rows, to: map}
   - {from: map, to: filter}
@@ -59,8 +59,8 @@ wait_for() { # COMMAND...: 120 s at most
 is_ready() { [ -n "$(said "$1" "$2")" ]; }
 has_ended() { "$build/oxbow" --master "$url" -o json status "$1" | grep -q '"state": *"ended"'; }
 
-count() { # NAME FUSION TUPLES-PER-BATCH RATE-PARAMETERS
-    topology "$1" "$2" "$4" > "$dir/$1.yaml"
+count() { # NAME FUSION
+    topology "$1" "$2" > "$dir/$1.yaml"
     mkdir "$dir/$1"
     "$build/oxbow-master" --data "$dir/$1/master" --listen 127.0.0.1:0 --http 127.0.0.1:0 \
         > "$dir/$1/master.log" 2>&1 &
@@ -75,15 +75,18 @@ count() { # NAME FUSION TUPLES-PER-BATCH RATE-PARAMETERS
     worker=$!
     pids="$pids $worker"
     wait_for is_ready "$dir/$1/worker.log" name=
-    "$build/oxbow" --master "$url" deploy "$dir/$1.yaml" > "$dir/$1/out" 2>&1
+    "$build/oxbow" --master "$url" deploy "$dir/$1.yaml" > "$dir/$1/out" 2>&1 || {
+        cat "$dir/$1/out" >&2
+        exit 1
+    }
     wait_for has_ended "$1"
     kill "$worker"
     wait "$worker" || true
     kill "$master"
     wait "$master" || true
-    printf '\n%s, %s tuples a batch\n' "$1" "$3"
+    printf '%s\n' "$1"
     (cd "$here/../.." && awk -v tuples="$tuples" -f "$here/cost.awk" "$dir/$1/counts")
 }
 
-count fused on 1024 ''
-count hops off 1024 ''
+count fused auto
+count hops off

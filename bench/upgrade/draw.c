@@ -1,6 +1,6 @@
 /* bench/upgrade/draw.c - SVG: latency over time, and figures over what was varied.
  *
- * Latency: each point is the worst latency of 20 ms of arrivals, from two seconds before the change to two
+ * Latency: each point is the worst of 20 ms of arrivals, from two seconds before the change to two
  * after its begin; the ordinate is logarithmic, 10 us to 10 s.  A gap in a line is a time in which
  * nothing arrived. */
 #include "bench/upgrade/upgrade.h"
