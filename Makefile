@@ -161,7 +161,7 @@ $(B)/tests/sim/sim: $(B)/tests/sim/main.o $(SIM) $(MASTER) $(CLI) $(TOPOLOGY) $(
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(LIBS) -lcmocka
 # The worker's own code with small rings, over tests/sim/live_os.c instead of threads and sockets.
-LIVE_FLAGS := -DRING_BATCHES=2 -DRUN_BATCHES_MAX=1
+LIVE_FLAGS := -DRING_BATCHES=2 -DSQUEEZE_BATCHES=1 -DRUN_BATCHES_MAX=1
 LIVE := $(patsubst %.c,$(B)/live/%.o,$(filter-out worker/main.c worker/task.c worker/timers.c \
           worker/agent.c worker/embed.c worker/worker.c worker/link%.c worker/wire.c \
           worker/channel_set.c,$(wildcard worker/*.c)) $(filter-out tests/sim/live_main.c \
@@ -244,9 +244,11 @@ $(B)/bench/floor_%.o: ARCH_FLAGS = -march=native
 $(B)/bench/oxbow-bench: $(BENCH) $(PE) $(CORE)
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
-.PHONY: bench-upgrade
+.PHONY: bench-upgrade bench-cost
 bench-upgrade: programs $(BENCH_PROGRAMS) ## measure live changes beside three other strategies
 	@$(B)/bench/upgrade/oxbow-bench-upgrade $(BENCH_ARGS)
+bench-cost: programs $(BENCH_PROGRAMS) ## count what being able to change costs while nothing does
+	@bench/upgrade/cost.sh $(B)
 $(B)/bench/upgrade/oxbow-bench-upgrade: $(BENCH_UPGRADE) $(CORE)
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)

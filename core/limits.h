@@ -41,7 +41,11 @@
 #define RING_BATCHES 8              /* per channel: 8 x 64 KiB in flight covers 1 ms at 500 MB/s */
 #endif
 #define RING_RESERVED 2             /* slots kept for marker and end/close, which need no credit */
-#define SQUEEZE_BATCHES 1           /* that may wait in a channel inside a covering set */
+#ifndef SQUEEZE_BATCHES
+#define SQUEEZE_BATCHES 2           /* slices that may wait in a channel inside a covering set */
+#endif
+#define SQUEEZE_SLICE_NS 2000000    /* of work that a slice of a batch is, in its slowest member, */
+#define SQUEEZE_ROWS_MIN 64         /* but no fewer rows: what a call costs must not be seen */
 #define SQUEEZE_MS 2000             /* a change is READY after that, squeezed or not */
 #define LINGER_US 1000              /* an open batch waits at most this long on a busy instance */
 
@@ -75,9 +79,12 @@
 #ifndef RUN_BATCHES_MAX
 #define RUN_BATCHES_MAX 16          /* batches one instance takes before the next one runs */
 #endif
+#define RUN_NS_MAX 2000000          /* and in which time: others of this executor wait */
 #define REST_TURNS 64               /* of a source without a row, before it is asked less often, */
 #define REST_TURN_NS 200000         /* each shorter than this; */
 #define REST_US 1000                /* and then so often */
+#define PROMPT_LOOP_US 100          /* time slice of a loop: it is waited for, and is soon done */
+#define PROMPT_EXECUTOR_US 700      /* of an executor: woken beside busy ones it cuts soon */
 #define SPIN_NS 4000                /* before sleeping; a wake-up costs about 22 us */
 #define FUSION_DEPTH_MAX 32         /* PEs in one chain; bounds the stack */
 

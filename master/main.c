@@ -5,6 +5,7 @@
 #include "core/limits.h"
 #include "core/log.h"
 #include "core/mem.h"
+#include "core/prompt.h"
 #include "master/master.h"
 #include "pe/registry.h"
 
@@ -114,6 +115,7 @@ static int serve(const struct program *p)
     printf("ready oxbow-master control=%s:%u http=%s:%u\n", p->options.listen.host,
            listener_port(m->listener), p->options.http.host, http_port(m->http));
     fflush(stdout);
+    prompt_thread(PROMPT_LOOP_US);
     loop_run(loop);
     for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) {
         event_free(signals[i]);

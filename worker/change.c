@@ -8,6 +8,7 @@
 #include "worker/grave.h"
 #include "worker/moves.h"
 #include "worker/resend.h"
+#include "worker/squeeze.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -22,8 +23,7 @@ struct change {
     uint32_t member_count;
     struct channel **removed;
     uint32_t removed_count;
-    struct channel **inside; /* of V, between members: squeezed until the change is over */
-    size_t inside_count, inside_capacity;
+    struct squeeze squeeze;
     struct change_result before;    /* what the ledgers of those that stay said at GO */
     struct moves *moves;            /* of state; NULL: none */
     struct resends resends;         /* of a recovery */
@@ -254,12 +254,6 @@ static void add_channel(struct channel ***list, uint32_t *count, struct channel 
     (*list)[(*count)++] = c;
 }
 
-static void add_inside(struct change *c, struct channel *ch)
-{
-    c->inside = mem_grow(c->inside, c->inside_count, &c->inside_capacity, sizeof(struct channel *));
-    c->inside[c->inside_count++] = ch;
-}
-
 /* What it sends by; and, of channels inside the set to a peer, the sender's halves. */
 static void list_outputs(struct change *c, const struct rec_MEMBER_SPEC *spec,
                          const struct instance *i, struct cut *k)
@@ -272,7 +266,7 @@ static void list_outputs(struct change *c, const struct rec_MEMBER_SPEC *spec,
         } else if (holds(&spec->marks, w->channel->id)) {
             add_channel(&k->marks, &k->mark_count, w->channel);
             if (w->channel->kind == CHANNEL_OUT) {
-                add_inside(c, w->channel);
+                squeeze_add(&c->squeeze, w->channel);
             }
         }
     }
@@ -286,7 +280,7 @@ static void list_closes(struct change *c)
         if (k != NULL) {
             add_channel(&k->closes, &k->close_count, ch);
             if (ch->kind == CHANNEL_OUT) {
-                add_inside(c, ch);
+                squeeze_add(&c->squeeze, ch);
             }
         }
     }
@@ -340,7 +334,7 @@ static enum err make_cut(struct change *c, const struct rec_MEMBER_SPEC *spec)
     for (uint32_t n = 0; n < i->input_count; n++) {
         k->awaited[n] = holds(&spec->awaited, i->inputs[n].channel->id);
         if (k->awaited[n]) {
-            add_inside(c, i->inputs[n].channel);
+            squeeze_add(&c->squeeze, i->inputs[n].channel);
         }
     }
     list_outputs(c, spec, i, k);
@@ -367,16 +361,6 @@ static void wire_new_ones(struct change *c, enum err *e)
         instance_wire(i, w.inputs, w.input_count, w.ports, w.port_count);
         if (plan_of(c->staged)->stay_instances_count > 0) { /* who feeds it may still pass void */
             i->align.epoch_floor = c->staged->epoch;        /* markers on (R17) */
-        }
-    }
-}
-
-/* squeeze - how much may wait between members (H21); what is removed stays as narrow as it is. */
-static void squeeze(struct change *c, uint32_t batches)
-{
-    for (size_t n = 0; n < c->inside_count; n++) {
-        if (batches == SQUEEZE_BATCHES || !c->inside[n]->leaves) {
-            channel_squeeze(c->inside[n], batches);
         }
     }
 }
@@ -417,20 +401,19 @@ enum err change_prepare(struct part *staged)
     if (e == ERR_OK) {
         resends_ask(&c->resends);
         plan_chains(c);
-        squeeze(c, SQUEEZE_BATCHES);
     }
     return e;
 }
 
+void change_squeeze(struct part *base)
+{
+    struct change *c = base->change;
+    squeeze_begin(&c->squeeze, c->members, c->member_count, c->staged->op);
+}
+
 bool change_squeezed(const struct part *base)
 {
-    const struct change *c = base->change;
-    for (size_t n = 0; n < c->inside_count; n++) {
-        if (!channel_is_squeezed(c->inside[n])) {
-            return false;
-        }
-    }
-    return true;
+    return squeeze_is_tight(&base->change->squeeze);
 }
 
 bool change_ends_are_known(const struct part *base)
@@ -543,8 +526,8 @@ static void add_ledger(struct change_result *out, struct channel *ch, bool compa
 /* add_staying - the channels between members that stay: the marker of `epoch` compared them. */
 static void add_staying(struct change_result *out, const struct change *c, uint64_t epoch)
 {
-    for (size_t n = 0; n < c->inside_count; n++) {
-        struct channel *ch = c->inside[n];
+    for (size_t n = 0; n < c->squeeze.count; n++) {
+        struct channel *ch = c->squeeze.inside[n];
         if (!ch->leaves) {
             add_ledger(out, ch, get(&ch->ledger.switch_epoch) == epoch);
         }
@@ -572,7 +555,7 @@ void change_go(struct part *base)
         struct cut *cut = atomic_load(&c->members[k]->cut);
         if (cut->head) {
             atomic_store(&cut->go, true);
-            task_notify(instance_task(c->members[k]));
+            task_notify_soon(instance_task(c->members[k]));
         }
     }
 }
@@ -702,7 +685,7 @@ static void merge(struct part *base)
     struct change *c = base->change;
     struct part *staged = c->staged;
     struct grave *g = mem_alloc(sizeof *g);
-    squeeze(c, RING_BATCHES);
+    squeeze_end(&c->squeeze);
     g->cuts = mem_array(c->member_count, sizeof(struct cut *));
     for (uint32_t k = 0; k < c->member_count; k++) {
         g->cuts[g->cut_count++] = atomic_exchange(&c->members[k]->cut, NULL);
@@ -722,7 +705,7 @@ static void merge(struct part *base)
     g->shell = staged;
     wired_fini(&c->wired);
     mem_free(c->members);
-    mem_free(c->inside);
+    squeeze_fini(&c->squeeze);
     mem_free(c);
     base->change = NULL;
 }
@@ -761,7 +744,7 @@ static void forget_change(struct part *base)
     wired_fini(&c->wired);
     mem_free(c->members);
     mem_free(c->removed);
-    mem_free(c->inside);
+    squeeze_fini(&c->squeeze);
     mem_free(c);
     base->change = NULL;
 }
@@ -819,7 +802,7 @@ void change_abort(struct part *base)
     for (uint32_t n = 0; n < c->removed_count; n++) {
         c->removed[n]->leaves = false;
     }
-    squeeze(c, RING_BATCHES);
+    squeeze_end(&c->squeeze);
     g->cuts = mem_array(c->member_count, sizeof(struct cut *));
     for (uint32_t k = 0; k < c->member_count; k++) {
         g->cuts[g->cut_count++] = atomic_exchange(&c->members[k]->cut, NULL);

@@ -18,7 +18,9 @@
 /* change_prepare - loop: `staged` (staged->base set, its instances built) becomes the change of its
  * base: channels, wiring, chains, cuts.  ERR_*: staged->fail says why; drop `staged`. */
 MUST_CHECK enum err change_prepare(struct part *staged);
-/* change_squeezed - is no more waiting between members than may be?  If not: on_change follows. */
+/* change_squeeze - all else is ready, so from now on little waits between members: once.
+ * change_squeezed - is no more waiting between members than may be?  If not: on_change follows. */
+void change_squeeze(struct part *base);
 bool change_squeezed(const struct part *base);
 /* change_ends_are_known - R3: does the state of each member here say whether it has ended?  It
  * does, and stays so until its cut, but for the moment in which one ends.  If not: on_change

@@ -477,16 +477,20 @@ void channel_taken(struct channel *c)
     } else if (atomic_load(&c->producer_waits) && ring_used(&c->ring) <= room / 2) {
         wake_producer(c);
     }
-    if (room < RING_BATCHES && ring_used(&c->ring) <= room &&
-        atomic_exchange(&c->squeeze_waits, false)) {
-        instance_tell(c->to != NULL ? c->to : c->from);
+    if (room < RING_BATCHES) {
+        channel_look_squeezed(c);
     }
 }
+
+/* ---------------------------------------------------------------- squeezed */
 
 void channel_squeeze(struct channel *c, uint32_t batches)
 {
     if (c->kind == CHANNEL_FUSED || atomic_exchange(&c->room, batches) == batches) {
         return;
+    }
+    if (batches == RING_BATCHES) {
+        atomic_store(&c->small_from, 0);
     }
     if (c->kind == CHANNEL_IN) {
         link_in_notify(c);
@@ -495,12 +499,53 @@ void channel_squeeze(struct channel *c, uint32_t batches)
     }
 }
 
+/* Of a channel to or from a peer one end is here: the other one is asked for at its own worker. */
+static bool is_small(struct channel *c)
+{
+    uint64_t from = atomic_load(&c->small_from);
+    bool known = c->from == NULL || from != 0;
+    bool through = c->from == NULL || c->to == NULL || get(&c->ledger.received) + 1 >= from;
+    return known && through && ring_used(&c->ring) <= atomic_load(&c->room);
+}
+
 bool channel_is_squeezed(struct channel *c)
 {
-    atomic_store(&c->squeeze_waits, true); /* then look: see channel_taken */
-    bool small = ring_used(&c->ring) <= atomic_load(&c->room);
+    if (c->kind == CHANNEL_FUSED) {
+        return true;
+    }
+    atomic_store(&c->squeeze_waits, true); /* then look: see channel_look_squeezed */
+    bool small = is_small(c);
     if (small) {
         atomic_store(&c->squeeze_waits, false);
     }
     return small;
+}
+
+void channel_look_squeezed(struct channel *c)
+{
+    atomic_thread_fence(memory_order_seq_cst); /* what made it small, then whether that is asked */
+    if (atomic_load(&c->squeeze_waits) && is_small(c) &&
+        atomic_exchange(&c->squeeze_waits, false)) {
+        instance_tell(c->to != NULL ? c->to : c->from);
+    }
+}
+
+void channel_note_squeezed(struct channel *c)
+{
+    if (c->kind == CHANNEL_FUSED || atomic_load(&c->room) == RING_BATCHES) {
+        return;
+    }
+    atomic_store(&c->small_from, get(&c->ledger.sent) + 1);
+    channel_look_squeezed(c);
+}
+
+bool channel_is_in_the_way(struct channel *c)
+{
+    uint32_t room = atomic_load(&c->room);
+    if (c->kind == CHANNEL_FUSED || room == RING_BATCHES || c->lags || is_away(c) ||
+        ring_used(&c->ring) < room) { /* C4: what is sent goes to the log */
+        return false;
+    }
+    atomic_store(&c->producer_waits, true); /* then look once more: see channel_taken */
+    return ring_used(&c->ring) >= room;
 }

@@ -79,7 +79,8 @@ struct channel {
     /* both */
     _Atomic uint64_t first_us;  /* monotonic, when its first batch was put in it; 0: none was */
     _Atomic uint32_t room;      /* batches that may wait in it, 1..RING_BATCHES */
-    _Atomic bool squeeze_waits; /* tell the loop when no more than `room` wait */
+    _Atomic bool squeeze_waits; /* tell the loop when it is squeezed: channel_is_squeezed */
+    _Atomic uint64_t small_from; /* sender: slices of batches follow this number - 1; 0: not yet */
     struct ledger ledger;
     struct ring ring;
     /* loop thread, CHANNEL_OUT */
@@ -154,8 +155,16 @@ void channel_away(struct channel *c, unsigned set, unsigned clear);
  * makes its cut wait); RING_BATCHES: as usual again.  What is in it already stays, credit that was
  * given is not taken back. */
 void channel_squeeze(struct channel *c, uint32_t batches);
-/* channel_is_squeezed - is there no more in it than may be?  If not, the instance that takes from
- * it (or sends to a peer) tells the loop once it is: instance_tell. */
+/* channel_is_squeezed - is there no more in it than may be, all of it sent since the sender knows?
+ * If not, the instance that takes from it (or sends to a peer) tells the loop once it is:
+ * instance_tell. */
 bool channel_is_squeezed(struct channel *c);
+/* channel_note_squeezed - sender: what is sent from now on is in slices, if it is squeezed.
+ * channel_look_squeezed - receiver: after an item was processed.
+ * channel_is_in_the_way - sender: does as much wait in it as may, so that its squeezed chain must
+ * wait?  Then it is notified when that is less. */
+void channel_note_squeezed(struct channel *c);
+void channel_look_squeezed(struct channel *c);
+bool channel_is_in_the_way(struct channel *c);
 
 #endif

@@ -102,7 +102,7 @@ static void measure_new(const struct instance *i, struct cut *k, uint64_t end_us
 }
 
 /* How long each input had something and was not served because of this change.  Where it waits on
- * for state, the time goes on: see chain_gated in instance.c. */
+ * for state, the time goes on: see moves_gate. */
 static void measure(struct instance *i, struct cut *k, uint64_t start_us, uint64_t end_us)
 {
     k->pauses_us = mem_array(i->input_count + k->input_count, sizeof *k->pauses_us);
@@ -127,7 +127,7 @@ static void measure(struct instance *i, struct cut *k, uint64_t start_us, uint64
 /* Old code to new: state by pointer or, under another state version, by a move from the instance to
  * itself; positions by snapshot, ports and files by stop and start.  What is migrated is made by
  * the new code's `migrate` on another thread, so it starts when all of it has come: see
- * chain_gated. */
+ * moves_gate. */
 static void replace_code(struct instance *i, struct cut *k)
 {
     void *snapshot = NULL;

@@ -58,7 +58,8 @@ static void sweep_chains(struct part *base)
     uint32_t kept = 0;
     for (uint32_t k = 0; k < base->chain_count; k++) {
         struct chain *c = base->chains[k];
-        if (c->dead && c->member_count == 0 && !base->dropping && base->graves == NULL) {
+        if (c->dead && c->member_count == 0 && !base->dropping && base->graves == NULL &&
+            base->change == NULL) { /* whose squeeze may still speak to it */
             chain_free(c);
         } else {
             base->chains[kept++] = c;

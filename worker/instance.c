@@ -11,6 +11,7 @@
 #include "worker/hold.h"
 #include "worker/moves.h"
 #include "worker/resend.h"
+#include "worker/squeeze.h"
 #include "worker/stage.h"
 #include "worker/watch.h"
 
@@ -578,9 +579,16 @@ static enum task_after run_source(struct chain *c)
         }
         uint64_t start = clock_now_ns();
         head->child_ns = 0;
+        uint32_t rows = chain_is_squeezed(c) ? chain_squeeze_rows(c) : BATCH_ROWS_MAX;
+        if (rows == 0) {
+            return AFTER_IDLE;
+        }
         watch_begin(head, start, "produce");
-        int result = pe_produce(head->pe, BATCH_ROWS_MAX);
+        int result = pe_produce(head->pe, rows);
         watch_end(head);
+        if (chain_is_squeezed(c)) {
+            chain_squeeze_pass(c);
+        }
         if (result == OXB_IDLE) {
             flush_all(c); /* first: at light load this is the tuple's way to the next thread */
         }
@@ -603,6 +611,29 @@ static enum task_after run_source(struct chain *c)
     return rest(c, turn_ns, emitted) ? AFTER_IDLE : AFTER_AGAIN;
 }
 
+/* Take no more than a slice, and nothing while a batch waits behind: worker/squeeze.h. */
+static bool take_squeezed(struct chain *c, uint32_t k, struct item *slot)
+{
+    struct instance *head = c->members[0];
+    struct channel *from = head->inputs[k].channel;
+    uint32_t rows = slot->kind == ITEM_BATCH ? chain_squeeze_rows(c) : 1; /* M1 */
+    if (rows == 0) {
+        return false;
+    }
+    bool whole = slot->count <= rows;
+    struct item it = whole ? *slot : item_split(slot, rows);
+    if (whole) {
+        ring_drop(&from->ring);
+        channel_taken(from);
+    }
+    instance_take(head, k, &it);
+    if (!c->changed) {
+        chain_squeeze_pass(c);
+        channel_look_squeezed(from);
+    }
+    return true;
+}
+
 /* Take the oldest item of input `k` of the head, if it may be taken.  Return: was there one? */
 static bool take_one(struct chain *c, uint32_t k)
 {
@@ -620,6 +651,9 @@ static bool take_one(struct chain *c, uint32_t k)
         }
         return false;
     }
+    if (chain_is_squeezed(c)) {
+        return take_squeezed(c, k, slot);
+    }
     struct item it = *slot;
     ring_drop(&from->ring);
     channel_taken(from);
@@ -633,7 +667,8 @@ static enum task_after run_inputs(struct chain *c)
     uint32_t count = head->input_count;
     c->next_input = c->next_input < count ? c->next_input : 0;
     uint32_t idle = 0; /* inputs in a row that had nothing */
-    for (uint32_t taken = 0; taken < RUN_BATCHES_MAX;) {
+    uint64_t spent_ns = 0;
+    for (uint32_t taken = 0; taken < RUN_BATCHES_MAX && spent_ns < RUN_NS_MAX;) {
         if (c->failed || c->changed) {
             return c->failed ? AFTER_IDLE : AFTER_AGAIN;
         }
@@ -643,8 +678,11 @@ static enum task_after run_inputs(struct chain *c)
         if (count > 0 && take_one(c, c->next_input)) {
             taken++;
             idle = 0;
+            spent_ns += head->took_ns;
         } else if (++idle >= count) {
-            flush_all(c);
+            if (!chain_is_squeezed(c) || chain_squeeze_rows(c) > 0) { /* else it only waits */
+                flush_all(c);
+            }
             return AFTER_IDLE;
         }
         c->next_input = c->next_input + 1 < count ? c->next_input + 1 : 0;
@@ -803,44 +841,6 @@ static void tell_members(struct chain *c)
     }
 }
 
-/* Moves of state: what givers are asked for, and whether takers must wait.  Return: some must. */
-static bool chain_gated(struct chain *c)
-{
-    bool closed = false;
-    for (uint32_t k = 0; k < c->member_count && !c->failed; k++) {
-        struct instance *i = c->members[k];
-        if (atomic_load(&i->gives) != NULL) {
-            move_turn(i);
-        }
-        closed = closed || i->takes != NULL;
-    }
-    if (!closed || c->failed) {
-        return false;
-    }
-    struct instance *head = c->members[0];
-    uint64_t now = clock_now_us();
-    closed = false;
-    for (uint32_t k = 0; k < c->member_count && !c->failed; k++) {
-        struct instance *i = c->members[k];
-        for (uint32_t n = 0; i->takes != NULL && n < head->input_count; n++) {
-            uint64_t since = head->inputs[n].blocked_since_us;
-            if (since != 0 && move_ready(i)) {
-                move_pause(i, (uint32_t)(now - since));
-                head->inputs[n].blocked_since_us = 0;
-            }
-        }
-        closed = (i->takes != NULL && !move_take(i)) || closed;
-    }
-    for (uint32_t n = 0; closed && n < head->input_count; n++) {
-        struct input *in = &head->inputs[n];
-        if (in->blocked_since_us == 0 && in->channel->kind != CHANNEL_FUSED &&
-            ring_peek(&in->channel->ring) != NULL) {
-            in->blocked_since_us = now;
-        }
-    }
-    return closed && !c->failed;
-}
-
 static void end_calls(struct instance *i) /* R12, for channels that are calls */
 {
     for (uint32_t p = 0; p < i->port_count; p++) {
@@ -904,7 +904,8 @@ static enum task_after chain_run(struct task *t)
         return end(c); /* all have retired or left */
     }
     tell_members(c);
-    bool gated = chain_gated(c);
+    chain_squeeze_turn(c);
+    bool gated = moves_gate(c);
     if (!c->failed && !gated && !c->begun && !begin(c)) {
         return AFTER_IDLE;
     }

@@ -130,7 +130,9 @@ struct chain {
     _Atomic bool drain;           /* the source is asked to end */
     _Atomic uint64_t inject;      /* epoch of a checkpoint marker to inject at a source; 0: none */
     _Atomic uint64_t commit;      /* complete checkpoint to be committed; 0: none */
+    _Atomic uint64_t squeeze;     /* worker/squeeze.h; 0: not squeezed */
     _Atomic uint64_t void_below;  /* checkpoint epochs below are void (PROTOCOL R17) */
+    uint64_t squeeze_seen;        /* its own: of the latest turn */
     uint64_t voided;              /* its own: as far as its members know */
     bool dead;                    /* loop: on_dead has come */
     void (*on_change)(void *arg, struct chain *c); /* a state changed; any executor thread */

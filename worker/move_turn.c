@@ -2,6 +2,7 @@
  * */
 #include "worker/moves_own.h"
 
+#include "core/clock.h"
 #include "core/log.h"
 #include "core/mem.h"
 
@@ -249,4 +250,43 @@ void move_pause(struct instance *i, uint32_t us)
     struct move *m = i->takes;
     m->pauses_us = mem_resize(m->pauses_us, m->pause_count + 1, sizeof *m->pauses_us);
     m->pauses_us[m->pause_count++] = us;
+}
+
+/* ---------------------------------------------------------------- the chain's turn */
+
+bool moves_gate(struct chain *c)
+{
+    bool closed = false;
+    for (uint32_t k = 0; k < c->member_count && !c->failed; k++) {
+        struct instance *i = c->members[k];
+        if (atomic_load(&i->gives) != NULL) {
+            move_turn(i);
+        }
+        closed = closed || i->takes != NULL;
+    }
+    if (!closed || c->failed) {
+        return false;
+    }
+    struct instance *head = c->members[0];
+    uint64_t now = clock_now_us();
+    closed = false;
+    for (uint32_t k = 0; k < c->member_count && !c->failed; k++) {
+        struct instance *i = c->members[k];
+        for (uint32_t n = 0; i->takes != NULL && n < head->input_count; n++) {
+            uint64_t since = head->inputs[n].blocked_since_us;
+            if (since != 0 && move_ready(i)) {
+                move_pause(i, (uint32_t)(now - since));
+                head->inputs[n].blocked_since_us = 0;
+            }
+        }
+        closed = (i->takes != NULL && !move_take(i)) || closed;
+    }
+    for (uint32_t n = 0; closed && n < head->input_count; n++) {
+        struct input *in = &head->inputs[n];
+        if (in->blocked_since_us == 0 && in->channel->kind != CHANNEL_FUSED &&
+            ring_peek(&in->channel->ring) != NULL) {
+            in->blocked_since_us = now;
+        }
+    }
+    return closed && !c->failed;
 }

@@ -52,6 +52,9 @@ void move_publish(struct instance *i);  /* at the cut, after it: the takers may 
 /* move_take - the instance's moves, if all have come: then its gate is open. */
 bool move_take(struct instance *i);
 bool move_ready(const struct instance *i); /* have they all come? */
+/* moves_gate - in each turn of a chain: what givers are asked for, and whether takers must wait.
+ * Return: some must. */
+bool moves_gate(struct chain *c);
 /* move_pause - an input waited so long for the gate of `i`; before move_take. */
 void move_pause(struct instance *i, uint32_t us);
 

@@ -156,6 +156,9 @@ static void prepared_on_loop(void *arg)
         return; /* state is being copied, logs are asked for: part_look_ready */
     }
     d->state = d->failed ? DEPLOYMENT_FAILED : DEPLOYMENT_READY;
+    if (!d->failed && d->base != NULL) {
+        change_squeeze(d->base);
+    }
     d->env->on_prepared(d->env->arg, d);
 }
 
@@ -193,6 +196,7 @@ void part_look_ready(struct part *base)
         staged->env->on_prepared(staged->env->arg, staged);
     } else if (change_is_ready(base)) {
         staged->state = DEPLOYMENT_READY;
+        change_squeeze(base);
         staged->env->on_prepared(staged->env->arg, staged);
     }
 }

@@ -36,7 +36,7 @@ static struct channel *next_with_room(struct out_stream *s)
 {
     for (uint32_t tries = 0; tries < s->channel_count; tries++) {
         struct channel *c = s->channels[(s->turn + tries) % s->channel_count];
-        if (!channel_has_spill(c) && ring_used(&c->ring) < RING_BATCHES) {
+        if (!channel_has_spill(c) && ring_used(&c->ring) < atomic_load(&c->room)) {
             s->turn = (s->turn + tries + 1) % s->channel_count;
             return c;
         }

@@ -4,6 +4,7 @@
 #include "core/clock.h"
 #include "core/limits.h"
 #include "core/mem.h"
+#include "core/prompt.h"
 #include "worker/crash.h"
 #include "worker/timers.h"
 
@@ -301,6 +302,15 @@ void task_notify(struct task *t)
     }
 }
 
+void task_notify_soon(struct task *t)
+{
+    task_notify(t);
+    const struct executor *home = atomic_load(&t->home);
+    if (home->group != NULL && atomic_load(&t->state) == TASK_QUEUED) {
+        wake_a_thief(home->group, home);
+    }
+}
+
 void task_halt(struct task *t)
 {
     atomic_store(&t->halt, true);
@@ -507,6 +517,7 @@ static void *executor_main(void *arg)
     current = e;
     pthread_setname_np(pthread_self(), e->group != NULL ? "oxb-executor" : "oxb-private");
     crash_thread_begin();
+    prompt_thread(PROMPT_EXECUTOR_US);
     unsigned since_poll = 0;
     while (!atomic_load_explicit(&e->quit, memory_order_relaxed)) {
         /* One writer, so no locked add; the queue's lock orders it before the next task. */

@@ -73,6 +73,8 @@ bool grace_over(const struct grace *g);
 
 void task_init(struct task *t, struct executor *home);
 void task_notify(struct task *t);
+/* task_notify_soon - likewise, and if its executor is at another task, one that sleeps takes it. */
+void task_notify_soon(struct task *t);
 void task_halt(struct task *t);
 struct executor *executor_current(void); /* NULL off executors */
 

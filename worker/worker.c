@@ -5,6 +5,7 @@
 #include "core/limits.h"
 #include "core/log.h"
 #include "core/mem.h"
+#include "core/prompt.h"
 #include "worker/agent.h"
 #include "worker/crash.h"
 
@@ -167,6 +168,7 @@ void worker_quit(struct worker *w)
 
 void worker_run(struct worker *w)
 {
+    prompt_thread(PROMPT_LOOP_US);
     loop_run(w->loop);
 }
 

@@ -76,7 +76,7 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static struct spread spread_of(const struct series *s, uint64_t from_ns, uint64_t to_ns)
+struct spread series_spread(const struct series *s, uint64_t from_ns, uint64_t to_ns)
 {
     struct spread out = {0};
     size_t from = first_at(s, from_ns), to = first_at(s, to_ns);
@@ -96,8 +96,7 @@ static struct spread spread_of(const struct series *s, uint64_t from_ns, uint64_
     return out;
 }
 
-/* series_count - every number from 0 to the highest, once, and ascending for each key. */
-static void series_count(const struct series *s, struct outcome *o)
+void series_count(const struct series *s, struct outcome *o)
 {
     uint64_t highest = 0, keys = 1;
     for (size_t i = 0; i < s->count; i++) {
@@ -130,9 +129,9 @@ static void series_count(const struct series *s, struct outcome *o)
 
 void series_judge(const struct series *s, struct outcome *o)
 {
-    o->before = spread_of(s, s->begin_ns - 2 * SECOND_NS, s->begin_ns);
-    o->during = spread_of(s, s->begin_ns, s->end_ns + SECOND_NS / 5);
-    o->after = spread_of(s, s->end_ns + SECOND_NS / 5, UINT64_MAX);
+    o->before = series_spread(s, s->begin_ns - 2 * SECOND_NS, s->begin_ns);
+    o->during = series_spread(s, s->begin_ns, s->end_ns + SECOND_NS / 5);
+    o->after = series_spread(s, s->end_ns + SECOND_NS / 5, UINT64_MAX);
     series_outage(s, &o->outage_ms, &o->quiet_ms);
     series_count(s, o);
 }

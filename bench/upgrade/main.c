@@ -1,4 +1,5 @@
 /* bench/upgrade/main.c - the same graph and load changed under four strategies; one table.
+ * rows.c: many changes in a row; sweeps.c: one thing varied at a time.
  *
  * Rounds interleave the strategies, so that all see the same machine.  Figures are medians.  No
  * time is asserted; a tuple lost, doubled or out of order under our strategy is an error. */
@@ -13,36 +14,162 @@
 #define KEYS_PER_GIB UINT64_C(6000000) /* of up-keep, about */
 
 static const struct scenario scenarios[] = {
-    {"one PE, idle", 1, 1000, 0, 3, 1, 1, 1, 1024, false},
-    {"one PE, half load", 1, 50000, 10000, 3, 1, 1, 1, 1024, false},
-    {"one PE, queues full", 1, 0, 10000, 3, 1, 1, 1, 1024, false},
-    {"three PEs, idle", 1, 1000, 0, 3, 3, 1, 1, 1024, false},
-    {"three PEs, half load", 1, 50000, 10000, 3, 3, 1, 1, 1024, false},
-    {"three PEs, queues full", 1, 0, 10000, 3, 3, 1, 1, 1024, false},
-    {"eight PEs, half load", 1, 20000, 10000, 8, 8, 1, 1, 1024, false},
-    {"one PE, two workers", 2, 20000, 0, 3, 1, 2, 2, 1024, false},
-    {"rescale 2 to 3, no state", 2, 20000, 0, 1, 0, 2, 3, 1024, true},
-    {"rescale 2 to 3, 64 MiB", 2, 100000, 0, 1, 0, 2, 3, KEYS_PER_GIB / 16, true},
-    {"rescale 2 to 3, 256 MiB", 2, 100000, 0, 1, 0, 2, 3, KEYS_PER_GIB / 4, true},
-    {"rescale 2 to 3, 1 GiB", 2, 100000, 0, 1, 0, 2, 3, KEYS_PER_GIB, true},
-    {"rescale 2 to 3, 2 GiB", 2, 100000, 0, 1, 0, 2, 3, KEYS_PER_GIB * 2, true},
+    {.name = "one PE, idle",
+     .workers = 1,
+     .rate = 1000,
+     .busy_ns = 0,
+     .steps = 3,
+     .changed = 1,
+     .width = 1,
+     .from = 1,
+     .to = 1,
+     .keys = 1024},
+    {.name = "one PE, half load",
+     .workers = 1,
+     .rate = 50000,
+     .busy_ns = 10000,
+     .steps = 3,
+     .changed = 1,
+     .width = 1,
+     .from = 1,
+     .to = 1,
+     .keys = 1024},
+    {.name = "one PE, queues full",
+     .workers = 1,
+     .rate = 0,
+     .busy_ns = 10000,
+     .steps = 3,
+     .changed = 1,
+     .width = 1,
+     .from = 1,
+     .to = 1,
+     .keys = 1024},
+    {.name = "three PEs, idle",
+     .workers = 1,
+     .rate = 1000,
+     .busy_ns = 0,
+     .steps = 3,
+     .changed = 3,
+     .width = 1,
+     .from = 1,
+     .to = 1,
+     .keys = 1024},
+    {.name = "three PEs, half load",
+     .workers = 1,
+     .rate = 50000,
+     .busy_ns = 10000,
+     .steps = 3,
+     .changed = 3,
+     .width = 1,
+     .from = 1,
+     .to = 1,
+     .keys = 1024},
+    {.name = "three PEs, queues full",
+     .workers = 1,
+     .rate = 0,
+     .busy_ns = 10000,
+     .steps = 3,
+     .changed = 3,
+     .width = 1,
+     .from = 1,
+     .to = 1,
+     .keys = 1024},
+    {.name = "eight PEs, half load",
+     .workers = 1,
+     .rate = 20000,
+     .busy_ns = 10000,
+     .steps = 8,
+     .changed = 8,
+     .width = 1,
+     .from = 1,
+     .to = 1,
+     .keys = 1024},
+    {.name = "one PE, two workers",
+     .workers = 2,
+     .rate = 20000,
+     .busy_ns = 0,
+     .steps = 3,
+     .changed = 1,
+     .width = 1,
+     .from = 2,
+     .to = 2,
+     .keys = 1024},
+    {.name = "rescale 2 to 3, no state",
+     .workers = 2,
+     .rate = 20000,
+     .busy_ns = 0,
+     .steps = 1,
+     .changed = 0,
+     .width = 1,
+     .from = 2,
+     .to = 3,
+     .keys = 1024,
+     .stateful = true},
+    {.name = "rescale 2 to 3, 64 MiB",
+     .workers = 2,
+     .rate = 100000,
+     .busy_ns = 0,
+     .steps = 1,
+     .changed = 0,
+     .width = 1,
+     .from = 2,
+     .to = 3,
+     .keys = KEYS_PER_GIB / 16,
+     .stateful = true},
+    {.name = "rescale 2 to 3, 256 MiB",
+     .workers = 2,
+     .rate = 100000,
+     .busy_ns = 0,
+     .steps = 1,
+     .changed = 0,
+     .width = 1,
+     .from = 2,
+     .to = 3,
+     .keys = KEYS_PER_GIB / 4,
+     .stateful = true},
+    {.name = "rescale 2 to 3, 1 GiB",
+     .workers = 2,
+     .rate = 100000,
+     .busy_ns = 0,
+     .steps = 1,
+     .changed = 0,
+     .width = 1,
+     .from = 2,
+     .to = 3,
+     .keys = KEYS_PER_GIB,
+     .stateful = true},
+    {.name = "rescale 2 to 3, 2 GiB",
+     .workers = 2,
+     .rate = 100000,
+     .busy_ns = 0,
+     .steps = 1,
+     .changed = 0,
+     .width = 1,
+     .from = 2,
+     .to = 3,
+     .keys = KEYS_PER_GIB * 2,
+     .stateful = true},
 };
 #define SCENARIOS (sizeof scenarios / sizeof scenarios[0])
-
-struct options {
-    unsigned rounds;
-    const char *only; /* text that the name of a scenario must contain; NULL: all */
-    const char *draw; /* folder for the drawings; NULL: none */
-    bool keep;
-};
-
-static char bin[4000], scratch[4096]; /* tidy: of the one program, set up once */
-static unsigned trials;               /* tidy: names their folders */
 
 static int by_value(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
+}
+
+double percentile_of(double *v, unsigned n, unsigned percent)
+{
+    qsort(v, n, sizeof *v, by_value);
+    return n > 0 ? v[n * percent / 100 < n ? n * percent / 100 : n - 1] : 0;
+}
+
+double median_of(const double *in, unsigned n)
+{
+    double v[ROUNDS_MAX];
+    memcpy(v, in, n * sizeof *v);
+    qsort(v, n, sizeof *v, by_value);
+    return n % 2 == 1 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
 }
 
 static double median(const struct outcome *o, unsigned n, size_t offset)
@@ -51,8 +178,12 @@ static double median(const struct outcome *o, unsigned n, size_t offset)
     for (unsigned i = 0; i < n; i++) {
         v[i] = *(const double *)((const char *)&o[i] + offset);
     }
-    qsort(v, n, sizeof *v, by_value);
-    return n % 2 == 1 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
+    return median_of(v, n);
+}
+
+void bench_folder(struct bench *b, char *dir, size_t bytes)
+{
+    snprintf(dir, bytes, "%s/%u", b->scratch, b->trials++);
 }
 
 #define MEDIAN(o, n, field) median(o, n, offsetof(struct outcome, field))
@@ -111,21 +242,21 @@ static bool wanted(const struct scenario *sc, enum strategy how)
 }
 
 /* one_scenario - all its strategies, round after round.  Return: false when one failed. */
-static bool one_scenario(const struct scenario *sc, const struct options *opt)
+static bool one_scenario(const struct scenario *sc, struct bench *b)
 {
     static struct outcome outcomes[STRATEGIES][ROUNDS_MAX]; /* tidy: too large for a stack */
     struct series *shown[STRATEGIES] = {NULL};
     unsigned good[STRATEGIES] = {0};
     bool all = true;
-    for (unsigned round = 0; round < opt->rounds; round++) {
+    for (unsigned round = 0; round < b->rounds; round++) {
         for (unsigned how = 0; how < STRATEGIES; how++) {
             char dir[4200];
             struct series *s;
             if (!wanted(sc, how)) {
                 continue;
             }
-            snprintf(dir, sizeof dir, "%s/%u", scratch, trials++);
-            struct outcome o = trial_run(sc, how, bin, dir, &s);
+            bench_folder(b, dir, sizeof dir);
+            struct outcome o = trial_run(sc, how, b->bin, dir, &s);
             if (o.ok) {
                 outcomes[how][good[how]++] = o;
             } else {
@@ -139,9 +270,9 @@ static bool one_scenario(const struct scenario *sc, const struct options *opt)
     for (unsigned how = 0; how < STRATEGIES; how++) {
         all = (good[how] == 0 || print_row(sc->name, how, outcomes[how], good[how])) && all;
     }
-    if (opt->draw != NULL) {
+    if (b->draw != NULL) {
         char path[4300];
-        snprintf(path, sizeof path, "%s/upgrade-%zu.svg", opt->draw, (size_t)(sc - scenarios));
+        snprintf(path, sizeof path, "%s/upgrade-%zu.svg", b->draw, (size_t)(sc - scenarios));
         if (!draw(path, sc->name, shown)) {
             printf("cannot write %s\n", path);
             all = false;
@@ -155,28 +286,32 @@ static bool one_scenario(const struct scenario *sc, const struct options *opt)
 
 /* ---------------------------------------------------------------- setting up */
 
-static bool set_up(void)
+static bool set_up(struct bench *b)
 {
-    ssize_t n = readlink("/proc/self/exe", bin, sizeof bin - 1);
+    ssize_t n = readlink("/proc/self/exe", b->bin, sizeof b->bin - 1);
     if (n <= 0) {
         return false;
     }
-    bin[n] = '\0';
+    b->bin[n] = '\0';
     for (unsigned up = 0; up < 3; up++) { /* build/bench/upgrade/NAME -> build */
-        char *slash = strrchr(bin, '/');
+        char *slash = strrchr(b->bin, '/');
         if (slash == NULL) {
             return false;
         }
         *slash = '\0';
     }
-    snprintf(scratch, sizeof scratch, "/tmp/oxbow-bench-XXXXXX");
-    return mkdtemp(scratch) != NULL;
+    snprintf(b->scratch, sizeof b->scratch, "/tmp/oxbow-bench-XXXXXX");
+    return mkdtemp(b->scratch) != NULL;
 }
 
 static int usage(FILE *to, int status)
 {
     fputs("usage: oxbow-bench-upgrade [-r ROUNDS] [-d FOLDER] [-k] [TEXT]\n"
-          "  -r N       rounds (3)       -d FOLDER  draw latency over time as SVG there\n"
+          "       oxbow-bench-upgrade -n CHANGES [-k] [TEXT]\n"
+          "       oxbow-bench-upgrade -s | -S [-r ROUNDS] [-d FOLDER] [-k] [TEXT]\n"
+          "  -r N       rounds (3)       -d FOLDER  draw as SVG there\n"
+          "  -n N       N changes in a row of one running topology, instead of one\n"
+          "  -s, -S     one thing varied at a time: a few points of each, every point\n"
           "  -k         keep the scratch folder\n"
           "TEXT: only changes whose name contains it:\n",
           to);
@@ -186,56 +321,74 @@ static int usage(FILE *to, int status)
     return status;
 }
 
-static bool read_options(struct options *o, int argc, char **argv, int *status)
+static bool read_options(struct bench *b, bool *sweeps, int argc, char **argv, int *status)
 {
     int opt;
-    *o = (struct options){.rounds = 3};
-    while ((opt = getopt(argc, argv, "r:d:kh")) != -1) {
+    *b = (struct bench){.rounds = 3};
+    *sweeps = false;
+    while ((opt = getopt(argc, argv, "r:n:d:sSkh")) != -1) {
         switch (opt) {
         case 'r':
-            o->rounds = (unsigned)strtoul(optarg, NULL, 10);
+            b->rounds = (unsigned)strtoul(optarg, NULL, 10);
+            break;
+        case 'n':
+            b->changes = (unsigned)strtoul(optarg, NULL, 10);
             break;
         case 'd':
-            o->draw = optarg;
+            b->draw = optarg;
+            break;
+        case 's':
+        case 'S':
+            *sweeps = true;
+            b->whole = opt == 'S';
             break;
         case 'k':
-            o->keep = true;
+            b->keep = true;
             break;
         default:
             *status = usage(opt == 'h' ? stdout : stderr, opt == 'h' ? 0 : 2);
             return false;
         }
     }
-    o->only = optind < argc ? argv[optind] : NULL;
-    if (o->rounds == 0 || o->rounds > ROUNDS_MAX) {
+    b->only = optind < argc ? argv[optind] : NULL;
+    if (b->rounds == 0 || b->rounds > ROUNDS_MAX || b->changes > CHANGES_MAX) {
         *status = usage(stderr, 2);
         return false;
     }
     return true;
 }
 
+static bool single_changes(struct bench *b)
+{
+    bool all = true;
+    print_head();
+    for (size_t i = 0; i < SCENARIOS; i++) {
+        if (b->only == NULL || strstr(scenarios[i].name, b->only) != NULL) {
+            all = one_scenario(&scenarios[i], b) && all;
+        }
+    }
+    return all;
+}
+
 int main(int argc, char **argv)
 {
-    struct options o;
+    static struct bench b; /* tidy: of the one program */
+    bool sweeps;
     int status = 0;
-    if (!read_options(&o, argc, argv, &status)) {
+    if (!read_options(&b, &sweeps, argc, argv, &status)) {
         return status;
     }
-    if (!set_up()) {
+    if (!set_up(&b)) {
         fputs("error: cannot set up a scratch folder below /tmp\n", stderr);
         return 1;
     }
-    print_head();
-    for (size_t i = 0; i < SCENARIOS; i++) {
-        if (o.only == NULL || strstr(scenarios[i].name, o.only) != NULL) {
-            status |= one_scenario(&scenarios[i], &o) ? 0 : 1;
-        }
-    }
-    if (o.keep) {
-        printf("kept %s\n", scratch);
+    bool all = sweeps ? sweeps_run(&b) : b.changes > 0 ? rows_run(&b) : single_changes(&b);
+    status = all ? 0 : 1;
+    if (b.keep) {
+        printf("kept %s\n", b.scratch);
     } else {
         char command[4200];
-        snprintf(command, sizeof command, "rm -rf '%s'", scratch);
+        snprintf(command, sizeof command, "rm -rf '%s'", b.scratch);
         status |= system(command) == 0 ? 0 : 1;
     }
     return status;

@@ -1,7 +1,7 @@
 /* bench/upgrade/trial.c - one change of one running topology by one strategy. */
-#include "bench/cluster.h"
+#include "bench/upgrade/trial.h"
+
 #include "bench/procs.h"
-#include "bench/upgrade/upgrade.h"
 #include "core/clock.h"
 
 #include <jansson.h>
@@ -14,18 +14,6 @@
 #define FLOW_SECONDS 60u
 #define BEFORE_MS 2500u
 #define AFTER_MS 2000u
-#define PATH_BYTES 4500u
-
-struct trial {
-    const struct scenario *sc;
-    enum strategy how;
-    const char *bin, *dir;
-    struct cluster cluster;
-    char yaml[PATH_BYTES], out[PATH_BYTES], main[PATH_BYTES], side[PATH_BYTES];
-    uint64_t zero_ns; /* when tuple 0 was due, for a source that is started again */
-    uint64_t first;
-    uint64_t preload;
-};
 
 const char *strategy_name(enum strategy how)
 {
@@ -34,7 +22,7 @@ const char *strategy_name(enum strategy how)
     return names[how];
 }
 
-static void pause_ms(unsigned ms)
+void trial_sleep(unsigned ms)
 {
     struct timespec t = {ms / 1000, (long)(ms % 1000) * 1000000L};
     nanosleep(&t, NULL);
@@ -42,7 +30,37 @@ static void pause_ms(unsigned ms)
 
 /* ---------------------------------------------------------------- the topology */
 
-static bool write_yaml(const struct trial *t, bool next)
+static void write_steps(const struct trial *t, FILE *f, bool next)
+{
+    const struct scenario *sc = t->sc;
+    for (unsigned i = 1; i <= sc->steps; i++) {
+        fprintf(f,
+                "  s%u: {use: '%s/bench/upgrade/pes.so:up-step', parallelism: %u,"
+                " with: {busy_ns: %u, mark: %d}}\n",
+                i, t->bin, sc->width, i == sc->steps ? sc->busy_ns : 0, next && i <= sc->changed);
+    }
+}
+
+static void write_streams(const struct trial *t, FILE *f, bool next)
+{
+    const struct scenario *sc = t->sc;
+    fprintf(f,
+            "streams:\n  - {from: source, to: side}\n  - {from: side, to: side-sink}\n"
+            "  - {from: source, to: s1%s}\n",
+            sc->width > 1 ? ", by: key" : ""); /* else its order would end here */
+    for (unsigned i = 1; i < sc->steps; i++) {
+        fprintf(f, "  - {from: s%u, to: s%u}\n", i, i + 1);
+    }
+    fprintf(f, "  - {from: s%u, to: keep, by: key}\n  - {from: keep, to: sink}\n", sc->steps);
+    if (sc->stream) {
+        fprintf(f, "  - {from: other, to: aside}\n  - {from: aside, to: aside-sink}\n");
+    }
+    if (sc->stream && next) {
+        fprintf(f, "  - {from: s1, to: aside}\n");
+    }
+}
+
+bool trial_write(const struct trial *t, bool next)
 {
     const struct scenario *sc = t->sc;
     FILE *f = fopen(t->yaml, "we");
@@ -56,12 +74,7 @@ static bool write_yaml(const struct trial *t, bool next)
             "preload: %llu, first: %llu, zero: %llu}}\n",
             t->bin, sc->rate, (unsigned long long)sc->keys, (unsigned long long)t->preload,
             (unsigned long long)t->first, (unsigned long long)t->zero_ns);
-    for (unsigned i = 1; i <= sc->steps; i++) {
-        fprintf(f,
-                "  s%u: {use: '%s/bench/upgrade/pes.so:up-step',"
-                " with: {busy_ns: %u, mark: %d}}\n",
-                i, t->bin, i == sc->steps ? sc->busy_ns : 0, next && i <= sc->changed);
-    }
+    write_steps(t, f, next);
     fprintf(f, "  keep: {use: '%s/bench/upgrade/pes.so:up-keep', parallelism: %u}\n", t->bin,
             next ? sc->to : sc->from);
     fprintf(f, "  side: {use: '%s/bench/upgrade/pes.so:up-step'}\n", t->bin);
@@ -69,19 +82,20 @@ static bool write_yaml(const struct trial *t, bool next)
             t->main);
     fprintf(f, "  side-sink: {use: '%s/bench/upgrade/pes.so:up-series', with: {path: '%s'}}\n",
             t->bin, t->side);
-    fprintf(f, "streams:\n  - {from: source, to: side}\n  - {from: side, to: side-sink}\n"
-               "  - {from: source, to: s1}\n");
-    for (unsigned i = 1; i < sc->steps; i++) {
-        fprintf(f, "  - {from: s%u, to: s%u}\n", i, i + 1);
+    if (sc->stream) {
+        fprintf(f, "  other: {use: '%s/bench/upgrade/pes.so:up-source', with: {rate: 1000}}\n",
+                t->bin);
+        fprintf(f, "  aside: {use: '%s/bench/upgrade/pes.so:up-step'}\n", t->bin);
+        fprintf(f, "  aside-sink: {use: null-sink}\n");
     }
-    fprintf(f, "  - {from: s%u, to: keep, by: key}\n  - {from: keep, to: sink}\n", sc->steps);
+    write_streams(t, f, next);
     return fclose(f) == 0;
 }
 
 /* ---------------------------------------------------------------- what a user would type */
 
-static bool oxbow(struct trial *t, struct outcome *o, const char *verb, const char *what,
-                  const char *more)
+bool trial_command(struct trial *t, struct outcome *o, const char *verb, const char *what,
+                   const char *more)
 {
     char program[PATH_BYTES], tail[200];
     snprintf(program, sizeof program, "%s/oxbow", t->bin);
@@ -110,7 +124,7 @@ static bool flows(const struct trial *t, off_t from, uint64_t tuples)
         if (clock_now_ns() > deadline) {
             return false;
         }
-        pause_ms(2);
+        trial_sleep(2);
     }
     return true;
 }
@@ -157,10 +171,10 @@ static bool read_receipt(const struct trial *t, struct outcome *o)
 
 /* ---------------------------------------------------------------- strategies */
 
-static bool stop_and_restart(struct trial *t, struct outcome *o)
+static bool stop_and_restart(struct trial *t, bool next, struct outcome *o)
 {
     struct series *s;
-    if (!oxbow(t, o, "stop", "river", NULL) || (s = series_read(t->main)) == NULL) {
+    if (!trial_command(t, o, "stop", "river", NULL) || (s = series_read(t->main)) == NULL) {
         return false;
     }
     t->preload = 0;
@@ -171,63 +185,78 @@ static bool stop_and_restart(struct trial *t, struct outcome *o)
     }
     off_t from = (off_t)(s->count * sizeof(struct arrival));
     series_free(s);
-    return write_yaml(t, true) && oxbow(t, o, "deploy", t->yaml, NULL) && flows(t, from, 1);
+    return trial_write(t, next) && trial_command(t, o, "deploy", t->yaml, NULL) &&
+           flows(t, from, 1);
 }
 
-static bool change(struct trial *t, struct outcome *o)
+bool trial_change(struct trial *t, bool next, struct outcome *o)
 {
     o->switch_ms = o->pause_ms = o->predicted_ms = o->moved_bytes = -1;
     if (t->how == RESTART) {
-        return stop_and_restart(t, o);
+        return stop_and_restart(t, next, o);
     }
-    return write_yaml(t, true) && oxbow(t, o, "upgrade", t->yaml, "--yes") && read_receipt(t, o);
+    return trial_write(t, next) && trial_command(t, o, "upgrade", t->yaml, "--yes") &&
+           read_receipt(t, o);
+}
+
+bool trial_open(struct trial *t, const struct scenario *sc, enum strategy how, const char *bin,
+                const char *dir, struct outcome *o)
+{
+    *t = (struct trial){.sc = sc, .how = how, .bin = bin, .dir = dir, .preload = sc->keys};
+    snprintf(t->yaml, sizeof t->yaml, "%s/river.yaml", dir);
+    snprintf(t->out, sizeof t->out, "%s/out", dir);
+    snprintf(t->main, sizeof t->main, "%s/arrivals", dir);
+    snprintf(t->side, sizeof t->side, "%s/arrivals-side", dir);
+    if (mkdir(dir, 0700) != 0) {
+        snprintf(o->why, sizeof o->why, "cannot make %s", dir);
+        return false;
+    }
+    if (how == ALL_STATE) {
+        setenv("OXBOW_FAILPOINTS", "moves.ahead=fail@0", 1); /* what the cluster inherits */
+    }
+    bool started = cluster_start(&t->cluster, bin, dir, sc->workers);
+    unsetenv("OXBOW_FAILPOINTS");
+    if (!started) {
+        snprintf(o->why, sizeof o->why, "the cluster did not start; see %s", dir);
+        return false;
+    }
+    if (!trial_write(t, false) || !trial_command(t, o, "deploy", t->yaml, NULL)) {
+        return false;
+    }
+    if (!flows(t, 0, sc->rate > 0 && sc->rate < 1000 ? 10 : 1000)) {
+        snprintf(o->why, sizeof o->why, "nothing arrives; see %s", dir);
+        return false;
+    }
+    return true;
+}
+
+void trial_close(struct trial *t)
+{
+    cluster_stop(&t->cluster);
 }
 
 static bool run(struct trial *t, struct outcome *o, uint64_t *begin_ns, uint64_t *end_ns)
 {
-    if (!cluster_start(&t->cluster, t->bin, t->dir, t->sc->workers)) {
-        snprintf(o->why, sizeof o->why, "the cluster did not start; see %s", t->dir);
-        return false;
-    }
-    if (!write_yaml(t, false) || !oxbow(t, o, "deploy", t->yaml, NULL)) {
-        return false;
-    }
-    if (!flows(t, 0, t->sc->rate > 0 && t->sc->rate < 1000 ? 10 : 1000)) {
-        snprintf(o->why, sizeof o->why, "nothing arrives; see %s", t->dir);
-        return false;
-    }
-    pause_ms(BEFORE_MS);
+    trial_sleep(BEFORE_MS);
     *begin_ns = clock_now_ns();
-    if (!change(t, o)) {
+    if (!trial_change(t, true, o)) {
         return false;
     }
     *end_ns = clock_now_ns();
     o->total_ms = (double)(*end_ns - *begin_ns) / 1e6;
-    pause_ms(AFTER_MS);
-    return oxbow(t, o, "stop", "river", NULL);
+    trial_sleep(AFTER_MS);
+    return trial_command(t, o, "stop", "river", NULL);
 }
 
 struct outcome trial_run(const struct scenario *sc, enum strategy how, const char *bin,
                          const char *dir, struct series **s)
 {
     struct outcome o = {0};
-    struct trial t = {.sc = sc, .how = how, .bin = bin, .dir = dir, .preload = sc->keys};
+    struct trial t;
     uint64_t begin_ns = 0, end_ns = 0;
-    snprintf(t.yaml, sizeof t.yaml, "%s/river.yaml", dir);
-    snprintf(t.out, sizeof t.out, "%s/out", dir);
-    snprintf(t.main, sizeof t.main, "%s/arrivals", dir);
-    snprintf(t.side, sizeof t.side, "%s/arrivals-side", dir);
     *s = NULL;
-    if (mkdir(dir, 0700) != 0) {
-        snprintf(o.why, sizeof o.why, "cannot make %s", dir);
-        return o;
-    }
-    if (how == ALL_STATE) {
-        setenv("OXBOW_FAILPOINTS", "moves.ahead=fail@0", 1); /* what the cluster inherits */
-    }
-    o.ok = run(&t, &o, &begin_ns, &end_ns);
-    unsetenv("OXBOW_FAILPOINTS");
-    cluster_stop(&t.cluster);
+    o.ok = trial_open(&t, sc, how, bin, dir, &o) && run(&t, &o, &begin_ns, &end_ns);
+    trial_close(&t);
     if (!o.ok) {
         return o;
     }

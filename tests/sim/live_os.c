@@ -191,6 +191,11 @@ void task_notify(struct task *t)
     }
 }
 
+void task_notify_soon(struct task *t)
+{
+    task_notify(t);
+}
+
 void task_halt(struct task *t)
 {
     atomic_store(&t->halt, true);

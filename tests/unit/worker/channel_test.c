@@ -312,47 +312,84 @@ static void count_tell(void *arg, struct chain *c)
     ++*(unsigned *)arg;
 }
 
-/* H21: what waits goes its way, then no more than a batch waits; the loop hears of it once. */
+static bool take_and_book(struct rig *r)
+{
+    struct item it;
+    if (!ends_take(r->c, &it)) {
+        return false;
+    }
+    assert_int_equal(channel_account(r->c, &it), TAKE_OK);
+    channel_look_squeezed(r->c);
+    batch_free(it.batch);
+    return true;
+}
+
+/* H21: what was sent before goes its way, then no more than a batch waits; the loop hears of it
+ * once. */
 static void a_squeezed_channel_empties_and_stays_small(void **state)
 {
     (void)state;
     struct rig r;
     unsigned told = 0;
-    struct item it;
     uint64_t sent = 0;
     rig_init(&r);
     r.to.chain.on_change = count_tell;
     r.to.chain.arg = &told;
-    assert_true(channel_is_squeezed(r.c)); /* nothing waits */
     for (; sent < RING_BATCHES + 2; sent++) {
         channel_send(r.c, ends_batch(r.pool, (int64_t)sent, 1, 100, false));
     }
     assert_false(channel_drain(r.c));
     channel_squeeze(r.c, 1);
     assert_false(channel_is_squeezed(r.c));
-    for (unsigned k = 0; k + 1 < RING_BATCHES; k++) {
-        assert_int_equal(told, 0);
-        assert_false(channel_drain(r.c)); /* two are spilled still: the ring takes no more */
+    channel_note_squeezed(r.c); /* the sender knows; two are spilled still */
+    for (unsigned k = 0; k < RING_BATCHES; k++) {
         assert_int_equal(ring_used(&r.c->ring), RING_BATCHES - k);
-        assert_true(ends_take(r.c, &it));
-        batch_free(it.batch);
+        assert_false(channel_drain(r.c)); /* the ring takes no more */
+        assert_true(take_and_book(&r));
     }
-    assert_int_equal(ring_used(&r.c->ring), 1);
+    for (unsigned k = 0; k < 2; k++) {
+        assert_int_equal(told, 0); /* small enough, but of what was sent before */
+        assert_int_equal(channel_drain(r.c), k == 1);
+        assert_int_equal(ring_used(&r.c->ring), 1);
+        assert_false(channel_is_squeezed(r.c));
+        assert_true(take_and_book(&r));
+    }
     assert_int_equal(told, 1);
     assert_true(channel_is_squeezed(r.c));
-    assert_true(ends_take(r.c, &it)); /* the ring is empty: one spilled batch follows, not both */
-    batch_free(it.batch);
-    assert_false(channel_drain(r.c));
-    assert_int_equal(ring_used(&r.c->ring), 1);
-    channel_mark(r.c, ITEM_MARKER_SWITCH, 1); /* waits behind what is spilled */
+    assert_false(channel_is_in_the_way(r.c));
+    channel_send(r.c, ends_batch(r.pool, (int64_t)sent, 1, 100, false));
+    assert_true(channel_is_squeezed(r.c)); /* one may wait */
     while (end_wakes(&r.from) > 0) {
         end_wait_woken(&r.from);
     }
-    assert_false(channel_drain(r.c));
+    assert_true(channel_is_in_the_way(r.c)); /* room is for one: who sends waits, and is told */
+    assert_true(take_and_book(&r));
+    end_wait_woken(&r.from);
     channel_squeeze(r.c, RING_BATCHES);
-    end_wait_woken(&r.from); /* there is room again */
-    assert_true(channel_drain(r.c));
+    channel_send(r.c, ends_batch(r.pool, (int64_t)sent + 1, 1, 100, false));
+    assert_false(channel_is_in_the_way(r.c)); /* as any other again */
+    assert_true(take_and_book(&r));
     assert_int_equal(told, 1);
+    rig_fini(&r);
+}
+
+/* Who is idle sends nothing before or after: the squeezed channel must not wait for it. */
+static void an_idle_channel_is_squeezed_when_its_sender_knows(void **state)
+{
+    (void)state;
+    struct rig r;
+    unsigned told = 0;
+    rig_init(&r);
+    r.to.chain.on_change = count_tell;
+    r.to.chain.arg = &told;
+    channel_squeeze(r.c, 1);
+    assert_false(channel_is_squeezed(r.c)); /* it may be about to send a whole batch */
+    channel_note_squeezed(r.c);
+    assert_int_equal(told, 1);
+    assert_true(channel_is_squeezed(r.c));
+    channel_squeeze(r.c, RING_BATCHES);
+    channel_squeeze(r.c, 1); /* by another change */
+    assert_false(channel_is_squeezed(r.c));
     rig_fini(&r);
 }
 
@@ -463,6 +500,7 @@ int main(void)
         cmocka_unit_test(a_marker_finds_room_where_a_batch_does_not),
         cmocka_unit_test(a_waiting_producer_is_woken_when_half_the_ring_is_free),
         cmocka_unit_test(a_squeezed_channel_empties_and_stays_small),
+        cmocka_unit_test(an_idle_channel_is_squeezed_when_its_sender_knows),
         cmocka_unit_test(the_consumer_is_woken_for_each_thing_it_may_take),
         cmocka_unit_test(gathered_rows_and_whole_batches_keep_the_order),
         cmocka_unit_test(a_channel_is_freed_with_all_that_is_in_it),
