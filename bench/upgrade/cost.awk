@@ -43,10 +43,11 @@ function learn(file, n, text, name, within, at) {
     close(file)
 }
 
+# relative - of a path that ends with a file of ours: from the root of the sources on; else "".
 function relative(file) {
-    sub(/^.*\/(worker|pe|core|net|bench)\//, "&", file)
-    if (match(file, /(worker|pe|core|net|bench)\/[a-z_\/]*[a-z_]+\.[ch]$/)) {
-        return substr(file, RSTART)
+    file = "/" file
+    if (match(file, /\/(worker|pe|core|net|bench)\/[a-z_\/]*[a-z_]+\.[ch]$/)) {
+        return substr(file, RSTART + 1)
     }
     return ""
 }
