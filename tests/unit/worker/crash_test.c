@@ -64,6 +64,15 @@ static void *die(void *arg)
     return NULL;
 }
 
+/* The test runner's handlers would go on with the next test, in the child. */
+static void forget_handlers(void)
+{
+    static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGSYS};
+    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) {
+        signal(signals[i], SIG_DFL);
+    }
+}
+
 /* leave - Return: was there a record? */
 static bool leave(enum death how, struct crash *out)
 {
@@ -77,6 +86,7 @@ static bool leave(enum death how, struct crash *out)
         const struct rlimit none = {0, 0};
         setrlimit(RLIMIT_CORE, &none);
         (void)!freopen("/dev/null", "w", stderr); /* a sanitizer reports what is meant here */
+        forget_handlers();
         crash_setup(path, 1234);
         if (pthread_create(&thread, NULL, die, &how) == 0 && write(ready[1], "x", 1) == 1) {
             pthread_join(thread, NULL);
