@@ -38,6 +38,17 @@ static bool is_replaced(const struct channel *c, const struct msg_PREPARE *plan)
     return false;
 }
 
+/* Would the channel lead over the border?  A consumer that a try before this one has discarded may
+ * be freed by now. */
+static bool crosses(const struct channel *c, bool from_stays, const struct msg_PREPARE *plan)
+{
+    if (c->from == NULL || c->to == NULL) {
+        return false;
+    }
+    bool gone = (atomic_load(&c->away) & AWAY_GONE) != 0;
+    return from_stays != (!gone && stays(c->to, plan));
+}
+
 /* No chain may cross the border, and no channel but those that are to be replaced, from who stays
  * and retains what it has sent. */
 static bool can_part(const struct part *base, const struct msg_PREPARE *plan)
@@ -53,8 +64,7 @@ static bool can_part(const struct part *base, const struct msg_PREPARE *plan)
         const struct channel *c = base->channels[n];
         bool from = c->from != NULL && stays(c->from, plan);
         bool replaced = is_replaced(c, plan);
-        bool crosses = c->from != NULL && c->to != NULL && from != stays(c->to, plan);
-        if ((crosses && !replaced) || (replaced && (!from || channel_log(c) == NULL))) {
+        if ((crosses(c, from, plan) && !replaced) || (replaced && (!from || channel_log(c) == NULL))) {
             return false;
         }
     }
