@@ -678,7 +678,7 @@ static enum task_after run_inputs(struct chain *c)
         if (count > 0 && take_one(c, c->next_input)) {
             taken++;
             idle = 0;
-            spent_ns += c->changed ? 0 : head->took_ns; /* changed: the head may run elsewhere now */
+            spent_ns += c->changed ? 0 : head->took_ns; /* changed: it may run elsewhere now */
         } else if (++idle >= count) {
             if (!chain_is_squeezed(c) || chain_squeeze_rows(c) > 0) { /* else it only waits */
                 flush_all(c);

@@ -41,6 +41,7 @@ instance_is() { # NAME STATE
 held_at() { # NAME SEQ
     oxbow -o json status "$1" | tr -d ' \n' | grep -q "\"held\":{[^}]*\"tuple\":{\"seq\":$2,"
 }
+recovered() { oxbow -o json status "$1" | tr -d ' \n' | grep -q '"recoveries":1,'; }
 # verb NAME WANTED ARGS...: the verb's exit code.
 verb() {
     local name=$1 wanted=$2
@@ -67,7 +68,8 @@ verb "nothing is held elsewhere" 3 skip held main
 kill -9 "${WORKER_PID[w1]}"
 wait "${WORKER_PID[w1]}" 2>/dev/null
 start_worker w1
-check "killed and recovered, it is held again" wait_for 60 held_at held 5000
+check "the worker is killed and its instances are recovered" wait_for 60 recovered held
+check "it is held again" wait_for 60 held_at held 5000
 verb "it is skipped" 0 skip held first
 check "which says what it was" grep -q '"seq":5000' "$WORK/verb.out"
 check "the next one is held" wait_for 60 held_at held 25000
