@@ -64,7 +64,8 @@ static bool can_part(const struct part *base, const struct msg_PREPARE *plan)
         const struct channel *c = base->channels[n];
         bool from = c->from != NULL && stays(c->from, plan);
         bool replaced = is_replaced(c, plan);
-        if ((crosses(c, from, plan) && !replaced) || (replaced && (!from || channel_log(c) == NULL))) {
+        bool retains = from && channel_log(c) != NULL;
+        if (replaced ? !retains : crosses(c, from, plan)) {
             return false;
         }
     }

@@ -3,8 +3,8 @@
 #
 # numbers -> first (crashes on one tuple) -> a -> main, and numbers -> b -> side beside it.
 # Somebody starts the worker again whenever it dies.  The PE and the signal are named; after a few
-# crashes from one checkpoint the tuple is found, and on_error applies to it alone: held and repaired
-# by an upgrade, given up as a dead letter, or the topology stops with that reason.
+# crashes from one checkpoint the tuple is found, and on_error applies to it alone: held and
+# repaired by an upgrade, given up as a dead letter, or the topology stops with that reason.
 source "$(dirname "$0")/lib.sh"
 ulimit -c 0
 
