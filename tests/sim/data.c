@@ -4,6 +4,7 @@
  * that fused instances do in the same call.  What the real worker decides by worker/align.h is
  * decided by it here; what waits for what is the rules of docs/PROTOCOL.md, named where they
  * stand. */
+#include "tests/sim/order.h"
 #include "tests/sim/sim.h"
 
 #include <assert.h>
@@ -90,7 +91,7 @@ static void emit(struct world *w, uint32_t n, struct entry e)
         const struct istream *s = &out->streams[i];
         uint32_t to = 0;
         if (s->route == TO_KEY) {
-            uint32_t group = s->by_seq ? (e.order * 37 + w->k.groups[0]) % KEY_GROUPS
+            uint32_t group = s->by_seq ? (order_hash(e.order) + w->k.groups[0]) % KEY_GROUPS
                                        : w->k.groups[e.key];
             to = s->owners[group];
         } else if (s->route == TO_ANY) {
@@ -109,7 +110,7 @@ static void emit_many(struct world *w, uint32_t n, const struct entry *e)
     for (unsigned k = 0; k < 2; k++) {
         struct entry out = *e;
         out.ident = oracle_born(w, n);
-        out.order = (e->order & ~0x3ffu) | ((e->order & 0x1ffu) * 2 + 1 + k);
+        out.order = order_of_child(e->order, k);
         emit(w, n, out);
     }
 }
@@ -122,9 +123,8 @@ static void emit_final(struct world *w, uint32_t n)
         if (mine && (w->nodes[n].final_keys >> key & 1) == 0) {
             w->nodes[n].final_keys |= (uint8_t)(1u << key);
             oracle_final(w, n, key);
-            emit(w, n, (struct entry){.key = (uint8_t)key,
-                                      .source = 255,
-                                      .ident = oracle_born(w, n)});
+            emit(w, n,
+                 (struct entry){.key = (uint8_t)key, .source = 255, .ident = oracle_born(w, n)});
         }
     }
 }
@@ -293,8 +293,11 @@ static void take(struct world *w, uint32_t c, const struct entry *e)
     uint32_t input = w->im->channels[c].input[side_of(w, n)];
     TRACE(w, "p%u[%u]%s takes %s %u (tuple %u, key %u) from channel %u", info(w, n)->pe,
           info(w, n)->index, w->nodes[n].cut ? "'" : "",
-          e->kind == ITEM_BATCH ? "tuple" : e->kind == ITEM_END ? "end"
-          : e->kind == ITEM_CLOSE ? "close" : "marker", e->number, e->ident, e->key, c);
+          e->kind == ITEM_BATCH   ? "tuple"
+          : e->kind == ITEM_END   ? "end"
+          : e->kind == ITEM_CLOSE ? "close"
+                                  : "marker",
+          e->number, e->ident, e->key, c);
     if (e->kind == ITEM_BATCH ? e->number != ch->received + 1 : e->number != ch->received) {
         violate(w, V_SEQUENCE, n);
     }
@@ -444,7 +447,7 @@ static bool produce(struct world *w, uint32_t n)
     }
     struct entry e = {.source = (uint8_t)info(w, n)->source, .ident = oracle_born(w, n)};
     e.key = (uint8_t)draw(w, KEYS);
-    e.order = ++x->position << 10;
+    e.order = order_of_source(++x->position);
     TRACE(w, "p%u[%u]%s produces tuple %u, key %u", info(w, n)->pe, info(w, n)->index,
           x->cut ? "'" : "", e.ident, e.key);
     emit(w, n, e);

@@ -7,6 +7,7 @@
 #include "tests/sim/live_os.h"
 #include "tests/sim/live_pe.h"
 #include "tests/sim/live_plan.h"
+#include "tests/sim/order.h"
 #include "worker/change.h"
 
 #include <stdlib.h>
@@ -105,7 +106,7 @@ static int src_produce(struct oxb_pe *pe, uint32_t rows_max)
         }
         uint16_t ident = oracle_born(sim.w, n);
         sim.tuples[ident] = (struct tuple){(uint8_t)s, (uint8_t)prng_below(&sim.r, KEYS),
-                                           ++self->position << 10};
+                                           order_of_source(++self->position)};
         write_row(pe, ident);
     }
     return OXB_OK;
@@ -151,7 +152,7 @@ static int many_process(struct oxb_pe *pe, unsigned port, struct oxb_batch *in)
         for (uint32_t k = 0; k < 2; k++) {
             uint16_t ident = oracle_born(sim.w, n);
             sim.tuples[ident] = t;
-            sim.tuples[ident].order = (t.order & ~0x3ffu) | ((t.order & 0x1ffu) * 2 + 1 + k);
+            sim.tuples[ident].order = order_of_child(t.order, k);
             write_row(pe, ident);
         }
     }

@@ -6,6 +6,7 @@
  * failure could have had: both ends of every channel agree on it, every tuple is in it as often as
  * the version it belongs to asks for, in order, and never of two versions; and what was committed
  * is that history, no more and no less. */
+#include "tests/sim/order.h"
 #include "tests/sim/recovery/rs.h"
 
 #include <string.h>
@@ -71,7 +72,7 @@ uint16_t rs_born_source(struct rs *w, uint32_t n, uint32_t position, uint8_t key
                                              .key = key,
                                              .source = (uint8_t)i->source,
                                              .parent = RS_IDENTS,
-                                             .order = (position + 1) << 10});
+                                             .order = order_of_source(position + 1)});
     }
     return *at;
 }

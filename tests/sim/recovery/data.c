@@ -2,6 +2,7 @@
  *
  * As tests/sim/data.c, which says more, but of a life in a process; and what a marker of a
  * checkpoint completes is frozen here (snap.c). */
+#include "tests/sim/order.h"
 #include "tests/sim/recovery/rs.h"
 
 #include <string.h>
@@ -23,8 +24,8 @@ static void emit(struct rs *w, uint32_t p, uint32_t n, struct rs_item e)
         const struct istream *s = &out->streams[i];
         uint32_t to = 0;
         if (s->route == TO_KEY) {
-            uint32_t group =
-                s->by_seq ? (e.order * 37 + w->k.groups[0]) % KEY_GROUPS : w->k.groups[e.key];
+            uint32_t group = s->by_seq ? (order_hash(e.order) + w->k.groups[0]) % KEY_GROUPS
+                                       : w->k.groups[e.key];
             to = s->owners[group];
         } else if (s->route == TO_ANY) {
             to = rs_draw(w, s->count);
@@ -52,7 +53,7 @@ static void emit_many(struct rs *w, uint32_t p, uint32_t n, const struct rs_item
 {
     for (unsigned k = 0; k < 2; k++) {
         struct rs_item out = *e;
-        out.order = (e->order & ~0x3ffu) | ((e->order & 0x1ffu) * 2 + 1 + k);
+        out.order = order_of_child(e->order, k);
         out.ident = rs_born_child(w, e->ident, info(w, n)->pe, k, out.order);
         out.stamp = rs_mix(e->stamp, k);
         emit(w, p, n, out);
@@ -413,7 +414,7 @@ static bool produce(struct rs *w, uint32_t p, uint32_t n)
     struct rs_item e = {.source = (uint8_t)source,
                         .key =
                             (uint8_t)(rs_mix(source * 64 + w->k.groups[0], at) >> 8 & (KEYS - 1)),
-                        .order = (at + 1) << 10,
+                        .order = order_of_source(at + 1),
                         .stamp = rs_mix(n, at)};
     e.ident = rs_born_source(w, n, at, e.key);
     RS_TRACE(w, "%u: p%u[%u]%s produces tuple %u, key %u", p, info(w, n)->pe, info(w, n)->index,
