@@ -5,7 +5,7 @@
 #include "core/log.h"
 #include "core/mem.h"
 #include "worker/fault.h"
-#include "worker/instance.h"
+#include "worker/chain.h"
 
 #include <assert.h>
 #include <inttypes.h>

@@ -13,7 +13,7 @@
 #ifndef OXB_WORKER_SQUEEZE_H
 #define OXB_WORKER_SQUEEZE_H
 
-#include "worker/instance.h"
+#include "worker/chain.h"
 
 struct squeeze {
     struct channel **inside; /* of V, between members: until the change is over */

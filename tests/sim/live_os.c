@@ -5,7 +5,7 @@
 #include "core/strbuf.h"
 #include "net/frame.h"
 #include "worker/frame.h"
-#include "worker/instance.h"
+#include "worker/chain.h"
 
 #include <pthread.h>
 #include <stdlib.h>
