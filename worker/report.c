@@ -60,7 +60,8 @@ static void report_instance(struct instance *i, struct rec_INSTANCE_STATUS *out,
 {
     struct pe_counters *n = pe_counters(i->pe);
     uint64_t since = counter_get(&i->stats.blocked_since_ns);
-    uint64_t blocked = counter_get(&i->stats.blocked_ns) + (since != 0 ? clock_now_ns() - since : 0);
+    uint64_t blocked =
+        counter_get(&i->stats.blocked_ns) + (since != 0 ? clock_now_ns() - since : 0);
     hist_encode(&i->stats.service_us, latency);
     json_t *own = json_object();
     pe_metrics_each(i->pe, add_metric, own);
