@@ -803,7 +803,7 @@ void change_abort(struct part *base)
     for (uint32_t k = 0; k < c->member_count; k++) {
         g->cuts[g->cut_count++] = atomic_exchange(&c->members[k]->cut, NULL);
         instance_may_end(c->members[k]);
-        task_notify(instance_task(c->members[k])); /* it may have put off its end */
+        instance_notify(c->members[k]); /* it may have put off its end */
     }
     c->member_count = 0;
     resends_forget(&c->resends);

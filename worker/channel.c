@@ -79,7 +79,7 @@ void channel_free(struct channel *c)
 static void tell_consumer(struct channel *c)
 {
     if (c->kind == CHANNEL_LOCAL) {
-        task_notify(instance_task(c->to));
+        instance_notify(c->to);
     } else {
         link_out_notify(c);
     }
@@ -265,7 +265,7 @@ void channel_away(struct channel *c, unsigned set, unsigned clear)
     atomic_fetch_and(&c->away, ~clear);
     atomic_fetch_or(&c->away, set);
     if (c->from != NULL) {
-        task_notify(instance_task(c->from));
+        instance_notify(c->from);
     }
 }
 
@@ -452,7 +452,7 @@ enum take channel_account(struct channel *c, const struct item *it)
 static void wake_producer(struct channel *c)
 {
     if (atomic_exchange(&c->producer_waits, false)) {
-        task_notify(instance_task(c->from));
+        instance_notify(c->from);
     }
 }
 

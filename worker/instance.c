@@ -72,6 +72,14 @@ struct task *instance_task(struct instance *i)
     return &i->chain->task;
 }
 
+void instance_notify(struct instance *i)
+{
+    struct chain *c = atomic_load(&i->chain);
+    if (c != NULL) {
+        task_notify(&c->task);
+    }
+}
+
 void instance_spills(struct instance *i, int by)
 {
     i->chain->spilled = (uint32_t)((int)i->chain->spilled + by);
@@ -109,10 +117,7 @@ static int host_watch(void *ctx, int fd, uint32_t events)
 
 static void host_wake(void *ctx)
 {
-    struct instance *i = ctx;
-    if (i->chain != NULL) {
-        task_notify(&i->chain->task);
-    }
+    instance_notify(ctx);
 }
 
 struct pe_host instance_host(struct instance *i)

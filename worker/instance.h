@@ -116,6 +116,10 @@ void instance_wire(struct instance *i, struct input *inputs TAKES, uint32_t inpu
                    struct out_port *ports TAKES, uint32_t port_count);
 
 struct task *instance_task(struct instance *i);
+/* instance_notify - the chain that runs it has a turn.  Nothing when none does yet: a new instance
+ * of a change may join a running chain, at GO, and that is when it looks at everything.  Any
+ * thread. */
+void instance_notify(struct instance *i);
 void instance_spills(struct instance *i, int by);
 void instance_tell(struct instance *i); /* the loop looks at its part again; any thread */
 /* instance_take - an item arrives at input `input`; the batch in it is taken over. */

@@ -533,7 +533,7 @@ static bool move_item(struct channel *out)
         frame_free(it->frame);
         ring_drop(&out->ring);
         channel_taken(out);
-        task_notify(instance_task(in->to));
+        instance_notify(in->to);
         return true;
     }
     return false;
