@@ -31,7 +31,7 @@
 #define PATH_BYTES 600u
 #define ROUNDS_MAX 50
 
-struct bench {
+struct swap_bench {
     char bin[400], dir[64];
     char yaml[PATH_BYTES], out[PATH_BYTES], arrivals[PATH_BYTES];
     struct cluster cluster;
@@ -51,7 +51,7 @@ struct ratios { /* during / before, of all windows of a kind */
     int count;
 };
 
-static _Noreturn void give_up(struct bench *b, const char *what)
+static _Noreturn void give_up(struct swap_bench *b, const char *what)
 {
     char tail[200];
     log_tail(b->out, tail, sizeof tail);
@@ -66,7 +66,7 @@ static void pause_ms(unsigned ms)
     nanosleep(&t, NULL);
 }
 
-static void write_topology(struct bench *b, const char *model)
+static void write_topology(struct swap_bench *b, const char *model)
 {
     FILE *f = fopen(b->yaml, "we");
     if (f == NULL) {
@@ -91,7 +91,7 @@ static void write_topology(struct bench *b, const char *model)
     }
 }
 
-static void oxbow(struct bench *b, const char *verb, const char *what, const char *more)
+static void oxbow(struct swap_bench *b, const char *verb, const char *what, const char *more)
 {
     char program[PATH_BYTES];
     snprintf(program, sizeof program, "%s/oxbow", b->bin);
@@ -101,7 +101,7 @@ static void oxbow(struct bench *b, const char *verb, const char *what, const cha
     }
 }
 
-static void await_flow(struct bench *b)
+static void await_flow(struct swap_bench *b)
 {
     struct stat st;
     uint64_t deadline = clock_now_ns() + FLOW_SECONDS * UINT64_C(1000000000);
@@ -113,7 +113,7 @@ static void await_flow(struct bench *b)
     }
 }
 
-static struct window change(struct bench *b, const char *model)
+static struct window change(struct swap_bench *b, const char *model)
 {
     struct window w;
     pause_ms(WINDOW_MS);
@@ -163,7 +163,7 @@ static void judge_change(struct series *s, enum kind kind, struct window w, stru
 }
 
 /* A cluster of its own, so that no kernel is known: on disk neither. */
-static void run_round(struct bench *b, struct ratios *all)
+static void run_round(struct swap_bench *b, struct ratios *all)
 {
     memcpy(b->dir, "/tmp/oxbow-swap-XXXXXX", sizeof "/tmp/oxbow-swap-XXXXXX");
     if (mkdtemp(b->dir) == NULL) {
@@ -217,7 +217,7 @@ static void print_ratios(const char *name, struct ratios *r)
 
 int main(int argc, char **argv)
 {
-    struct bench b = {.cluster = {.master = -1}};
+    struct swap_bench b = {.cluster = {.master = -1}};
     struct ratios *all = mem_array(KINDS, sizeof *all);
     int rounds = 3;
     if (argc == 3 && strcmp(argv[1], "-r") == 0) {

@@ -102,6 +102,8 @@
 #define TENSOR_BYTES_MAX (1ull << 30) /* one value while a model runs, and its scratch */
 #define ARENA_BYTES_MAX (4ull << 30)  /* all values of one compiled model */
 #define INFER_BATCH_MAX 1024          /* rows of one inference; as many as a batch of tuples has */
+#define INFER_LOOP_STEPS_MAX (1u << 24) /* operators run by loops in one inference; some 10 seconds
+                                         * of small ones, 500 tokens of a decoder of 30,000 */
 #define INFER_BUCKETS_MAX 8           /* programs per model, one per batch size */
 
 /* ---- control plane ---- */

@@ -1,6 +1,7 @@
 /* pe/infer/call.c - one operator call: finds the tensors of a node's inputs and outputs. */
 #include "pe/infer/call.h"
 
+#include "core/limits.h"
 #include "core/mem.h"
 
 void call_init(struct call *c, struct fail *f)
@@ -8,6 +9,13 @@ void call_init(struct call *c, struct fail *f)
     *c = (struct call){0};
     c->ctx.scratch = scratch_new();
     c->ctx.fail = f;
+    c->ctx.loop_left = &c->loop_left;
+    call_begin(c);
+}
+
+void call_begin(struct call *c)
+{
+    c->loop_left = INFER_LOOP_STEPS_MAX;
 }
 
 void call_fini(struct call *c)

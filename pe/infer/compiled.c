@@ -332,6 +332,7 @@ enum err compiled_run(struct compiled *c, unsigned slot, int64_t rows, struct fa
 {
     assert(rows >= 0 && rows <= c->graph->batch && slot < c->target.slots);
     struct arena *arena = c->arenas[slot];
+    call_begin(&c->call);
     for (unsigned i = 0; i < c->stage_count;) {
         struct stage *s = &c->stages[i];
         bool on_device = s->step != NULL || s->chain != NULL;

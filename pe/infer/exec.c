@@ -1,6 +1,7 @@
 /* pe/infer/exec.c - runs a graph node by node with the references. */
 #include "pe/infer/exec.h"
 
+#include "core/limits.h"
 #include "core/mem.h"
 #include "pe/infer/call.h"
 #include "pe/infer/specialise.h"
@@ -10,10 +11,14 @@ static enum err run_node(const struct node *n, struct call *call, struct tensor 
 {
     call_bind(call, n, values, sizeof *values);
     enum op_result r = op_infer(&call->ctx);
-    if (r != OP_OK) {
+    bool makes = r == OP_NEEDS_DATA && (n->row->flags & OP_MAKES) != 0;
+    if (r != OP_OK && !makes) {
         return call_err(r);
     }
-    for (uint32_t i = 0; i < n->output_count; i++) {
+    if (makes && f != NULL) {
+        f->what[0] = '\0'; /* it was no failure */
+    }
+    for (uint32_t i = 0; i < n->output_count && !makes; i++) {
         if (n->outputs[i] != VALUE_NONE) {
             struct tensor *t = &values[n->outputs[i]];
             enum err e = tensor_alloc(t, t->dtype, &t->shape, f);
@@ -39,6 +44,13 @@ static void release(struct tensor *values, uint32_t *uses, const uint32_t *list,
 enum err graph_run(const struct graph *g, const struct tensor *inputs, struct tensor *outputs,
                    struct fail *f)
 {
+    uint64_t loop_left = INFER_LOOP_STEPS_MAX;
+    return graph_run_within(g, inputs, outputs, &loop_left, f);
+}
+
+enum err graph_run_within(const struct graph *g, const struct tensor *inputs,
+                          struct tensor *outputs, uint64_t *loop_left, struct fail *f)
+{
     enum err e = graph_check_inputs(g, inputs, f);
     if (e != ERR_OK) {
         return e;
@@ -47,6 +59,7 @@ enum err graph_run(const struct graph *g, const struct tensor *inputs, struct te
     uint32_t *uses = graph_uses(g);
     struct call call;
     call_init(&call, f);
+    call.ctx.loop_left = loop_left;
     for (uint32_t i = 0; i < g->value_count; i++) {
         if (g->values[i].kind == VALUE_CONST) {
             tensor_share(&values[i], &g->values[i].type);

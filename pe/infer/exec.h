@@ -12,4 +12,8 @@
 MUST_CHECK enum err graph_run(const struct graph *g, const struct tensor *inputs,
                               struct tensor *outputs, struct fail *f);
 
+/* graph_run_within - likewise as part of an inference: what loops do is taken off *loop_left. */
+MUST_CHECK enum err graph_run_within(const struct graph *g, const struct tensor *inputs,
+                                     struct tensor *outputs, uint64_t *loop_left, struct fail *f);
+
 #endif

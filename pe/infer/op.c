@@ -135,6 +135,13 @@ enum op_result op_needs(struct op_ctx *ctx, unsigned input)
     return OP_NEEDS_DATA;
 }
 
+enum op_result op_dynamic(struct op_ctx *ctx)
+{
+    fail_set(ctx->fail, ERR_AGAIN, "", "node '%.80s' (%.60s): its outputs' shapes depend on data",
+             ctx->node->name, ctx->node->op);
+    return OP_NEEDS_DATA;
+}
+
 enum op_result op_set_out(struct op_ctx *ctx, unsigned i, enum dtype dtype,
                           const struct shape *shape)
 {

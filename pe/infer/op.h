@@ -40,6 +40,7 @@ struct op_ctx {
     struct tensor *const *out;      /* [out_count]; an entry is NULL where nobody wants it */
     unsigned out_count;
     struct scratch *scratch;
+    uint64_t *loop_left; /* operators that loops may still run in this inference */
     struct fail *fail;
 };
 
@@ -55,6 +56,9 @@ enum op_flags {
                             * do not overlap) alone: out[0]->data may be in[0]->data when both have
                             * one type and shape */
     OP_SHAPE_ONLY = 1u << 5, /* run reads no input's data, only shapes (Shape, Size) */
+    OP_MAKES = 1u << 6,    /* where infer answers op_dynamic though all data is there, run makes the
+                            * outputs: they come to it without type or data */
+    OP_LOOPS = 1u << 7,    /* runs a subgraph as often as the data says: never folded at load */
 };
 
 struct op {
@@ -88,6 +92,8 @@ enum op_result op_unsupported(struct op_ctx *ctx, const char *fmt, ...) PRINTF_L
 enum op_result op_invalid(struct op_ctx *ctx, const char *fmt, ...) PRINTF_LIKE(2, 3);
 enum op_result op_failed(struct op_ctx *ctx, const char *fmt, ...) PRINTF_LIKE(2, 3);
 enum op_result op_needs(struct op_ctx *ctx, unsigned input);
+/* op_dynamic - infer: only run can say what the outputs are. */
+enum op_result op_dynamic(struct op_ctx *ctx);
 
 /* op_set_out - infer's answer for output i; nothing happens when nobody wants it.  The shape is
  * checked (N2).  Return: OP_OK, OP_INVALID (negative dim) or OP_FAILED (too large). */

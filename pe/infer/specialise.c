@@ -94,11 +94,23 @@ static size_t bytes_around(const struct graph *g, const uint32_t *values, uint32
     return bytes;
 }
 
+static bool has_loop(const struct node *n)
+{
+    bool found = n->row != NULL && (n->row->flags & OP_LOOPS) != 0;
+    for (uint32_t i = 0; i < n->attr_count && !found; i++) {
+        const struct graph *g = n->attrs[i].type == ATTR_GRAPH ? n->attrs[i].graph : NULL;
+        for (uint32_t k = 0; g != NULL && k < g->node_count && !found; k++) {
+            found = has_loop(&g->nodes[k]);
+        }
+    }
+    return found;
+}
+
 static bool may_fold(const struct specialiser *s, const struct node *n)
 {
     const struct graph *g = s->graph;
     unsigned flags = n->row->flags;
-    if ((flags & OP_RANDOM) != 0 || ((flags & OP_SHAPE_ONLY) == 0 && !inputs_constant(g, n))) {
+    if ((flags & OP_RANDOM) != 0 || has_loop(n) || ((flags & OP_SHAPE_ONLY) == 0 && !inputs_constant(g, n))) {
         return false;
     }
     size_t out = bytes_around(g, n->outputs, n->output_count);

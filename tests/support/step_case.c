@@ -1,6 +1,7 @@
 /* tests/support/step_case.c - describing, fencing and running one node. */
 #include "tests/support/step_case.h"
 
+#include "core/limits.h"
 #include "core/mem.h"
 #include "pe/infer/op.h"
 
@@ -261,7 +262,16 @@ static void reference(struct step_case *c, struct tensor *results)
         }
     }
     struct fail f = {0};
-    struct op_ctx ctx = {c->node, c->node->opset, in, in_count, out, out_count, scratch_new(), &f};
+    uint64_t loop_left = INFER_LOOP_STEPS_MAX;
+    struct op_ctx ctx = {.node = c->node,
+                         .opset = c->node->opset,
+                         .in = in,
+                         .in_count = in_count,
+                         .out = out,
+                         .out_count = out_count,
+                         .scratch = scratch_new(),
+                         .loop_left = &loop_left,
+                         .fail = &f};
     if (op_run(&ctx) != OP_OK) {
         fail_msg("reference: %s", f.what);
     }

@@ -2,8 +2,8 @@
  *
  * A launch costs a microsecond there, as much as a small layer.  The text of a chain has each
  * launch's text as a part, whose names have the part's number, and a kernel that calls the parts in
- * turn.  Sizes are literals in it: the chain belongs to these shapes anyway, and fewer arguments
- * are quicker to hand over.
+ * turn.  Launches of one text (layers of one kind) share a part.  Sizes are literals in the calls:
+ * the chain belongs to these shapes anyway, and fewer arguments are quicker to hand over.
  *
  * Arguments: the arena, the scratch, each constant once, all with an offset of 0; for every
  * operand in the arena its offset (`uint`); the rows.
@@ -14,11 +14,15 @@
 #include "core/mem.h"
 #include "pe/infer/cl/recipe.h"
 
+#include <string.h>
+
 struct chain {
     struct step *step;
     struct launch *all; /* its only launch */
     struct strbuf parts; /* text of the parts */
     struct strbuf calls; /* body of the kernel */
+    uint32_t launch_count;
+    const char *texts[CL_CHAIN_MAX]; /* of the parts; borrowed from the steps */
     uint32_t part_count;
 };
 
@@ -45,10 +49,24 @@ static bool has_room(const struct launch *all, const struct launch *l)
            all->size_count + l->operand_count <= SIZES_MAX;
 }
 
-static void add_part(struct chain *c, const struct launch *l)
+/* The part with that text, a new one when there is none. */
+static uint32_t part_of(struct chain *c, const char *text)
 {
+    for (uint32_t i = 0; i < c->part_count; i++) {
+        if (strcmp(c->texts[i], text) == 0) {
+            return i;
+        }
+    }
     uint32_t part = c->part_count++;
-    strbuf_printf(&c->parts, "#undef PART_NO\n#define PART_NO %u\n%s", part, l->text);
+    c->texts[part] = text;
+    strbuf_printf(&c->parts, "#undef PART_NO\n#define PART_NO %u\n%s", part, text);
+    return part;
+}
+
+static void add_launch(struct chain *c, const struct launch *l)
+{
+    uint32_t part = part_of(c, l->text);
+    c->launch_count++;
     strbuf_printf(&c->calls, "    %s_%u(", l->entry, part);
     for (uint32_t i = 0; i < l->operand_count; i++) {
         const struct operand *o = &l->operands[i];
@@ -69,7 +87,7 @@ static void add_part(struct chain *c, const struct launch *l)
 /* All launches of a step, or none of them. */
 static bool add_step(struct chain *c, const struct step *s)
 {
-    if (c->part_count + s->launch_count > CL_CHAIN_MAX) {
+    if (c->launch_count + s->launch_count > CL_CHAIN_MAX) {
         return false;
     }
     for (uint32_t i = 0; i < s->launch_count; i++) {
@@ -85,7 +103,7 @@ static bool add_step(struct chain *c, const struct step *s)
     if (s->launch_count > 1) { /* has_room has looked at each alone */
         return false;
     }
-    add_part(c, &s->launches[0]);
+    add_launch(c, &s->launches[0]);
     if (s->scratch_bytes > c->step->scratch_bytes) {
         c->step->scratch_bytes = s->scratch_bytes;
     }
@@ -96,7 +114,9 @@ static enum err chain_build(struct chain *c, struct fail *f)
 {
     struct strbuf text = {0};
     strbuf_text_add(&text, "#define PASTE_(x, n) x##_##n\n#define PASTE(x, n) PASTE_(x, n)\n"
-                           "#define PART(x) PASTE(x, PART_NO)\n#define CPU_KERNEL static void\n");
+                           "#define PART(x) PASTE(x, PART_NO)\n"
+                           "#undef GROUP\n#undef GROUPS\n#define GROUP 0u\n#define GROUPS 1u\n"
+                           "#define CPU_KERNEL static __attribute__((noinline)) void\n");
     strbuf_text_add(&text, strbuf_text(&c->parts));
     strbuf_text_add(&text, "#undef CPU_KERNEL\n__kernel "
                            "__attribute__((reqd_work_group_size(1, 1, 1))) void chain(");

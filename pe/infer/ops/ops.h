@@ -29,6 +29,8 @@ extern const struct op ops_loss[];      /* NegativeLogLikelihoodLoss, SoftmaxCro
 extern const struct op ops_fused[];     /* the internal ones that fusion makes: fuse.h */
 extern const struct op ops_resize[];    /* Upsample, Resize */
 extern const struct op ops_control[];   /* If */
+extern const struct op ops_loop[];      /* Loop */
+extern const struct op ops_scan[];      /* Scan */
 extern const struct op ops_vision[];    /* boxes, regions, sampling grids; Det */
 
 /* TRY - hand on any answer but OP_OK. */

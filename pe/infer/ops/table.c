@@ -24,6 +24,8 @@ const struct op *const op_families[] = {
     ops_resize,
     ops_vision,
     ops_control,
+    ops_loop,
+    ops_scan,
     ops_fused,
     NULL,
 };

@@ -51,7 +51,7 @@ CPU_KERNEL bmm(global const float *a, ulong a_at, global const float *b, ulong b
                global float *scratch, ulong scratch_at, global float *y, ulong y_at, uint m, uint n,
                uint k_count, uint np, uint matrices)
 {
-    global float *panel = scratch + (ulong)get_group_id(0) * k_count * np;
+    global float *panel = scratch + (ulong)GROUP * k_count * np;
     for TILES (t, matrices) {
         global const float *at = a + a_at + (ulong)t * m * k_count;
         global float *yt = y + y_at + (ulong)t * m * n;

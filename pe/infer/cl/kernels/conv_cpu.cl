@@ -241,7 +241,7 @@ CPU_KERNEL conv(global const float *x, ulong x_at, global const float *w, ulong 
                 uint group_in, uint group_out, uint h, uint wide, uint top, uint left, uint ph,
                 uint pw, uint cw, uint oh, uint ow, uint scratch_step, uint images)
 {
-    global float *line = scratch + (ulong)get_group_id(0) * scratch_step;
+    global float *line = scratch + (ulong)GROUP * scratch_step;
     global float *pad = line + ((POOL ? 2 : 1) * cw + LANES) * NR;
     uint in_size = groups * group_in * h * wide;
     uint out_size = groups * group_out * oh * ow;

@@ -25,7 +25,9 @@ typedef uint8 VU;
 #define TO_VF convert_float8
 #endif
 
-#define TILES(t, count) (uint t = get_group_id(0); t < (count); t += get_num_groups(0))
+#define GROUP get_group_id(0) /* a chain says otherwise */
+#define GROUPS get_num_groups(0)
+#define TILES(t, count) (uint t = GROUP; t < (count); t += GROUPS)
 #define UNROLL _Pragma("unroll")
 
 /* The first n (1..LANES) lanes. */

@@ -188,7 +188,7 @@ CPU_KERNEL rnn(global const float *x, ulong x_at, global const float *w, ulong w
                uint unused)
 {
     uint blocks = batch / 4 + batch % 4; /* fours, then ones */
-    global float *state = scratch + (ulong)get_group_id(0) * 16 * hp;
+    global float *state = scratch + (ulong)GROUP * 16 * hp;
     for TILES (t, blocks * dirs) {
         uint d = t / blocks, block = t % blocks;
         uint line = block < batch / 4 ? block * 4 : batch / 4 * 4 + block - batch / 4;

@@ -1,0 +1,164 @@
+/* pe/infer/ops/subgraph.c - running a subgraph as part of its node, and typing what it gives. */
+#include "pe/infer/ops/subgraph.h"
+
+#include "core/mem.h"
+#include "pe/infer/exec.h"
+#include "pe/infer/ops/ops.h"
+#include "pe/infer/specialise.h"
+
+#include <string.h>
+
+static enum op_result answer_of(enum err e)
+{
+    switch (e) {
+    case ERR_OK:
+        return OP_OK;
+    case ERR_NOTFOUND:
+        return OP_UNSUPPORTED;
+    case ERR_AGAIN:
+        return OP_NEEDS_DATA;
+    case ERR_LIMIT:
+    case ERR_NOMEM:
+        return OP_FAILED;
+    default:
+        return OP_INVALID;
+    }
+}
+
+enum op_result subgraph_body(struct op_ctx *ctx, struct subgraph *out)
+{
+    const struct graph *g = op_attr_graph(ctx, "body");
+    if (g == NULL) {
+        return op_invalid(ctx, "the body is missing");
+    }
+    if (g->capture_count > ctx->in_count) {
+        return op_invalid(ctx, "%u inputs, but the body captures %u values", ctx->in_count,
+                          g->capture_count);
+    }
+    *out = (struct subgraph){g, ctx->in_count - g->capture_count};
+    return OP_OK;
+}
+
+struct tensor *subgraph_inputs(const struct op_ctx *ctx, const struct subgraph *s)
+{
+    struct tensor *in = mem_array(s->graph->input_count, sizeof *in);
+    unsigned own = subgraph_own(s);
+    for (uint32_t i = 0; i < s->graph->capture_count; i++) {
+        const struct tensor *t = op_in(ctx, s->first + i);
+        in[own + i] = tensor_borrow(t->dtype, &t->shape, t->data);
+    }
+    return in;
+}
+
+/* A condition that is always the same, told beyond the life of the graph it stands in. */
+static struct tensor type_of(const struct value *v)
+{
+    static const uint8_t bits[2] = {0, 1};
+    const struct tensor *t = &v->type;
+    void *data = NULL;
+    if (v->kind == VALUE_CONST && t->dtype == DT_BOOL && tensor_count(t) == 1) {
+        data = (void *)(uintptr_t)&bits[tensor_u8(t)[0] != 0];
+    }
+    return tensor_borrow(t->dtype, &t->shape, data);
+}
+
+enum op_result subgraph_types(struct op_ctx *ctx, const struct subgraph *s, const struct tensor *in,
+                              struct tensor *types)
+{
+    struct graph *g = graph_clone(s->graph);
+    enum err e = graph_specialise(g, in, ctx->fail);
+    if (e == ERR_OK && graph_is_dynamic(g)) {
+        e = ERR_AGAIN;
+        (void)op_dynamic(ctx);
+    }
+    for (uint32_t i = 0; i < g->output_count && e == ERR_OK; i++) {
+        types[i] = type_of(&g->values[g->outputs[i]]);
+    }
+    graph_free(g);
+    return answer_of(e);
+}
+
+enum op_result subgraph_run(struct op_ctx *ctx, const struct subgraph *s, const struct tensor *in,
+                            struct tensor *out)
+{
+    return answer_of(graph_run_within(s->graph, in, out, ctx->loop_left, ctx->fail));
+}
+
+enum op_result subgraph_charge(struct op_ctx *ctx, const struct subgraph *s)
+{
+    uint64_t cost = 1 + s->graph->node_count; /* those of inner graphs are charged by their loops */
+    if (*ctx->loop_left < cost) {
+        return op_failed(ctx, "loops would run more than %u operators in one inference",
+                         INFER_LOOP_STEPS_MAX);
+    }
+    *ctx->loop_left -= cost;
+    return OP_OK;
+}
+
+bool subgraph_same_type(const struct tensor *a, const struct tensor *b)
+{
+    return a->dtype == b->dtype && shape_equal(&a->shape, &b->shape);
+}
+
+enum op_result subgraph_give(struct op_ctx *ctx, unsigned i, const struct tensor *from)
+{
+    struct tensor *to = op_out(ctx, i);
+    if (to == NULL) {
+        return OP_OK;
+    }
+    if (to->dtype == DT_NONE) {
+        enum err e = tensor_alloc(to, from->dtype, &from->shape, ctx->fail);
+        if (e != ERR_OK) {
+            return answer_of(e);
+        }
+    } else if (!subgraph_same_type(to, from)) {
+        return op_failed(ctx, "output %u came out in another shape than was worked out", i);
+    }
+    if (tensor_bytes(to) != 0) {
+        memcpy(to->data, from->data, tensor_bytes(to));
+    }
+    return OP_OK;
+}
+
+enum op_result subgraph_set_types(struct op_ctx *ctx, const struct tensor *types)
+{
+    for (unsigned i = 0; i < ctx->out_count; i++) {
+        TRY(op_set_out(ctx, i, types[i].dtype, &types[i].shape));
+    }
+    return OP_OK;
+}
+
+/* ---- results of the trips */
+
+enum op_result pile_add(struct op_ctx *ctx, struct pile *p, unsigned output, const struct tensor *t)
+{
+    char have[SHAPE_TEXT_BYTES], want[SHAPE_TEXT_BYTES];
+    size_t bytes = tensor_bytes(t);
+    if (p->type.dtype == DT_NONE) {
+        p->type = tensor_borrow(t->dtype, &t->shape, NULL);
+    } else if (!subgraph_same_type(&p->type, t)) {
+        return op_invalid(ctx, "output %u is %s%s in trip %zu, was %s%s", output,
+                          dtype_name(t->dtype), shape_text(&t->shape, have), p->count,
+                          dtype_name(p->type.dtype), shape_text(&p->type.shape, want));
+    }
+    if (bytes > TENSOR_BYTES_MAX - p->bytes) {
+        return op_failed(ctx, "output %u would have more than %llu MiB", output,
+                         TENSOR_BYTES_MAX >> 20);
+    }
+    if (p->bytes + bytes > p->capacity) {
+        p->capacity = (p->bytes + bytes) * 2;
+        p->data = mem_resize(p->data, p->capacity, 1);
+    }
+    if (bytes != 0) {
+        memcpy(p->data + p->bytes, t->data, bytes);
+    }
+    p->bytes += bytes;
+    p->count++;
+    return OP_OK;
+}
+
+void pile_fini(struct pile *p)
+{
+    mem_free(p->data);
+    *p = (struct pile){0};
+}
