@@ -164,7 +164,7 @@ static enum err restore(struct instance *i, struct fail *f)
                             .epochs = {(const uint8_t *)last.epochs, last.epoch_count * 8},
                             .groups = {all, sizeof all},
                             .own = true};
-    return restore_instance(&from, &r, i, f);
+    return restore_instance(&from, &r, 1, i, f);
 }
 
 static void expect_restored(const struct model *m)
