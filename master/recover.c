@@ -239,8 +239,10 @@ static enum err make_restores(struct keeping *k, const struct pgraph *g,
                                 from->parallelism, pe->name, pe->parallelism);
             }
             bool own = same && from->index == n->index;
-            /* Which of them held a group then is not known here: groups move. */
-            if (own || (pe->desc->stateful && (!same || pe->parallelism > 1))) {
+            /* Which of them held a group then is not known here: groups move.  Of others it also
+             * asks whether they had finished, and whether they kept input that nobody could take
+             * over. */
+            if (own || !same || (pe->desc->stateful && pe->parallelism > 1)) {
                 add_restore(k, g, i, from, own);
             }
         }

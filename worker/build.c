@@ -174,16 +174,10 @@ static enum err restore_state(struct part *d, struct instance *i)
                                 .incarnation = d->env->incarnation,
                                 .topology = plan->topology,
                                 .location = plan->location};
-    enum err e = ERR_OK;
     if (plan->restores_count > 0) {
         FAILPOINT("recovery.restores");
     }
-    for (size_t k = 0; k < plan->restores_count && e == ERR_OK; k++) {
-        if (plan->restores[k].instance == i->id) {
-            e = restore_instance(&from, &plan->restores[k], i, &d->fail);
-        }
-    }
-    return e;
+    return restore_instance(&from, plan->restores, plan->restores_count, i, &d->fail);
 }
 
 enum err build_instances(struct part *d)

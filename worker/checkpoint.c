@@ -2,6 +2,7 @@
 #include "core/clock.h"
 #include "core/failpoint.h"
 #include "core/mem.h"
+#include "worker/aside.h"
 #include "worker/checkpoint_own.h"
 #include "worker/instance.h"
 
@@ -120,6 +121,9 @@ static void choose(const struct keeper *k, struct state_reader *r, const struct 
     (void)state_changed(r, s->groups);
     for (unsigned g = 0; g < KEY_GROUPS; g++) {
         uint64_t entries = state_group_count(table, g), changed = state_reader_changed(r, g);
+        if (entries == 0 && state_reader_told(r, g) == 0) {
+            s->groups[g] = false; /* as a rule it is another's now, in whose file it is */
+        }
         bool in_turn = g % SNAPSHOT_TURNS == turn && deltas[g] > 0;
         s->entries[g] = (uint32_t)entries;
         s->whole[g] = in_turn || (s->groups[g] && deltas[g] + changed > entries);
@@ -240,6 +244,18 @@ static struct save_job *new_job(struct keeper *k, struct instance *i, uint64_t e
     return job;
 }
 
+/* With what is set aside, which the PE does not see meanwhile: as it goes aside again it is copied,
+ * at once.  That is as rare as it costs: who keeps it is about to end. */
+static void freeze_all(struct keeper *k, struct save_job *job, struct instance *i)
+{
+    job->has_aside = aside_groups(i, job->aside);
+    aside_join(i);
+    freeze_states(k, job, i->pe);
+    if (job->has_aside) {
+        aside_put(i, job->aside);
+    }
+}
+
 bool keeper_leave(struct keeper *k, struct instance *i, uint64_t epoch)
 {
     struct save_job *job = new_job(k, i, epoch);
@@ -270,7 +286,7 @@ void keeper_take(struct keeper *k, struct instance *i, uint64_t epoch)
                        pe_error(pe));
         keeper_forget(k);
     } else {
-        freeze_states(k, job, pe);
+        freeze_all(k, job, i);
         pthread_mutex_lock(&k->saver->lock);
         job->keeper = k;
         k->job = job;

@@ -78,10 +78,12 @@ void saver_sweep(struct saver *s, const char *location, const char *topology,
 void keeper_forget(struct keeper *k); /* accepts NULL */
 
 /* ---- the file: blocks of core/blockfile.h ---- */
-#define SNAPSHOT_FORMAT 2 /* of META; files without it are of format 1: see checkpoint_restore.c */
+/* Of META: 3 where groups are set aside, else 2; files without it are of format 1: see
+ * checkpoint_restore.c. */
+#define SNAPSHOT_FORMAT 3
 enum snapshot_block {
     SNAPSHOT_META = 1, /* JSON: format, topology, uid, index, parallelism, epoch, state_version,
-                        * finished, states (names) */
+                        * finished, states (names), aside (key groups: worker/aside.h) */
     SNAPSHOT_OWN,      /* of type->snapshot */
     SNAPSHOT_GROUP,    /* tag: number of the state << 8 | key group; as state_reader_slice wrote it.
                         * Several of one group are in order */

@@ -38,6 +38,7 @@ struct save_job {
     uint32_t state_version;
     bool finished; /* the instance had ended before the marker */
     bool has_file; /* there is something to save */
+    bool aside[KEY_GROUPS], has_aside; /* whose final output has left: worker/aside.h */
     struct pe_snapshot own;
     struct kept *kept; /* [kept_count]: shares */
     size_t kept_count;

@@ -2,7 +2,10 @@
  *
  * Method:     this thread fetches and checks; decoders unpack the key groups and take them in
  *             (worker/checkpoint_decode.h).  The master is asked for several chunks ahead.
- * Formats:    2: the newest file says which version each group has in the end, which is compared;
+ *             An instance takes from all files that may have groups of it; whether it had finished
+ *             follows from all of these (settle).
+ * Formats:    3: as 2, and some groups' final output had left.
+ *             2: the newest file says which version each group has in the end, which is compared;
  *             pieces of a group before its newest whole copy may be there or not.  1: without
  *             that; every file names the one before it. */
 #include "worker/checkpoint_restore.h"
@@ -11,6 +14,7 @@
 #include "core/mem.h"
 #include "net/direct.h"
 #include "pe/state.h"
+#include "worker/aside.h"
 #include "worker/checkpoint.h"
 #include "worker/checkpoint_decode.h"
 #include "worker/hold.h"
@@ -21,9 +25,20 @@
 #include <stdio.h>
 #include <string.h>
 
+/* What the chains say together. */
+struct verdict {
+    bool own;                /* one of them is of its own predecessor */
+    unsigned parallelism;    /* when they were saved */
+    unsigned counted;        /* chains that say whether it had finished: its own; those with entries
+                              * for it; and when it has no predecessor, all */
+    unsigned finished;       /* of these */
+    bool aside[KEY_GROUPS];  /* final output has left */
+};
+
 struct taking {
     const struct restore_from *from;
     const struct rec_RESTORE *r;
+    struct verdict *verdict;
     struct instance *i;
     uint64_t epoch; /* of the file being read */
     uint64_t base;  /* of the file read before it; 0: this is the first */
@@ -250,7 +265,8 @@ static enum err check_versions(const struct taking *t, struct fail *f)
     for (unsigned n = 0; n < pe_state_count(t->i->pe); n++) {
         const struct oxb_state *table = pe_state_at(t->i->pe, n);
         for (unsigned g = 0; t->facts[n].has_versions && g < KEY_GROUPS; g++) {
-            if (is_wanted(t, g) && state_imported(table, g) != t->facts[n].versions[g]) {
+            uint64_t version = t->facts[n].versions[g]; /* 0: it was another's */
+            if (is_wanted(t, g) && version != 0 && state_imported(table, g) != version) {
                 return fail_set(f, ERR_CORRUPT, "an older checkpoint may be whole",
                                 "state `%s`, group %u: something of it is missing",
                                 state_decl(table)->name, g);
@@ -270,7 +286,8 @@ static enum err kept_is_damaged(struct fail *f)
 static enum err take_kept(struct taking *t, const struct block *b, struct fail *f)
 {
     struct instance *i = t->i;
-    if (!t->last || !t->r->own) {
+    bool same = meta_is(t->meta, "parallelism", oxb_parallelism(i->pe));
+    if (!t->last || (same && !t->r->own)) {
         return ERR_OK;
     }
     const char *stream = b->data, *end = b->data + b->bytes;
@@ -282,7 +299,7 @@ static enum err take_kept(struct taking *t, const struct block *b, struct fail *
     if (at >= b->bytes || schema_parse(schema, &wrote, f) != ERR_OK) {
         return kept_is_damaged(f);
     }
-    if (have != wrote || !meta_is(t->meta, "parallelism", oxb_parallelism(i->pe))) {
+    if (have != wrote || !same) {
         return fail_set(f, ERR_VERSION, "roll back to the version that kept it, and skip the tuple",
                         "PE %s kept input that is not for its instances any more",
                         name_text(&i->pe_name));
@@ -317,6 +334,49 @@ static enum err take_block(struct taking *t, const struct block *b, struct fail 
     }
 }
 
+static bool has_entries(const struct taking *t, unsigned group)
+{
+    bool any = false;
+    for (unsigned n = 0; is_wanted(t, group) && n < pe_state_count(t->i->pe); n++) {
+        any = any || t->facts[n].entries[group] != 0;
+    }
+    return any;
+}
+
+/* judge - what the newest file of a chain says of the final output. */
+static void judge(struct taking *t)
+{
+    struct verdict *v = t->verdict;
+    bool finished = json_is_true(json_object_get(t->meta, "finished")), any = false, aside[KEY_GROUPS];
+    const json_t *listed = json_object_get(t->meta, "aside");
+    memset(aside, finished, sizeof aside);
+    for (size_t n = 0; n < json_array_size(listed); n++) {
+        aside[(uint64_t)json_integer_value(json_array_get(listed, n)) % KEY_GROUPS] = true;
+    }
+    for (unsigned g = 0; g < KEY_GROUPS; g++) {
+        bool has = has_entries(t, g);
+        any = any || has;
+        v->aside[g] = v->aside[g] || (has && aside[g]);
+    }
+    v->parallelism = (unsigned)json_integer_value(json_object_get(t->meta, "parallelism"));
+    if (t->r->own || any || !v->own) {
+        v->counted++;
+        v->finished += finished;
+    }
+}
+
+/* settle - all that it takes from has been read.  It had finished if all of them had; when some had
+ * not it has still to, and what the others had given out is set aside. */
+static void settle(struct instance *i, const struct verdict *v)
+{
+    unsigned all = v->own || v->counted > v->parallelism ? v->counted : v->parallelism;
+    i->had_finished = v->counted > 0 && v->finished == all;
+    i->final_done = i->had_finished;
+    if (!i->had_finished) {
+        aside_put(i, v->aside);
+    }
+}
+
 static enum err take_blocks(struct taking *t, struct fail *f)
 {
     struct blockfile_reader *reader = blockfile_open(take_bytes, t);
@@ -341,9 +401,8 @@ static enum err take_blocks(struct taking *t, struct fail *f)
     if (e == ERR_OK && t->last) {
         e = check_versions(t, f);
     }
-    if (e == ERR_OK && t->last && t->r->own) {
-        t->i->had_finished = json_is_true(json_object_get(t->meta, "finished"));
-        t->i->final_done = t->i->had_finished;
+    if (e == ERR_OK && t->last) {
+        judge(t);
     }
     return e;
 }
@@ -375,10 +434,10 @@ static enum err take_file(struct taking *t, struct fail *f)
     return e;
 }
 
-enum err restore_instance(const struct restore_from *from, const struct rec_RESTORE *r,
-                          struct instance *i, struct fail *f)
+static enum err take_chain(const struct restore_from *from, const struct rec_RESTORE *r,
+                           struct instance *i, struct verdict *v, struct fail *f)
 {
-    struct taking t = {.from = from, .r = r, .i = i};
+    struct taking t = {.from = from, .r = r, .i = i, .verdict = v};
     size_t count = r->epochs.bytes / sizeof(uint64_t);
     struct fail why = {0};
     enum err e = ERR_OK;
@@ -404,5 +463,24 @@ enum err restore_instance(const struct restore_from *from, const struct rec_REST
     direct_close(t.master);
     strbuf_fini(&t.chunk);
     mem_free(t.facts);
+    return e;
+}
+
+enum err restore_instance(const struct restore_from *from, const struct rec_RESTORE *list,
+                          size_t count, struct instance *i, struct fail *f)
+{
+    struct verdict v = {0};
+    enum err e = ERR_OK;
+    for (size_t n = 0; n < count; n++) {
+        v.own = v.own || (list[n].instance == i->id && list[n].own);
+    }
+    for (size_t n = 0; n < count && e == ERR_OK; n++) {
+        if (list[n].instance == i->id) {
+            e = take_chain(from, &list[n], i, &v, f);
+        }
+    }
+    if (e == ERR_OK) {
+        settle(i, &v);
+    }
     return e;
 }

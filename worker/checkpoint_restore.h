@@ -2,7 +2,9 @@
  *
  * Threads:    the part's helper, while it is prepared; blocks.
  * Invariants: J1 nothing of a damaged file, or of one that belongs to another instance or epoch, is
- *             used: the part is not ready then, and says which file and why. */
+ *             used: the part is not ready then, and says which file and why.
+ *             J4 of a group whose final output had left at the checkpoint none leaves again,
+ *             whoever it belongs to now (PROTOCOL R3). */
 #ifndef OXB_WORKER_CHECKPOINT_RESTORE_H
 #define OXB_WORKER_CHECKPOINT_RESTORE_H
 
@@ -17,8 +19,9 @@ struct restore_from {
     const char *location; /* folder; "": the master */
 };
 
-/* restore_instance - `i` is prepared and not started. */
-MUST_CHECK enum err restore_instance(const struct restore_from *from, const struct rec_RESTORE *r,
+/* restore_instance - from those of the list that are for it.  `i` is prepared and not started. */
+MUST_CHECK enum err restore_instance(const struct restore_from *from,
+                                     const struct rec_RESTORE *list, size_t count,
                                      struct instance *i, struct fail *f);
 
 #endif

@@ -123,10 +123,20 @@ static enum err add_meta(struct blockfile_writer *w, const struct save_job *job,
         json_array_append_new(states, json_string(job->states[n].name));
     }
     json_t *meta = json_pack(
-        "{s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:b, s:o}", "format", (json_int_t)SNAPSHOT_FORMAT,
-        "topology", r->topology, "uid", job->uid, "index", (json_int_t)job->index, "parallelism",
+        "{s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:b, s:o}", "format",
+        (json_int_t)(job->has_aside ? SNAPSHOT_FORMAT : SNAPSHOT_FORMAT - 1), "topology", r->topology, "uid", job->uid, "index", (json_int_t)job->index, "parallelism",
         (json_int_t)job->parallelism, "epoch", (json_int_t)r->epoch, "state_version",
         (json_int_t)job->state_version, "finished", (int)job->finished, "states", states);
+    json_t *aside = json_array();
+    for (unsigned g = 0; job->has_aside && g < KEY_GROUPS; g++) {
+        if (job->aside[g]) {
+            json_array_append_new(aside, json_integer((json_int_t)g));
+        }
+    }
+    if (job->has_aside) {
+        json_object_set(meta, "aside", aside);
+    }
+    json_decref(aside);
     char *text = json_dumps(meta, JSON_COMPACT);
     enum err e = blockfile_add(w, SNAPSHOT_META, 0, text, strlen(text), f);
     mem_free(text);

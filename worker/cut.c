@@ -1,4 +1,5 @@
 /* worker/cut.c - carrying out a cut. */
+#include "worker/aside.h"
 #include "worker/care.h"
 #include "worker/cut.h"
 
@@ -134,6 +135,12 @@ static void replace_code(struct instance *i, struct cut *k)
     size_t bytes = 0;
     struct oxb_pe *old = i->pe;
     bool migrates = !k->anew && pe_type(old)->state_version != pe_type(k->pe)->state_version;
+    bool aside[KEY_GROUPS]; /* none when it migrates: see moves.c */
+    bool has_aside = aside_groups(i, aside) && !k->anew;
+    if (has_aside) {
+        aside_join(i);
+    }
+    aside_free(i);
     if (!k->anew && pe_snapshot(old, &snapshot, &bytes) != ERR_OK) {
         bytes = 0;
     }
@@ -149,6 +156,9 @@ static void replace_code(struct instance *i, struct cut *k)
     free(snapshot);
     pe_take_counters(k->pe, old);
     i->pe = k->pe;
+    if (has_aside) {
+        aside_put(i, aside);
+    }
     i->sink = k->sink;
     atomic_store(&i->policy, k->policy);
     k->pe = old;

@@ -5,13 +5,14 @@
 #include "core/counter.h"
 #include "core/log.h"
 #include "core/mem.h"
+#include "pe/state.h"
+#include "worker/aside.h"
 #include "worker/care.h"
 #include "worker/chain.h"
 #include "worker/checkpoint.h"
 #include "worker/cut.h"
 #include "worker/fault.h"
 #include "worker/hold.h"
-#include "worker/stage.h"
 #include "worker/watch.h"
 
 #include <inttypes.h>
@@ -38,14 +39,10 @@ void instance_free(struct instance *i)
     keeper_free(i->keeper);
     hold_free(i);
     care_free(i->care);
+    aside_free(i); /* before the code that declares it */
     pe_free(i->pe);
     mem_free(i->arms);
     cut_free(atomic_load(&i->cut));
-    for (struct stage *s = i->kept; s != NULL;) {
-        struct stage *next = s->next;
-        stage_free(s);
-        s = next;
-    }
     align_fini(&i->align);
     for (uint32_t p = 0; p < i->port_count; p++) {
         route_fini(&i->ports[p]);
@@ -173,21 +170,6 @@ static bool may_end(struct instance *i)
            (atomic_compare_exchange_strong(&i->ending, &now, ENDS) || now == ENDS);
 }
 
-/* Groups of those whose final output has left: in the tables again, which are not emitted any
- * more. */
-static void take_kept(struct instance *i)
-{
-    struct fail f = {0};
-    while (i->kept != NULL) {
-        struct stage *s = i->kept;
-        i->kept = s->next;
-        if (stage_into(s, i->pe, &f) != ERR_OK) {
-            instance_fail(i, f.what);
-        }
-        stage_free(s);
-    }
-}
-
 void instance_finish(struct instance *i)
 {
     i->finish_waits = !i->finished && !may_end(i);
@@ -195,7 +177,7 @@ void instance_finish(struct instance *i)
         return;
     }
     i->finished = true;
-    take_kept(i);
+    aside_join(i); /* the tables are not emitted any more */
     instance_flush(i);
     if (!fault_call(i, pe_flush_sink)) {
         return;

@@ -81,7 +81,7 @@ struct instance {
     /* state on the move: worker/moves.h */
     _Atomic(struct move *) gives; /* until its cut; NULL: none */
     struct move *takes;           /* its gate is closed until these have come; NULL: open */
-    struct stage *kept;           /* from who had finished; joins the tables at its end */
+    _Atomic(struct stage *) aside; /* worker/aside.h: from who had finished; NULL: nothing */
     bool final_done;              /* who it takes over from has emitted the final output */
     _Atomic unsigned ending;      /* enum ending */
     bool look_at_end;             /* it has cut: see end_late */

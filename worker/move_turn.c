@@ -5,6 +5,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/mem.h"
+#include "worker/aside.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -198,15 +199,12 @@ static bool take_one(struct instance *i, struct move *m)
         i->final_done = i->had_finished = true;
     }
     m->imported_entries = stage_entries(s);
-    if (m->keyed && s->finished && !i->finished && !i->final_done) {
-        s->next = i->kept; /* its final output has left already: see instance.c, finish */
-        i->kept = s;
-        m->stage = NULL;
-        return true;
-    }
     if (m->keyed && stage_into(s, i->pe, &f) != ERR_OK) {
         instance_fail(i, f.what);
         return false;
+    }
+    if (m->keyed && s->finished && !i->finished && !i->final_done) {
+        aside_put(i, s->groups); /* their final output has left already */
     }
     return true;
 }

@@ -6,6 +6,7 @@
 #include "core/failpoint.h"
 #include "core/log.h"
 #include "core/mem.h"
+#include "worker/aside.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -121,6 +122,11 @@ static enum err make_move(struct moves *ms, const struct rec_STATE_MOVE *spec)
     if (!read_groups(m, &spec->groups) || (!gives && !takes) || (gives && m->giver == NULL) ||
         (takes && m->taker == NULL) || (gives && atomic_load(&m->giver->cut) == NULL)) {
         return plan_malformed(staged, "a move of state whose ends are not here");
+    }
+    if (gives && m->keyed && !aside_is_empty(m->giver)) {
+        return fail_set(&staged->fail, ERR_AGAIN, "try again when it has ended",
+                        "%s[%u] keeps results of an instance that has ended, until it ends itself",
+                        name_text(&m->giver->pe_name), m->giver->index);
     }
     m->code = takes ? part_code_of(staged, m->taker) : NULL;
     bool migrates = gives && takes && m->keyed &&

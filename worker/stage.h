@@ -19,7 +19,6 @@
 #include "pe/state.h"
 
 struct stage {
-    struct stage *next;          /* in the list of who keeps it */
     bool groups[KEY_GROUPS];
     struct oxb_state **states;   /* [state_count] */
     unsigned state_count;

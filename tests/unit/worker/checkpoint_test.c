@@ -1,6 +1,7 @@
 /* tests/unit/worker/checkpoint_test.c - what is saved at a marker comes back, whatever goes on.
  *
- * Goal:   H1-H3 of worker/checkpoint.h, J1 of worker/checkpoint_restore.h.
+ * Goal:   H1-H3 of worker/checkpoint.h, J1 and J4 of worker/checkpoint_restore.h, I2 of
+ *         worker/aside.h.
  * Method: an instance with keyed state is changed at random (puts, deletions, blobs), saved into a
  *         folder, changed again between the slices it tells, and at every epoch a fresh
  *         instance is restored from the files named and compared with a model of that epoch.  A
@@ -9,8 +10,10 @@
 #include "core/mem.h"
 #include "core/prng.h"
 #include "pe/state.h"
+#include "worker/aside.h"
 #include "worker/checkpoint.h"
 #include "worker/checkpoint_restore.h"
+#include "worker/stage.h"
 
 #include <inttypes.h>
 #include <sched.h>
@@ -115,16 +118,23 @@ static int tear_down(void **state)
 
 static const struct oxb_pe_type plain = {.abi = OXB_ABI, .name = "plain"};
 
-static struct instance *make_of(const struct oxb_pe_type *of, bool started)
+static struct instance *make_at(const struct oxb_pe_type *of, unsigned index, unsigned parallelism,
+                                bool started)
 {
-    struct instance *i = instance_new(9, "things", 0, pool);
+    struct instance *i = instance_new(9, "things", index, pool);
     struct pe_host host = instance_host(i);
-    struct pe_spec spec = {.type = of, .name = "things", .params = "{}", .parallelism = 1};
+    struct pe_spec spec = {
+        .type = of, .name = "things", .params = "{}", .index = index, .parallelism = parallelism};
     struct fail f;
     i->pe = pe_new(&spec, &host, pool);
     assert_int_equal(pe_prepare(i->pe, &f), ERR_OK);
     assert_true(!started || pe_start(i->pe, &f) == ERR_OK);
     return i;
+}
+
+static struct instance *make_of(const struct oxb_pe_type *of, bool started)
+{
+    return make_at(of, 0, 1, started);
 }
 
 static struct instance *make(bool started)
@@ -164,7 +174,7 @@ static enum err restore(struct instance *i, struct fail *f)
                             .epochs = {(const uint8_t *)last.epochs, last.epoch_count * 8},
                             .groups = {all, sizeof all},
                             .own = true};
-    return restore_instance(&from, &r, i, f);
+    return restore_instance(&from, &r, 1, i, f);
 }
 
 static void expect_restored(const struct model *m)
@@ -380,6 +390,190 @@ static void who_had_ended_is_known_to_have(void **state)
     instance_free(i);
 }
 
+/* ---- several instances, whose groups another one takes ---- */
+
+static const struct oxb_pe_type keyed = {
+    .abi = OXB_ABI, .name = "keyed", .states = states, .state_version = 3};
+
+static void put(struct instance *i, int64_t key)
+{
+    uint64_t *cells = oxb_state_put(oxb_state(i->pe, "things"), oxb_key_i64(&key));
+    cells[0] = (uint64_t)key;
+}
+
+static unsigned group_of(struct instance *i, int64_t key) /* by where it comes to be */
+{
+    struct oxb_state *s = oxb_state(i->pe, "things");
+    unsigned g = 0;
+    put(i, key);
+    while (state_group_count(s, g) == 0) {
+        g++;
+    }
+    assert_true(oxb_state_delete(s, oxb_key_i64(&key)));
+    return g;
+}
+
+static void expect_keys(struct instance *i, int64_t from, int64_t until)
+{
+    struct oxb_state *s = oxb_state(i->pe, "things");
+    for (int64_t key = from; key < until; key++) {
+        const uint64_t *cells = oxb_state_get(s, oxb_key_i64(&key));
+        assert_non_null(cells);
+        assert_int_equal(cells[0], key);
+    }
+    assert_int_equal(oxb_state_count(s), until - from);
+}
+
+struct old { /* one instance of the checkpoint */
+    unsigned index;
+    bool own, finished;
+};
+
+static enum err restore_last(struct instance *i)
+{
+    struct fail f = {0};
+    return restore(i, &f);
+}
+
+/* restore_of - from files of epoch `epoch`, in that order. */
+static enum err restore_of(struct instance *i, uint64_t epoch, const struct old *olds, size_t count)
+{
+    uint8_t all[KEY_GROUPS / 8];
+    struct rec_RESTORE list[4];
+    struct restore_from from = {.worker = "w", .topology = "t", .location = folder};
+    struct fail f = {0};
+    memset(all, 0xff, sizeof all);
+    assert_true(count <= 4);
+    for (size_t n = 0; n < count; n++) {
+        list[n] = (struct rec_RESTORE){.instance = 9,
+                                       .uid = "things",
+                                       .index = olds[n].index,
+                                       .epochs = {(const uint8_t *)&epoch, sizeof epoch},
+                                       .groups = {all, sizeof all},
+                                       .own = olds[n].own};
+    }
+    return restore_instance(&from, list, count, i, &f);
+}
+
+/* Key groups alternate between the two. */
+static void save_two(const struct oxb_pe_type *of, uint64_t epoch, const struct old olds[2])
+{
+    struct instance *hash = make(true);
+    for (unsigned n = 0; n < 2; n++) {
+        struct instance *i = make_at(of, n, 2, true);
+        for (int64_t key = 0; key < 1000 && of == &keyed; key++) {
+            if (group_of(hash, key) % 2 == n) {
+                put(i, key);
+            }
+        }
+        i->finished = olds[n].finished;
+        i->keeper = keeper_new(saver, "t", 1, folder);
+        save(i, epoch);
+        instance_free(i);
+    }
+    instance_free(hash);
+}
+
+/* J4: 2 -> 1 instances, of which none, one or all had finished, with state and without. */
+static void who_takes_over_from_several_had_finished_if_all_of_them_had(void **state)
+{
+    (void)state;
+    for (unsigned had = 0; had < 4; had++) {
+        const struct old olds[2] = {{0, false, (had & 1) != 0}, {1, false, (had & 2) != 0}};
+        save_two(&keyed, 10 + had, olds);
+        struct instance *i = make_at(&keyed, 0, 1, false);
+        assert_int_equal(restore_of(i, 10 + had, olds, 2), ERR_OK);
+        assert_int_equal(i->had_finished, had == 3);
+        assert_int_equal(i->final_done, had == 3);
+        uint64_t seen = oxb_state_count(oxb_state(i->pe, "things"));
+        assert_true(had == 0 || had == 3 ? seen == 1000 : seen > 300 && seen < 700);
+        assert_int_equal(aside_is_empty(i), had == 0 || had == 3);
+        aside_join(i); /* at its end */
+        expect_keys(i, 0, 1000);
+        instance_free(i);
+    }
+    /* A stateless one has a file only when it had finished. */
+    const struct old one[2] = {{0, false, true}, {1, false, false}},
+                     both[2] = {{0, false, true}, {1, false, true}};
+    struct instance *i = make_of(&plain, false);
+    save_two(&plain, 20, one);
+    assert_int_equal(restore_of(i, 20, one, 1), ERR_OK);
+    assert_false(i->had_finished);
+    save_two(&plain, 21, both);
+    assert_int_equal(restore_of(i, 21, both, 2), ERR_OK);
+    assert_true(i->had_finished);
+    instance_free(i);
+}
+
+/* I2: also when it is saved again and again, and changed meanwhile. */
+static void what_is_set_aside_is_saved_and_comes_back_aside(void **state)
+{
+    (void)state;
+    const struct old one = {0, true, false};
+    struct instance *i = make_at(&keyed, 0, 1, true);
+    struct instance *hash = make(true);
+    bool aside[KEY_GROUPS] = {0}, back[KEY_GROUPS];
+    i->keeper = keeper_new(saver, "t", 1, folder);
+    for (int64_t key = 0; key < 600; key++) {
+        put(i, key);
+        aside[group_of(hash, key)] = key < 40;
+    }
+    aside_put(i, aside);
+    uint64_t seen = oxb_state_count(oxb_state(i->pe, "things"));
+    assert_true(seen > 0 && seen < 600);
+    for (uint64_t epoch = 1; epoch <= 3; epoch++) {
+        save(i, epoch);
+        assert_int_equal(oxb_state_count(oxb_state(i->pe, "things")), seen); /* hidden again */
+    }
+    for (unsigned times = 0; times < 2; times++) { /* the second one is saved by the first */
+        struct instance *fresh = make_at(&keyed, 0, 1, false);
+        struct fail f = {0};
+        assert_int_equal(times == 0 ? restore_last(fresh) : restore_of(fresh, 4, &one, 1), ERR_OK);
+        assert_int_equal(oxb_state_count(oxb_state(fresh->pe, "things")), seen);
+        assert_true(aside_groups(fresh, back));
+        assert_memory_equal(back, aside, sizeof aside);
+        assert_int_equal(pe_start(fresh->pe, &f), ERR_OK);
+        fresh->keeper = keeper_new(saver, "t", 1, folder);
+        save(fresh, 4);
+        aside_join(fresh);
+        expect_keys(fresh, 0, 600);
+        instance_free(i);
+        i = fresh;
+    }
+    instance_free(hash);
+    instance_free(i);
+}
+
+/* Who has given a group away has nothing of it in its file, so the order of files is no matter. */
+static void a_group_that_was_given_away_is_only_in_its_takers_file(void **state)
+{
+    (void)state;
+    struct instance *i[2] = {make_at(&keyed, 0, 2, true), make_at(&keyed, 1, 2, true)};
+    bool all[KEY_GROUPS];
+    struct fail f = {0};
+    memset(all, true, sizeof all);
+    for (int64_t key = 0; key < 1000; key++) {
+        put(i[0], key);
+    }
+    struct stage *s = stage_new(i[0]->pe, all);
+    stage_from(s, i[0]->pe);
+    assert_int_equal(stage_into(s, i[1]->pe, &f), ERR_OK);
+    stage_free(s);
+    for (unsigned n = 0; n < 2; n++) {
+        i[n]->keeper = keeper_new(saver, "t", 1, folder);
+        save(i[n], 1);
+    }
+    for (unsigned first = 0; first < 2; first++) {
+        const struct old olds[2] = {{first, first == 1, false}, {1 - first, first == 0, false}};
+        struct instance *fresh = make_at(&keyed, 1, 2, false);
+        assert_int_equal(restore_of(fresh, 1, olds, 2), ERR_OK);
+        expect_keys(fresh, 0, 1000);
+        instance_free(fresh);
+    }
+    instance_free(i[0]);
+    instance_free(i[1]);
+}
+
 /* Groups come whole in turn, so old files are needed no more; what never changes stays where it
  * is, and whatever is named is enough. */
 static void files_that_no_group_is_in_are_named_no_more(void **state)
@@ -488,6 +682,9 @@ int main(void)
         IN_A_FOLDER(a_will_is_tried_again_until_it_is_stored),
         IN_A_FOLDER(damaged_files_are_not_used),
         IN_A_FOLDER(who_had_ended_is_known_to_have),
+        IN_A_FOLDER(who_takes_over_from_several_had_finished_if_all_of_them_had),
+        IN_A_FOLDER(what_is_set_aside_is_saved_and_comes_back_aside),
+        IN_A_FOLDER(a_group_that_was_given_away_is_only_in_its_takers_file),
         IN_A_FOLDER(files_that_no_group_is_in_are_named_no_more),
         IN_A_FOLDER(a_chain_without_one_of_its_files_is_refused),
         IN_A_FOLDER(a_large_state_is_told_as_it_is_stored),
