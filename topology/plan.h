@@ -131,7 +131,8 @@ MUST_CHECK enum err plan_may_copy(const struct pe *pe, bool shadow, struct fail 
 
 /* plan_check_ended - R3: may it be decided when these instances have ended and, until their cut, no
  * other of its members does?  Who has ended has said so, and can take neither tuples nor keys from
- * who has not; who moves has ended when the one it follows has.  No worker sees both ends.
+ * who has not; nor may keys that have ended go to who gets tuples; who moves has ended when the one
+ * it follows has.  No worker sees both ends.
  * @goes_back: it may be recovered from a checkpoint of V, when some of them had not ended yet: so
  * an input from one that has ended counts as well, but for those that go on as they were.
  * @ended: [instances of V].  @where: set with ERR_DENIED to the PE; borrowed from the plan.  Other

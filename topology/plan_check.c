@@ -419,6 +419,50 @@ static bool goes_on(const struct plan *p, const struct pchannel *new)
     return false;
 }
 
+/* Somebody that has not ended feeds it, a channel of V' each; INDEX_NONE: nobody.  Caller frees. */
+static uint32_t *find_feeders(const struct ended *x)
+{
+    const struct pgraph *to = x->p->to;
+    uint32_t *feeder = mem_array(to->instance_count, sizeof *feeder);
+    for (uint32_t i = 0; i < to->instance_count; i++) {
+        feeder[i] = INDEX_NONE;
+    }
+    for (uint32_t c = 0; c < to->channel_count; c++) {
+        if (!has_ended(x, to->channels[c].from)) {
+            feeder[to->channels[c].to] = to->channels[c].from;
+        }
+    }
+    return feeder;
+}
+
+/* Keys have ended with who had them: their final output has left. */
+static enum err check_moves(const struct ended *x, struct fail *f, const char **where)
+{
+    const struct plan *p = x->p;
+    const struct pinstance *v = p->to->instances;
+    uint32_t *feeder = find_feeders(x);
+    enum err e = ERR_OK;
+    for (size_t i = 0; i < p->move_count && e == ERR_OK; i++) {
+        const struct state_move *m = &p->moves[i];
+        uint32_t from = feeder[m->new];
+        if (has_ended(x, m->new) && !x->old[m->old]) {
+            *where = pe_name(x, m->new);
+            e = fail_set(f, ERR_DENIED, "wait until all of its instances have ended",
+                         "%s[%u] has ended, and would take over keys of an instance that has not",
+                         *where, v[m->new].index);
+        } else if (!has_ended(x, m->new) && x->old[m->old] && m->group_count > 0 &&
+                   from != INDEX_NONE) {
+            *where = pe_name(x, m->new);
+            e = fail_set(f, ERR_DENIED, "leave its inputs as they are, or deploy the topology anew",
+                         "%s[%u] would take over keys of an instance that has ended, and get tuples"
+                         " from %s[%u], which has not",
+                         *where, v[m->new].index, pe_name(x, from), v[from].index);
+        }
+    }
+    mem_free(feeder);
+    return e;
+}
+
 enum err plan_check_ended(const struct plan *p, const bool *ended, bool goes_back, struct fail *f,
                           const char **where)
 {
@@ -436,15 +480,5 @@ enum err plan_check_ended(const struct plan *p, const bool *ended, bool goes_bac
                 has_ended(&x, ch->from) ? "had not at the last checkpoint, perhaps" : "has not");
         }
     }
-    for (size_t i = 0; i < p->move_count; i++) {
-        const struct state_move *m = &p->moves[i];
-        if (has_ended(&x, m->new) && !ended[m->old]) {
-            *where = pe_name(&x, m->new);
-            return fail_set(f, ERR_DENIED, "wait until all of its instances have ended",
-                            "%s[%u] has ended, and would take over keys of an instance that has"
-                            " not",
-                            *where, v[m->new].index);
-        }
-    }
-    return ERR_OK;
+    return check_moves(&x, f, where);
 }

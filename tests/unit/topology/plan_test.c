@@ -310,6 +310,10 @@ static void a_plan_is_said_in_text_and_json(void **state)
 #define ENDS_SCALED                                                                                \
     "pes:\n  a: {use: src}\n  b: {use: src}\n  k: {use: keyed, parallelism: 1}\n"                 \
     "  z: {use: sink}\nstreams: [{from: a, to: k, by: key}, {from: k, to: z}, {from: b, to: z}]\n"
+#define ENDS_SCALED_B                                                                              \
+    "pes:\n  a: {use: src}\n  b: {use: src}\n  k: {use: keyed, parallelism: 1}\n"                 \
+    "  z: {use: sink}\nstreams: [{from: a, to: k, by: key}, {from: k, to: z}, {from: b, to: z},\n" \
+    "  {from: b, to: k, by: key, name: more}]\n"
 
 /* in V: a, b, k[0], k[1], z */
 static const struct {
@@ -337,6 +341,10 @@ static const struct {
      "k[0] has ended, and would take over", false},
     {ENDS_SCALED, false, {true, false, false, true, false}, NULL, false},
     {ENDS_SCALED, false, {true, false, true, true, false}, NULL, false},
+    {ENDS_SCALED_B, false, {true, false, false, true, false},
+     "k[0] would take over keys of an instance that has ended, and get tuples from b[0]", false},
+    {ENDS_SCALED_B, false, {true, true, false, true, false}, NULL, false},
+    {ENDS_SCALED_B, false, {true, false, false, false, false}, NULL, false},
 };
 
 static void who_has_ended_gets_nothing_from_who_has_not(void **state)
