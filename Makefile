@@ -124,6 +124,7 @@ $(B)/oxbow.pc: Makefile
 $(B)/tests/unit/%_test: $(B)/tests/unit/%_test.o $(SUPPORT) $(MASTER) $(CLI) $(TOPOLOGY) $(LIB)
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(LIBS) -lcmocka
+$(B)/tests/unit/infer/session_test: | $(B)/oxbow-worker
 .PHONY: test
 test: all ## run everything below up to e2e; ends with `N passed, N failed`
 	@$(MAKE) --no-print-directory $(JOBS) test-programs

@@ -1,7 +1,8 @@
 /* tests/unit/master/recover_upgrade_test.c - a loss and an upgrade at once.
  *
  * Goal:   an upgrade that is not decided gives way to a recovery, however the loss is found out:
- *         before anything is told of the recovery it is given up, everywhere.
+ *         before anything is told of the recovery it is given up, everywhere.  After one, what it
+ *         covers goes back with whatever is lost, until a checkpoint is of the new version.
  * Method: two fake workers, one master; the test reads as the conversation it is. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,6 +15,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static struct pair p;
 
@@ -210,6 +212,108 @@ static void who_had_ended_gets_no_new_input(void **state)
     json_decref(r);
 }
 
+/* ---- a loss behind an upgrade, before its first checkpoint ---- */
+
+/* Two branches, one on each worker. */
+static const char *branches(int least)
+{
+    static char text[600];
+    snprintf(text, sizeof text,
+             "oxbow: 1\ntopology: t\nfusion: off\npes:\n"
+             "  numbers: {use: sequence}\n"
+             "  work: {use: filter, with: {field: seq, ge: %d}}\n"
+             "  end: {use: null-sink}\n"
+             "  others: {use: sequence}\n"
+             "  same: {use: filter, with: {field: seq, ge: 0}}\n"
+             "  rest: {use: null-sink}\n"
+             "streams:\n  - {from: numbers, to: work}\n  - {from: work, to: end}\n"
+             "  - {from: others, to: same}\n  - {from: same, to: rest}\n"
+             "checkpoint: {every: 1h}\n",
+             least);
+    return text;
+}
+
+/* That all runs as told, and that every log there reaches back to the beginning. */
+static void report_logs(unsigned i, const struct told *now, const struct told *changed)
+{
+    struct rec_INSTANCE_STATUS instances[64];
+    struct rec_CHANNEL_STATUS logs[2];
+    for (size_t k = 0; k < now->id_count; k++) {
+        instances[k] = (struct rec_INSTANCE_STATUS){.id = now->ids[k], .state = INSTANCE_RUNNING};
+    }
+    for (size_t k = 0; k < 2; k++) {
+        logs[k] = (struct rec_CHANNEL_STATUS){.id = now->channel + k, .reach = 1, .retained = 1000};
+    }
+    const struct msg m = {.kind = M_REPORT,
+                          .REPORT = {.topology = "t",
+                                     .version = 2,
+                                     .gen = changed->gen,
+                                     .op = changed->op,
+                                     .state = DEPLOYMENT_RUNNING,
+                                     .at_us = 7,
+                                     .instances = instances,
+                                     .instances_count = now->id_count,
+                                     .channels = logs,
+                                     .channels_count = 2}};
+    fake_send(&p.w[i], &m);
+}
+
+static bool has_log(const char *stream)
+{
+    json_t *t = pair_get(&p, "/v1/topologies/t"), *one;
+    size_t k;
+    bool has = false;
+    json_array_foreach(json_object_get(t, "streams"), k, one)
+    {
+        has = has || (strcmp(json_string_value(json_object_get(one, "from")), stream) == 0 &&
+                      json_integer_value(json_object_get(one, "retained")) > 0);
+    }
+    json_decref(t);
+    return has;
+}
+
+static void wait_log(const char *from)
+{
+    for (int i = 0; !has_log(from); i++) {
+        assert_true(i < 400);
+        usleep(20000);
+    }
+}
+
+/* What was lost is the other branch; what the upgrade changed goes back with it, and what depends
+ * on that, for no checkpoint is of the new version.  Who feeds it and has a log stays. */
+static void what_an_upgrade_covers_goes_back_with_a_loss_before_its_checkpoint(void **state)
+{
+    (void)state;
+    struct told now[2], next[2];
+    pair_deploy_this(&p, branches(0), now);
+    pair_upgrade(&p, branches(1), next); /* the first one's branch: numbers, work, end */
+    unsigned changed = 0;
+    const struct msg *m = NULL;
+    told_all(&p, next);
+    pair_state(&p, "running");
+    (void)fake_expect(&p.w[0], M_CHECKPOINT); /* never answered: no checkpoint is complete */
+    (void)fake_expect(&p.w[1], M_CHECKPOINT);
+    report_logs(0, &now[0], &next[0]);
+    report_logs(1, &now[1], &next[0]);
+    wait_log("numbers");
+    wait_log("others");
+    fake_leave(&p.w[1]);
+    fake_join(&p.w[1], p.r.control, "w2", 203);
+    fake_report_end(&p.w[1], 0);
+    m = fake_expect(&p.w[0], M_PREPARE);
+    assert_int_equal(m->PREPARE.gen, now[0].gen + 1);
+    assert_int_equal(m->PREPARE.version, 2);
+    assert_int_equal(m->PREPARE.stay_instances_count, 1);
+    assert_int_equal(m->PREPARE.add_instances_count, 2);
+    for (size_t k = 0; k < 2; k++) {
+        changed += strcmp(m->PREPARE.add_instances[k].pe, "work") == 0 ||
+                   strcmp(m->PREPARE.add_instances[k].pe, "end") == 0;
+    }
+    assert_int_equal(changed, 2);
+    assert_int_equal(told_prepare(&p.w[1]).added, 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -220,6 +324,7 @@ int main(void)
         WITH_MASTER(who_comes_back_without_its_part_in_a_recovery_is_one_more_try),
         WITH_MASTER(who_comes_back_is_asked_again_whether_it_is_ready),
         WITH_MASTER(who_had_ended_gets_no_new_input),
+        WITH_MASTER(what_an_upgrade_covers_goes_back_with_a_loss_before_its_checkpoint),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
