@@ -67,8 +67,11 @@ static enum err specialise_for(const struct session *s, int64_t batch, struct gr
         e = graph_specialise(g, inputs, f);
     }
     mem_free(inputs);
-    if (e == ERR_OK && graph_is_dynamic(g)) {
-        e = fail_set(f, ERR_INVALID, "", "the shapes inside the model depend on its data");
+    const struct node *dynamic = e == ERR_OK ? graph_dynamic_node(g) : NULL;
+    if (dynamic != NULL) {
+        e = fail_set(f, ERR_INVALID, "a PE's model has fixed shapes inside",
+                     "node '%.80s' (%.60s): its outputs' shapes depend on the model's data",
+                     dynamic->name, dynamic->op);
     }
     if (e != ERR_OK) {
         graph_free(g);

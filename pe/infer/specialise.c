@@ -253,14 +253,19 @@ enum err graph_specialise(struct graph *g, const struct tensor *inputs, struct f
     return e;
 }
 
-bool graph_is_dynamic(const struct graph *g)
+const struct node *graph_dynamic_node(const struct graph *g)
 {
     for (uint32_t i = 0; i < g->node_count; i++) {
         if (!g->nodes[i].dead && g->nodes[i].dynamic) {
-            return true;
+            return &g->nodes[i];
         }
     }
-    return false;
+    return NULL;
+}
+
+bool graph_is_dynamic(const struct graph *g)
+{
+    return graph_dynamic_node(g) != NULL;
 }
 
 /* ---- the batch ---- */

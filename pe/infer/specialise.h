@@ -26,5 +26,7 @@ void graph_mark_batched(struct graph *g, const struct graph *other);
 /* graph_drop_dead - mark nodes whose outputs nobody reads. */
 void graph_drop_dead(struct graph *g);
 bool graph_is_dynamic(const struct graph *g); /* some live node is */
+/* graph_dynamic_node - the first such node, from which the others have it; NULL: none. */
+const struct node *graph_dynamic_node(const struct graph *g);
 
 #endif
