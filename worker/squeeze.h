@@ -10,8 +10,9 @@
  * Invariants: M1 a squeezed chain takes markers, ends and closes all the same.
  *             M2 an instance that has cut is not held back: what it feeds now is of the new graph
  *                (I4).
- *             M3 where a member is held up, also by what is outside, slices are the least there are:
- *                its channel out of the set fills with slices, so that room for the next comes soon. */
+ *             M3 where a member is held up, also by what is outside, slices are the least there
+ *                are: its channel out of the set fills with slices, so room for the next comes
+ *                soon. */
 #ifndef OXB_WORKER_SQUEEZE_H
 #define OXB_WORKER_SQUEEZE_H
 

@@ -110,13 +110,13 @@ static bool may_fold(const struct specialiser *s, const struct node *n)
 {
     const struct graph *g = s->graph;
     unsigned flags = n->row->flags;
-    if ((flags & OP_RANDOM) != 0 || has_loop(n) || ((flags & OP_SHAPE_ONLY) == 0 && !inputs_constant(g, n))) {
+    if ((flags & OP_RANDOM) != 0 || has_loop(n) ||
+        ((flags & OP_SHAPE_ONLY) == 0 && !inputs_constant(g, n))) {
         return false;
     }
     size_t out = bytes_around(g, n->outputs, n->output_count);
     size_t in = (flags & OP_SHAPE_ONLY) != 0 ? 0 : bytes_around(g, n->inputs, n->input_count);
-    return out <= s->fold_left &&
-           ((flags & OP_HEAVY) == 0 || out + in <= FOLD_HEAVY_BYTES_MAX);
+    return out <= s->fold_left && ((flags & OP_HEAVY) == 0 || out + in <= FOLD_HEAVY_BYTES_MAX);
 }
 
 static enum err fold(struct specialiser *s, struct node *n)
@@ -177,8 +177,8 @@ static enum err specialise_node(struct specialiser *s, struct node *n)
         return ERR_OK;
     }
     enum op_result r = op_infer(&s->call.ctx);
-    if (r == OP_NEEDS_DATA || (r == OP_OK && (n->row->flags & OP_SHRINKS) != 0 &&
-                               !inputs_constant(g, n))) {
+    if (r == OP_NEEDS_DATA ||
+        (r == OP_OK && (n->row->flags & OP_SHRINKS) != 0 && !inputs_constant(g, n))) {
         forget_outputs(g, n);
         n->dynamic = true;
         return ERR_OK;

@@ -29,8 +29,8 @@ static void lose(struct rs *w, uint32_t k, uint64_t incarnation)
     }
 }
 
-/* A recovery is prepared in which something stays, and it holds nothing (conduct.c): what was fed to
- * what it had prepared may be gone with that, so it is not enough to ask it once more. */
+/* A recovery is prepared in which something stays, and it holds nothing (conduct.c): what was fed
+ * to what it had prepared may be gone with that, so it is not enough to ask it once more. */
 static bool came_bare(struct rs *w, const struct rs_message *m)
 {
     const struct rs_chief *a = &w->chief;

@@ -285,8 +285,9 @@ static void every_row_of_the_table_has_a_seed(void **state)
     (void)state;
     for (size_t f = 0; op_families[f] != NULL; f++) {
         for (const struct op *row = op_families[f]; row->name != NULL; row++) {
-            bool found = (row->domain != NULL && row->domain[0] != '\0') || /* fuse's tests */
-                         (row->flags & OP_MAKES) != 0; /* it has subgraphs: control_test, loop_test */
+            bool found =
+                (row->domain != NULL && row->domain[0] != '\0') || /* fuse's tests */
+                (row->flags & OP_MAKES) != 0; /* it has subgraphs: control_test, loop_test */
             for (size_t k = 0; k < SEEDS && !found; k++) {
                 found = strcmp(seeds[k].op, row->name) == 0 && seeds[k].opset >= row->since &&
                         seeds[k].opset <= row->until;
@@ -430,8 +431,8 @@ static void mutate_input(struct op_case *c, struct prng *random)
 
 static void mutate_attr(struct op_case *c, struct prng *random)
 {
-    static const char *const words[] = {"", "edge", "SAME_LOWER", "VALID", "cubic", "nonsense",
-                                        "i,i->", "...a,...a", "none", "floor"};
+    static const char *const words[] = {"",         "edge",  "SAME_LOWER", "VALID", "cubic",
+                                        "nonsense", "i,i->", "...a,...a",  "none",  "floor"};
     if (c->node->attr_count == 0) {
         return;
     }
