@@ -347,7 +347,8 @@ static bool has_entries(const struct taking *t, unsigned group)
 static void judge(struct taking *t)
 {
     struct verdict *v = t->verdict;
-    bool finished = json_is_true(json_object_get(t->meta, "finished")), any = false, aside[KEY_GROUPS];
+    bool finished = json_is_true(json_object_get(t->meta, "finished"));
+    bool any = false, aside[KEY_GROUPS];
     const json_t *listed = json_object_get(t->meta, "aside");
     memset(aside, finished, sizeof aside);
     for (size_t n = 0; n < json_array_size(listed); n++) {

@@ -124,7 +124,8 @@ static enum err add_meta(struct blockfile_writer *w, const struct save_job *job,
     }
     json_t *meta = json_pack(
         "{s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:b, s:o}", "format",
-        (json_int_t)(job->has_aside ? SNAPSHOT_FORMAT : SNAPSHOT_FORMAT - 1), "topology", r->topology, "uid", job->uid, "index", (json_int_t)job->index, "parallelism",
+        (json_int_t)(job->has_aside ? SNAPSHOT_FORMAT : SNAPSHOT_FORMAT - 1), "topology",
+        r->topology, "uid", job->uid, "index", (json_int_t)job->index, "parallelism",
         (json_int_t)job->parallelism, "epoch", (json_int_t)r->epoch, "state_version",
         (json_int_t)job->state_version, "finished", (int)job->finished, "states", states);
     json_t *aside = json_array();

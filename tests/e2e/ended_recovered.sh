@@ -1,7 +1,7 @@
 #!/bin/bash
-# tests/e2e/ended_recovered.sh - what has ended is scaled, and its worker dies before a checkpoint
-# knows of it: restored from the one before, with another number of instances, its final results
-# are still there once (R3, R20).
+# tests/e2e/ended_recovered.sh - a PE that has ended and one that has not are scaled, and their
+# worker dies before a checkpoint knows of it.  Restored from the one before, each instance takes its
+# keys from several: final results are still there once (R3), and every count that goes on, too.
 source "$(dirname "$0")/lib.sh"
 
 COUNT=20000 KEYS=500
@@ -12,12 +12,14 @@ pes:
   short: {use: sequence, with: {count: $COUNT, keys: $KEYS}}
   tally: {use: count, with: {by: key, emit: final}, parallelism: 4}
   finals: {use: file-sink, with: {path: $WORK/finals, format: tsv}}
-  long: {use: sequence, with: {rate: 2000, keys: 7}}
-  on: {use: null-sink}
+  long: {use: sequence, with: {rate: 2000, keys: $KEYS}}
+  counts: {use: count, with: {by: key}, parallelism: 4}
+  store: {use: file-sink, with: {path: $WORK/store, format: tsv}}
 streams:
   - {from: short, to: tally, by: key}
   - {from: tally, to: finals, by: key}
-  - {from: long, to: on}
+  - {from: long, to: counts, by: key}
+  - {from: counts, to: store}
 checkpoint: {every: 1h}
 YAML
 run() { timeout -k 5 60 "$BIN/oxbow" --master "$URL" "$@" >"$WORK/out" 2>"$WORK/run.err"; }
@@ -41,7 +43,7 @@ lose() { # WORKER N: it dies behind the scaling to N, and before the checkpoint 
     local before
     before=$(recoveries)
     : >"$WORK/armed.$1"
-    run scale ends tally=$2 # it may hear of the loss or be quicker
+    run scale ends tally=$2 counts=$2 # it may hear of the loss or be quicker
     wait "${WORKER_PID[$1]}" 2>/dev/null
     rm "$WORK/armed.$1"
     start_dying "$1"
@@ -69,4 +71,7 @@ lose w1 1 # where all of it is now
 run stop ends
 check_same "stop" $? 0
 finals_once "and at its end"
+check "every count that went on is there once and in order" \
+    "$BIN/tests/e2e/countseq" "$WORK/store" $KEYS 0
+check "and there are some ($(lines_in "$WORK/store"))" [ "$(lines_in "$WORK/store")" -gt $KEYS ]
 finish
