@@ -166,7 +166,7 @@ static enum err build_adopted(struct part *d, const struct rec_INSTANCE_SPEC *sp
 }
 
 /* What a recovery gives the instance back; its position, keyed state, and whether it had ended. */
-static enum err restore_state(struct part *d, struct instance *i)
+static enum err restore_state(struct part *d, struct instance *i, struct restored *out)
 {
     const struct msg_PREPARE *plan = plan_of(d);
     struct restore_from from = {.master = &d->env->master,
@@ -180,7 +180,7 @@ static enum err restore_state(struct part *d, struct instance *i)
     }
     for (size_t k = 0; k < plan->restores_count && e == ERR_OK; k++) {
         if (plan->restores[k].instance == i->id) {
-            e = restore_instance(&from, &plan->restores[k], i, &d->fail);
+            e = restore_instance(&from, &plan->restores[k], i, out, &d->fail);
         }
     }
     return e;
@@ -208,12 +208,15 @@ enum err build_instances(struct part *d)
         }
         describe_instance(i, spec);
         i->care = care_new(spec, plan->from_epoch);
-        e = restore_state(d, i);
+        struct restored restored = {0};
+        e = restore_state(d, i, &restored);
+        if (e == ERR_OK && plan->checkpoints) {
+            i->keeper = keeper_new(d->env->saver, plan->topology, plan->gen, plan->location);
+            keeper_resume(i->keeper, i, &restored);
+        }
+        restored_fini(&restored);
         if (e != ERR_OK) {
             return fail_at(d, spec->pe, e);
-        }
-        if (plan->checkpoints) {
-            i->keeper = keeper_new(d->env->saver, plan->topology, plan->gen, plan->location);
         }
     }
     for (size_t k = 0; k < plan->adopt_instances_count; k++) {

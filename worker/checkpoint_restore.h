@@ -17,8 +17,11 @@ struct restore_from {
     const char *location; /* folder; "": the master */
 };
 
-/* restore_instance - `i` is prepared and not started. */
+struct restored;
+
+/* restore_instance - `i` is prepared and not started.  @out: in and out, zeroed before the first of
+ * an instance's restores; caller: restored_fini. */
 MUST_CHECK enum err restore_instance(const struct restore_from *from, const struct rec_RESTORE *r,
-                                     struct instance *i, struct fail *f);
+                                     struct instance *i, struct restored *out, struct fail *f);
 
 #endif

@@ -158,6 +158,20 @@ static enum err add_entries(struct blockfile_writer *w, const struct save_job *j
     return e;
 }
 
+static enum err add_whole(struct blockfile_writer *w, const struct save_job *job, struct fail *f)
+{
+    enum err e = ERR_OK;
+    for (unsigned n = 0; n < job->state_count && e == ERR_OK; n++) {
+        uint8_t bits[KEY_GROUPS / 8] = {0};
+        for (unsigned g = 0; g < KEY_GROUPS; g++) {
+            bool whole = job->states[n].groups[g] && job->states[n].whole[g];
+            bits[g / 8] = (uint8_t)(bits[g / 8] | (unsigned)whole << g % 8);
+        }
+        e = blockfile_add(w, SNAPSHOT_WHOLE, n, bits, sizeof bits, f);
+    }
+    return e;
+}
+
 /* add_kept - one batch that waits at a held instance.  Its rows are gathered first: the wire form
  * knows no selection. */
 static enum err add_kept(struct blockfile_writer *w, const struct kept *k, struct fail *f)
@@ -233,13 +247,19 @@ enum err writing_begin(struct saver *s, struct save_job *job, struct fail *f)
     if (e == ERR_OK) {
         e = add_meta(w->blocks, job, f);
     }
+    if (e == ERR_OK) {
+        e = add_whole(w->blocks, job, f);
+    }
+    if (e == ERR_OK) {
+        e = add_entries(w->blocks, job, f);
+    }
     if (e == ERR_OK && job->own.bytes > 0) {
         e = blockfile_add(w->blocks, SNAPSHOT_OWN, 0, job->own.data, job->own.bytes, f);
     }
     for (size_t n = 0; n < job->kept_count && e == ERR_OK; n++) {
         e = add_kept(w->blocks, &job->kept[n], f);
     }
-    return e == ERR_OK ? add_entries(w->blocks, job, f) : e;
+    return e;
 }
 
 enum err writing_add(struct save_job *job, const struct save_piece *p, struct fail *f)
