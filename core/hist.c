@@ -1,6 +1,7 @@
 /* core/hist.c - log-linear histogram. */
 #include "core/hist.h"
 
+#include "core/counter.h"
 #include "core/strbuf.h"
 
 #include <string.h>
@@ -37,15 +38,9 @@ uint64_t hist_bucket_high(unsigned bucket)
 
 void hist_add(struct hist *h, uint64_t value, uint64_t times)
 {
-    _Atomic uint64_t *b = &h->buckets[hist_bucket(value)];
-    atomic_store_explicit(b, atomic_load_explicit(b, memory_order_relaxed) + times,
-                          memory_order_relaxed);
-    atomic_store_explicit(&h->count,
-                          atomic_load_explicit(&h->count, memory_order_relaxed) + times,
-                          memory_order_relaxed);
-    atomic_store_explicit(&h->sum,
-                          atomic_load_explicit(&h->sum, memory_order_relaxed) + value * times,
-                          memory_order_relaxed);
+    counter_add(&h->buckets[hist_bucket(value)], times);
+    counter_add(&h->count, times);
+    counter_add(&h->sum, value * times);
     if (value > atomic_load_explicit(&h->max, memory_order_relaxed)) {
         atomic_store_explicit(&h->max, value, memory_order_relaxed);
     }

@@ -6,6 +6,7 @@
 #define OXB_CORE_MEM_H
 
 #include <stddef.h>
+#include <string.h>
 
 void *mem_alloc(size_t bytes);                        /* zeroed; caller frees; never NULL */
 void *mem_raw(size_t bytes);                          /* NOT zeroed: to be written at once */
@@ -31,5 +32,13 @@ void mem_keep_freed(void);
 /* mem_grow - make room for one more element in a dynamic array.
  * @items: the array (may be NULL); @count: used; @capacity: in/out; doubles from 8. */
 void *mem_grow(void *items, size_t count, size_t *capacity, size_t size);
+
+/* mem_copy - memcpy, but `from` may be NULL when there is nothing to copy. */
+static inline void mem_copy(void *to, const void *from, size_t bytes)
+{
+    if (bytes > 0) {
+        memcpy(to, from, bytes);
+    }
+}
 
 #endif

@@ -168,7 +168,10 @@ void conduct_report(struct master *m, struct member *w, const struct msg_REPORT 
         }
     }
     if (!is_live_part(d, p, w, r)) {
-        if (d == NULL || (!is_changing(d, w) && !is_changing(d->next, w))) {
+        if (p != NULL && r->gen < d->token.gen) {
+            p->older = true;
+        }
+        if (d == NULL || (!is_changing(d, w) && !is_changing(d->next, w) && !recover_spares(d))) {
             clean(m, w, r);
         }
         return;
@@ -224,12 +227,16 @@ static void lose_part(struct master *m, struct deployment *d, const struct membe
     }
 }
 
-/* lacks - it is decided that `w` holds a part of `d`, and `w` did not report it. */
+/* lacks - it is decided that `w` holds a part of `d`, and `w` did not report it.  Or a recovery is
+ * prepared in which others stay, and `w` holds nothing: who stays feeds what is prepared elsewhere
+ * from when it is there, and that may be gone with it, so asking `w` once more is not enough. */
 static bool lacks(struct deployment *d, const struct member *w)
 {
     const struct part *p = d != NULL ? deployment_part(d, w->id) : NULL;
-    return p != NULL && p->incarnation == w->incarnation && !deployment_is_over(d) &&
-           change_is_decided(&d->change) && !p->reported;
+    if (p == NULL || p->incarnation != w->incarnation || deployment_is_over(d) || p->reported) {
+        return false;
+    }
+    return change_is_decided(&d->change) || (recover_spares(d) && !p->older);
 }
 
 /* came_without - is what it should hold gone?  Then it is lost as with the worker. */

@@ -79,7 +79,7 @@ static void admit(struct master *m, struct conn *c, const struct member_hello *h
         for (; d != NULL; d = d->next) {
             struct part *p = deployment_part(d, w->id);
             if (p != NULL) {
-                p->reported = false;
+                p->reported = p->older = false;
             }
         }
     }

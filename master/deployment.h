@@ -77,6 +77,7 @@ struct part { /* what one worker holds of it */
     bool involved;           /* told of the change: holds something before or after it */
     unsigned state;          /* enum deployment_state; 0: no report yet */
     bool reported;           /* since its worker last joined */
+    bool older;              /* likewise: one of a generation before is there */
     uint64_t pool_bytes;
     struct strbuf latency;   /* end to end; hist_encode, checked */
     uint64_t committed;      /* newest checkpoint whose output its sinks have committed */

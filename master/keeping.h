@@ -119,6 +119,8 @@ void recover_over(struct master *m, struct deployment *d, bool done);
 bool recover_is_under_way(const struct deployment *d);
 /* recover_leaves - a recovery is under way that leaves instance `number` of the graph as it is. */
 bool recover_leaves(const struct deployment *d, uint32_t number);
+/* recover_spares - a recovery is under way that leaves some instance as it is. */
+bool recover_spares(const struct deployment *d);
 /* recover_replaces - id of the channel whose place channel `number` of the graph takes; 0: none. */
 uint64_t recover_replaces(const struct deployment *d, uint32_t number);
 

@@ -47,6 +47,11 @@ bool recover_leaves(const struct deployment *d, uint32_t number)
     return recover_is_under_way(d) && d->keeping->stays != NULL && d->keeping->stays[number];
 }
 
+bool recover_spares(const struct deployment *d)
+{
+    return recover_is_under_way(d) && d->keeping->stays != NULL;
+}
+
 uint64_t recover_replaces(const struct deployment *d, uint32_t number)
 {
     return recover_is_under_way(d) && d->keeping->replaces != NULL ? d->keeping->replaces[number]

@@ -8,6 +8,7 @@
  *             nothing but its output before it fails, and that is held back; code that does more
  *             says how far it came.
  * See:        pe/pe.h (oxb_fail_at), worker/fault.h, tests/unit/pe/attempt_test.c */
+#include "core/counter.h"
 #include "pe/instance.h"
 #include "pe/state.h"
 

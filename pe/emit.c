@@ -11,6 +11,7 @@
  *             callback returns: then the PE needs it no more, and the very view travels on, with
  *             its columns unshared, so that the next PE may write them in place.
  * See:        pe/pe.h (emitting), tests/unit/pe/emit_test.c */
+#include "core/counter.h"
 #include "pe/instance.h"
 
 #include "core/clock.h"

@@ -7,6 +7,7 @@
 #include "pe/instance.h"
 
 #include "core/clock.h"
+#include "core/counter.h"
 #include "core/log.h"
 #include "core/mem.h"
 #include "pe/registry.h"

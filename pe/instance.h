@@ -119,10 +119,4 @@ void consts_free(struct oxb_pe *pe);
 /* metrics.c */
 void metrics_free(struct oxb_pe *pe);
 
-static inline void counter_add(_Atomic uint64_t *c, uint64_t by) /* one writer: no locked add */
-{
-    atomic_store_explicit(c, atomic_load_explicit(c, memory_order_relaxed) + by,
-                          memory_order_relaxed);
-}
-
 #endif

@@ -242,7 +242,7 @@ void part_settle(struct part *d)
         if (spec->settings) { /* else its code is replaced: its policy begins with it, at the cut */
             atomic_store(&i->policy, part_policy(spec));
             if (atomic_load(&i->hold) != NULL) {
-                task_notify(instance_task(i)); /* what it is held for may go on now */
+                instance_notify(i); /* what it is held for may go on now */
             }
             pe_settle(i->pe, spec->pe, (unsigned)spec->parallelism);
         }

@@ -8,7 +8,7 @@
 #include "net/states.h"
 #include "worker/crash.h"
 #include "worker/hold.h"
-#include "worker/instance.h"
+#include "worker/chain.h"
 
 #include <string.h>
 #include <xxhash.h>

@@ -3,6 +3,7 @@
 #include "worker/change.h"
 
 #include "core/clock.h"
+#include "core/counter.h"
 #include "core/log.h"
 #include "core/mem.h"
 #include "worker/grave.h"
@@ -504,11 +505,6 @@ struct part *change_staged(const struct part *base)
     return base->change->staged;
 }
 
-static uint64_t get(_Atomic uint64_t *v)
-{
-    return atomic_load_explicit(v, memory_order_relaxed);
-}
-
 /* add_ledger - what the receiver of a channel has booked; the sender's half knows nothing. */
 static void add_ledger(struct change_result *out, struct channel *ch, bool compared)
 {
@@ -518,9 +514,9 @@ static void add_ledger(struct change_result *out, struct channel *ch, bool compa
     }
     out->compared += compared ? 1 : 0;
     out->uncompared += compared ? 0 : 1;
-    out->lost += get(&l->gaps) + get(&l->mismatched);
-    out->duplicated += get(&l->repeats);
-    out->reordered += get(&l->reordered);
+    out->lost += counter_get(&l->gaps) + counter_get(&l->mismatched);
+    out->duplicated += counter_get(&l->repeats);
+    out->reordered += counter_get(&l->reordered);
 }
 
 /* add_staying - the channels between members that stay: the marker of `epoch` compared them. */
@@ -529,7 +525,7 @@ static void add_staying(struct change_result *out, const struct change *c, uint6
     for (size_t n = 0; n < c->squeeze.count; n++) {
         struct channel *ch = c->squeeze.inside[n];
         if (!ch->leaves) {
-            add_ledger(out, ch, get(&ch->ledger.switch_epoch) == epoch);
+            add_ledger(out, ch, counter_get(&ch->ledger.switch_epoch) == epoch);
         }
     }
 }
@@ -617,7 +613,7 @@ static void collect_result(const struct change *c, struct change_result *out)
     out->resent = resends_tuples(&c->resends);
     moves_facts(c->moves, out);
     for (uint32_t n = 0; n < c->removed_count; n++) {
-        add_ledger(out, c->removed[n], get(&c->removed[n]->ledger.compared) > 0);
+        add_ledger(out, c->removed[n], counter_get(&c->removed[n]->ledger.compared) > 0);
     }
     add_staying(out, c, c->staged->epoch);
     out->lost -= c->before.lost;
@@ -674,8 +670,8 @@ static void merge_chains(struct part *base, struct part *staged)
 {
     base->chains =
         mem_resize(base->chains, base->chain_count + staged->chain_count, sizeof(struct chain *));
-    memcpy(base->chains + base->chain_count, staged->chains,
-           staged->chain_count * sizeof(struct chain *));
+    mem_copy(base->chains + base->chain_count, staged->chains,
+             staged->chain_count * sizeof(struct chain *));
     base->chain_count += staged->chain_count;
     staged->chain_count = 0;
 }
@@ -786,8 +782,8 @@ void change_drop(struct part *base)
         }
         base->chains =
             mem_resize(base->chains, base->chain_count + g->chain_count, sizeof(struct chain *));
-        memcpy(base->chains + base->chain_count, g->chains,
-               g->chain_count * sizeof(struct chain *));
+        mem_copy(base->chains + base->chain_count, g->chains,
+                 g->chain_count * sizeof(struct chain *));
         base->chain_count += g->chain_count;
         g->chain_count = 0;
     }
@@ -807,7 +803,7 @@ void change_abort(struct part *base)
     for (uint32_t k = 0; k < c->member_count; k++) {
         g->cuts[g->cut_count++] = atomic_exchange(&c->members[k]->cut, NULL);
         instance_may_end(c->members[k]);
-        task_notify(instance_task(c->members[k])); /* it may have put off its end */
+        instance_notify(c->members[k]); /* it may have put off its end */
     }
     c->member_count = 0;
     resends_forget(&c->resends);

@@ -2,6 +2,7 @@
 #include "worker/channel.h"
 
 #include "core/clock.h"
+#include "core/counter.h"
 #include "core/log.h"
 #include "core/mem.h"
 #include "worker/frame.h"
@@ -17,16 +18,6 @@
 static void on_builder_full(void *arg, struct builder *b);
 static void put(struct channel *c, struct item *it);
 static void send_item(struct channel *c, struct item *it);
-
-static inline uint64_t get(_Atomic uint64_t *v)
-{
-    return atomic_load_explicit(v, memory_order_relaxed);
-}
-
-static inline void add(_Atomic uint64_t *v, uint64_t by) /* one writer */
-{
-    atomic_store_explicit(v, get(v) + by, memory_order_relaxed);
-}
 
 struct channel *channel_new(uint64_t id, enum channel_kind kind, const struct oxb_schema *schema,
                             struct pool *pool)
@@ -88,7 +79,7 @@ void channel_free(struct channel *c)
 static void tell_consumer(struct channel *c)
 {
     if (c->kind == CHANNEL_LOCAL) {
-        task_notify(instance_task(c->to));
+        instance_notify(c->to);
     } else {
         link_out_notify(c);
     }
@@ -131,8 +122,8 @@ void channel_note_first(struct channel *c, const struct item *it)
 /* The item gets its number, and for a peer its form on the wire. */
 static void number(struct channel *c, struct item *it)
 {
-    it->first = get(&c->ledger.sent);
-    add(&c->ledger.sent, it->count);
+    it->first = counter_get(&c->ledger.sent);
+    counter_add(&c->ledger.sent, it->count);
     if (c->kind == CHANNEL_OUT) {
         it->frame = frame_new(c->id, c->sent_items++, it);
     } else if (c->kind == CHANNEL_LOCAL) {
@@ -178,7 +169,7 @@ static void spill_to_log(struct channel *c)
     for (; c->spill_count > 0; c->spill_count--) {
         struct item *it = &c->spill[c->spill_first++];
         c->sent_items -= it->frame != NULL;
-        atomic_store_explicit(&c->ledger.sent, get(&c->ledger.sent) - it->count,
+        atomic_store_explicit(&c->ledger.sent, counter_get(&c->ledger.sent) - it->count,
                               memory_order_relaxed);
         item_drop(it);
     }
@@ -274,7 +265,7 @@ void channel_away(struct channel *c, unsigned set, unsigned clear)
     atomic_fetch_and(&c->away, ~clear);
     atomic_fetch_or(&c->away, set);
     if (c->from != NULL) {
-        task_notify(instance_task(c->from));
+        instance_notify(c->from);
     }
 }
 
@@ -400,12 +391,12 @@ bool channel_has_open(const struct channel *c)
 static void compare(struct channel *c, uint64_t sent)
 {
     struct ledger *l = &c->ledger;
-    add(&l->compared, 1);
-    if (sent != get(&l->received)) {
-        add(&l->mismatched, 1);
+    counter_add(&l->compared, 1);
+    if (sent != counter_get(&l->received)) {
+        counter_add(&l->mismatched, 1);
         log_event(LOG_ERROR, "channel.mismatch",
                   "channel=%" PRIu64 " sent=%" PRIu64 " received=%" PRIu64, c->id, sent,
-                  get(&l->received));
+                  counter_get(&l->received));
     }
 }
 
@@ -414,7 +405,7 @@ static enum take out_of_order(struct channel *c, const struct item *it)
     struct ledger *l = &c->ledger;
     uint64_t end = it->first + it->count;
     bool late = it->first >= l->gap_low && end <= l->gap_high;
-    add(late ? &l->reordered : &l->repeats, it->count);
+    counter_add(late ? &l->reordered : &l->repeats, it->count);
     if (late && it->first == l->gap_low) { /* should it come again, it is a repeat */
         l->gap_low = end;
     } else if (late && end == l->gap_high) {
@@ -422,7 +413,7 @@ static enum take out_of_order(struct channel *c, const struct item *it)
     }
     log_event(LOG_ERROR, late ? "channel.reordered" : "channel.repeat",
               "channel=%" PRIu64 " first=%" PRIu64 " count=%u expected=%" PRIu64, c->id, it->first,
-              it->count, get(&l->received));
+              it->count, counter_get(&l->received));
     return TAKE_REPEAT;
 }
 
@@ -440,14 +431,14 @@ enum take channel_account(struct channel *c, const struct item *it)
         }
         return TAKE_OK;
     }
-    uint64_t expected = get(&l->received);
+    uint64_t expected = counter_get(&l->received);
     if (it->first < expected) {
         return out_of_order(c, it);
     }
     if (it->first > expected) {
         l->gap_low = expected;
         l->gap_high = it->first;
-        add(&l->gaps, it->first - expected);
+        counter_add(&l->gaps, it->first - expected);
         log_event(LOG_ERROR, "channel.gap",
                   "channel=%" PRIu64 " expected=%" PRIu64 " first=%" PRIu64, c->id, expected,
                   it->first);
@@ -461,7 +452,7 @@ enum take channel_account(struct channel *c, const struct item *it)
 static void wake_producer(struct channel *c)
 {
     if (atomic_exchange(&c->producer_waits, false)) {
-        task_notify(instance_task(c->from));
+        instance_notify(c->from);
     }
 }
 
@@ -469,7 +460,7 @@ void channel_taken(struct channel *c)
 {
     uint32_t room = atomic_load(&c->room);
     if (c->kind == CHANNEL_IN) {
-        uint64_t consumed = get(&c->consumed_items) + 1;
+        uint64_t consumed = counter_get(&c->consumed_items) + 1;
         atomic_store(&c->consumed_items, consumed);
         if (consumed + room > atomic_load(&c->credit_told) + (room - 1) / 2) {
             link_in_notify(c);
@@ -504,7 +495,7 @@ static bool is_small(struct channel *c)
 {
     uint64_t from = atomic_load(&c->small_from);
     bool known = c->from == NULL || from != 0;
-    bool through = c->from == NULL || c->to == NULL || get(&c->ledger.received) + 1 >= from;
+    bool through = c->from == NULL || c->to == NULL || counter_get(&c->ledger.received) + 1 >= from;
     return known && through && ring_used(&c->ring) <= atomic_load(&c->room);
 }
 
@@ -535,7 +526,7 @@ void channel_note_squeezed(struct channel *c)
     if (c->kind == CHANNEL_FUSED || atomic_load(&c->room) == RING_BATCHES) {
         return;
     }
-    atomic_store(&c->small_from, get(&c->ledger.sent) + 1);
+    atomic_store(&c->small_from, counter_get(&c->ledger.sent) + 1);
     channel_look_squeezed(c);
 }
 

@@ -334,7 +334,7 @@ void keeper_take(struct keeper *k, struct instance *i, uint64_t epoch)
     job->result.pause_us = k->turn_us - job->begun_us;
     FAILPOINT("checkpoint.taken");
     saver_put(k->saver, job);
-    if (more && atomic_load(&i->chain) != NULL) {
-        task_notify(instance_task(i));
+    if (more) {
+        instance_notify(i);
     }
 }

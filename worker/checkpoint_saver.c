@@ -122,8 +122,8 @@ static void wake(struct saver *s)
             i = job->keeper != NULL ? job->instance : NULL;
         }
         pthread_mutex_unlock(&s->lock);
-        if (i != NULL && atomic_load(&i->chain) != NULL) {
-            task_notify(instance_task(i));
+        if (i != NULL) {
+            instance_notify(i);
         }
     } while (job != NULL);
 }

@@ -38,7 +38,7 @@ void cut_install(struct instance *i, struct cut *k)
 {
     assert(atomic_load(&i->cut) == NULL);
     atomic_store(&i->cut, k);
-    task_notify(instance_task(i)); /* its next turn tells the alignment whom to expect */
+    instance_notify(i); /* its next turn tells the alignment whom to expect */
 }
 
 bool cut_due(const struct instance *i)

@@ -13,7 +13,7 @@
 #ifndef OXB_WORKER_CUT_H
 #define OXB_WORKER_CUT_H
 
-#include "worker/instance.h"
+#include "worker/chain.h"
 
 struct cut {
     uint64_t epoch;

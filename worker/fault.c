@@ -2,23 +2,18 @@
 #include "worker/fault.h"
 
 #include "core/clock.h"
+#include "core/counter.h"
 #include "core/log.h"
 #include "core/mem.h"
 #include "core/strbuf.h"
 #include "worker/care.h"
 #include "worker/dead_letter.h"
 #include "worker/hold.h"
-#include "worker/instance.h"
+#include "worker/chain.h"
 #include "worker/watch.h"
 
 #include <inttypes.h>
 #include <stdio.h>
-
-static void add(_Atomic uint64_t *v, uint64_t by) /* one writer */
-{
-    atomic_store_explicit(v, atomic_load_explicit(v, memory_order_relaxed) + by,
-                          memory_order_relaxed);
-}
 
 static struct policy policy_of(const struct instance *i)
 {
@@ -52,7 +47,7 @@ static void log_given_up(const struct instance *i, const char *event, const char
 void fault_give_up(struct instance *i, const char *stream, const struct batch *rest, bool letter,
                    const char *error)
 {
-    add(&pe_counters(i->pe)->failed, 1);
+    counter_add(&pe_counters(i->pe)->failed, 1);
     log_given_up(i, letter ? "instance.dead_letter" : "instance.dropped", error);
     if (!letter) {
         return;
@@ -179,7 +174,7 @@ void fault_process(struct instance *i, unsigned port, const char *stream, struct
         }
     }
     batch_free(t.rest);
-    add(&pe_counters(i->pe)->batches_in, 1);
+    counter_add(&pe_counters(i->pe)->batches_in, 1);
 }
 
 /* ---------------------------------------------------------------- calls without a tuple */

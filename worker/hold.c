@@ -5,7 +5,7 @@
 #include "core/log.h"
 #include "core/mem.h"
 #include "worker/fault.h"
-#include "worker/instance.h"
+#include "worker/chain.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -291,7 +291,7 @@ void hold_skip(struct instance *i, uint64_t number)
     struct hold *h = hold_of(i);
     if (h != NULL && number != 0) {
         atomic_store(&h->skip, number);
-        task_notify(instance_task(i));
+        instance_notify(i);
     }
 }
 

@@ -1,17 +1,14 @@
-/* worker/instance.h - instances and the fused chains they run in.
+/* worker/instance.h - one instance: its PE, what comes in, what goes out, its markers and its end.
  *
- * Owns:       struct chain (one task: its head and the instances fused behind it), struct instance
- *             (PE, inputs, output routing, alignment, statistics).
- * Threads:    made on the loop thread and its helpers; from chain_begin until on_dead everything
- *             here runs on the task's executor, but the chain_ calls that say so and the counters.
- * Invariants: R1 only the head of a chain has rings to read; the others are called directly.
- *             R2 a chain takes no input while a channel of one of its members spills (C3).
- *             R3 per channel, what was emitted before a marker or the end leaves before it.
+ * Owns:       struct instance (PE, inputs, output routing, alignment, statistics).
+ * Threads:    made on the loop thread and its helpers; from chain_go until the chain is dead
+ *             everything here runs on the executor of its chain (worker/chain.h), but what says
+ *             otherwise, and the counters.
+ * Invariants: R3 per channel, what was emitted before a marker or the end leaves before it.
  *             R4 finish runs once, when every input has ended (or the source has), and the end is
  *                passed on once; an ended instance still passes markers (PROTOCOL R12).
- *             R5 after a failure nothing of the chain runs but its stop.
- *             R6 what an instance keeps (worker/hold.h) goes before anything its chain takes.
- * See:        worker/task.h, worker/channel.h, worker/route.h, worker/align.h. */
+ *             (R1, R2, R5, R6: worker/chain.h.)
+ * See:        worker/chain.h, worker/channel.h, worker/route.h, worker/align.h. */
 #ifndef OXB_WORKER_INSTANCE_H
 #define OXB_WORKER_INSTANCE_H
 
@@ -34,9 +31,9 @@ struct stage;
 
 struct input {
     struct channel *channel;
-    unsigned port;     /* of the PE */
-    bool ended;        /* delivered ITEM_END */
-    bool closed;       /* delivered ITEM_CLOSE: to be removed */
+    unsigned port;             /* of the PE */
+    bool ended;                /* delivered ITEM_END */
+    bool closed;               /* delivered ITEM_CLOSE: to be removed */
     uint64_t blocked_since_us; /* something waits here because of a change; 0: nothing */
 };
 
@@ -54,15 +51,15 @@ enum ending {
 struct instance {
     /* fixed */
     uint64_t id;
-    struct name pe_name;          /* the loop sets it */
+    struct name pe_name; /* the loop sets it */
     unsigned index;
     bool source;
-    bool sink;                    /* has no outputs; end_to_end_us is there then */
+    bool sink; /* has no outputs; end_to_end_us is there then */
     char *topology;
-    _Atomic uint64_t policy;      /* worker/fault.h: packed; the loop sets it */
-    uint32_t failures;            /* of calls without a tuple, in a row */
-    uint32_t stubborn;            /* of these, given up: a source that does not get further */
-    _Atomic(struct hold *) hold;  /* worker/hold.h; NULL: nothing was ever kept */
+    _Atomic uint64_t policy;       /* worker/fault.h: packed; the loop sets it */
+    uint32_t failures;             /* of calls without a tuple, in a row */
+    uint32_t stubborn;             /* of these, given up: a source that does not get further */
+    _Atomic(struct hold *) hold;   /* worker/hold.h; NULL: nothing was ever kept */
     _Atomic(struct chain *) chain; /* changed by its own thread, when it moves (worker/cut.h) */
     struct oxb_pe *pe;
     struct pool *pool;
@@ -73,14 +70,14 @@ struct instance {
     uint32_t port_count;
     struct align align;
     /* changing: worker/cut.h */
-    _Atomic(struct cut *) cut;    /* prepared; NULL: none */
-    _Atomic uint64_t cut_epoch;   /* of the last cut made: it is not made twice */
+    _Atomic(struct cut *) cut;      /* prepared; NULL: none */
+    _Atomic uint64_t cut_epoch;     /* of the last cut made: it is not made twice */
     _Atomic uint64_t settled_epoch; /* of the last cut after which it is where it belongs */
     struct instance *next_arrival;
-    struct chain *future;         /* loop: the chain a new instance of a change goes to */
-    struct task_arm *arms;        /* timers and watches while it moves between chains */
+    struct chain *future;  /* loop: the chain a new instance of a change goes to */
+    struct task_arm *arms; /* timers and watches while it moves between chains */
     size_t arm_count;
-    bool retiring;                /* its cut was its last act */
+    bool retiring; /* its cut was its last act */
     /* state on the move: worker/moves.h */
     _Atomic(struct move *) gives; /* until its cut; NULL: none */
     struct move *takes;           /* its gate is closed until these have come; NULL: open */
@@ -92,64 +89,23 @@ struct instance {
     uint32_t order;               /* producers before consumers, within one topology */
     _Atomic(struct resend *) resend; /* a recovery asks for its logs: worker/resend.h; NULL: none */
     /* life */
-    _Atomic unsigned state;       /* enum instance_state */
+    _Atomic unsigned state; /* enum instance_state */
     bool started, finished;
-    _Atomic bool had_finished;    /* before the checkpoint it was restored from, or who it takes
-                                   * over from had: a source ends at once, others when `end` has
-                                   * come again; nothing else comes (R3) */
-    struct keeper *keeper;        /* saves it at checkpoints; NULL: there are none */
-    _Atomic uint64_t committed;   /* newest checkpoint whose output it has committed */
-    _Atomic uint64_t uncommitted; /* newest one whose output could not be */
-    char error[512];              /* valid once state is INSTANCE_FAILED */
-    uint64_t child_ns;            /* time spent in instances called from this one, per call */
-    uint64_t took_ns;             /* the last batch */
+    _Atomic bool had_finished;      /* before the checkpoint it was restored from, or who it takes
+                                     * over from had: a source ends at once, others when `end` has
+                                     * come again; nothing else comes (R3) */
+    struct keeper *keeper;          /* saves it at checkpoints; NULL: there are none */
+    _Atomic uint64_t committed;     /* newest checkpoint whose output it has committed */
+    _Atomic uint64_t uncommitted;   /* newest one whose output could not be */
+    char error[512];                /* valid once state is INSTANCE_FAILED */
+    uint64_t child_ns;              /* time spent in instances called from this one, per call */
+    uint64_t took_ns;               /* the last batch */
     _Atomic uint64_t call_since_ns; /* worker/watch.h; 0: its code does not run */
-    const char *call;             /* what for, then */
-    struct care *care;            /* worker/care.h; NULL: none is needed */
+    const char *call;               /* what for, then */
+    struct care *care;              /* worker/care.h; NULL: none is needed */
     struct instance_stats stats;
-    struct hist *end_to_end_us;   /* of a sink; shared, own shard; may be NULL */
+    struct hist *end_to_end_us; /* of a sink; shared, own shard; may be NULL */
 };
-
-struct chain {
-    struct task task;
-    struct instance **members;    /* the head first, then in order of the calls */
-    uint32_t member_count;
-    struct executor *private_executor; /* or NULL */
-    struct instance *head;        /* fixed: a chain lives as long as its head is in it */
-    uint32_t next_input;          /* of the head: where the round goes on */
-    uint32_t spilled;             /* channels of members that spill or lag */
-    uint64_t trimmed;             /* logs are, up to this checkpoint: retain_turn */
-    bool sweeps;                  /* and something of them is still to be freed */
-    uint32_t empty_turns;         /* of a source, in a row */
-    uint64_t open_since_us;       /* something unflushed is open since; 0: nothing */
-    bool begun, failed;
-    bool changed;                 /* members or wiring changed during this turn: start afresh */
-    _Atomic int missing;          /* members announced and not yet arrived */
-    _Atomic(struct instance *) arrivals; /* stack of instances that moved here */
-    _Atomic bool go;              /* decided: may start */
-    _Atomic bool drain;           /* the source is asked to end */
-    _Atomic uint64_t inject;      /* epoch of a checkpoint marker to inject at a source; 0: none */
-    _Atomic uint64_t commit;      /* complete checkpoint to be committed; 0: none */
-    _Atomic uint64_t squeeze;     /* worker/squeeze.h; 0: not squeezed */
-    _Atomic uint64_t void_below;  /* checkpoint epochs below are void (PROTOCOL R17) */
-    uint64_t squeeze_seen;        /* its own: of the latest turn */
-    uint64_t voided;              /* its own: as far as its members know */
-    bool dead;                    /* loop: on_dead has come */
-    void (*on_change)(void *arg, struct chain *c); /* a state changed; any executor thread */
-    void (*on_dead)(void *arg, struct chain *c);
-    void *arg;
-};
-
-/* chain_new - members[0] is the head.  @home: first executor.  The chain owns its members. */
-struct chain *chain_new(struct instance **members TAKES, uint32_t count, struct executor *home,
-                        bool private_executor);
-void chain_free(struct chain *c); /* dead, or never begun */
-void chain_go(struct chain *c);   /* start callbacks, then run; any thread */
-void chain_drain(struct chain *c);/* sources: end as if the input had ended; any thread */
-void chain_inject(struct chain *c, uint64_t epoch); /* sources: a checkpoint marker; any thread */
-void chain_commit(struct chain *c, uint64_t epoch); /* it is complete: sinks commit; any thread */
-void chain_void(struct chain *c, uint64_t epoch);   /* release alignments below it; any thread */
-void chain_halt(struct chain *c); /* stop callbacks, then on_dead; any thread */
 
 /* instance_new - the PE is made by the caller with instance_host() as host and set afterwards. */
 struct instance *instance_new(uint64_t id, const char *pe_name, unsigned index, struct pool *pool);
@@ -159,13 +115,11 @@ void instance_free(struct instance *i); /* frees the PE and routing, not the cha
 void instance_wire(struct instance *i, struct input *inputs TAKES, uint32_t input_count,
                    struct out_port *ports TAKES, uint32_t port_count);
 
-/* chain_arrive - give an instance that left its chain to `to`.  Thread: the one it left on. */
-void chain_arrive(struct chain *to, struct instance *i);
-/* chain_follow - as chain_arrive for one that was not announced: it goes before its caller. */
-void chain_follow(struct chain *to, struct instance *i);
-void chain_leave(struct chain *from, struct instance *i); /* from's own thread */
-
 struct task *instance_task(struct instance *i);
+/* instance_notify - the chain that runs it has a turn.  Nothing when none does yet: a new instance
+ * of a change may join a running chain, at GO, and that is when it looks at everything.  Any
+ * thread. */
+void instance_notify(struct instance *i);
 void instance_spills(struct instance *i, int by);
 void instance_tell(struct instance *i); /* the loop looks at its part again; any thread */
 /* instance_take - an item arrives at input `input`; the batch in it is taken over. */
@@ -174,8 +128,16 @@ void instance_fail(struct instance *i, const char *text);
 /* instance_process - own thread: a batch that was taken before. */
 void instance_process(struct instance *i, unsigned port, const char *stream,
                       struct batch *batch TAKES);
-/* For worker/cut.c, own thread. */
-void instance_flush(struct instance *i);   /* everything emitted so far leaves for its channel */
+/* For its chain and worker/cut.c, own thread. */
+bool instance_start(struct instance *i);  /* false: it has failed */
+void instance_finish(struct instance *i); /* R4; put off while a change is prepared */
+void instance_pass_marker(struct instance *i, enum item_kind kind, uint64_t epoch);
+uint32_t instance_spilling(const struct instance *i); /* how many of its channels do */
+/* instance_end_late - Ends that came while a change was prepared, which has been made or given up;
+ * and ends that a cut brings about: who has ended calls somebody new, or all inputs that are left
+ * have ended.  Not in the cut itself: whom it calls may still run elsewhere. */
+void instance_end_late(struct instance *i);
+void instance_flush(struct instance *i); /* everything emitted so far leaves for its channel */
 void instance_set_state(struct instance *i, enum instance_state state);
 void instance_check_ended(struct instance *i); /* finish if every input has ended */
 

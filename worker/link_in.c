@@ -171,7 +171,7 @@ static const char *in_deliver(struct link_in *i, struct channel *c, const struct
     }
     c->expected_item++;
     c->end_came = c->end_came || it.kind == ITEM_END;
-    task_notify(instance_task(c->to));
+    instance_notify(c->to);
     if (it.kind != ITEM_BATCH) { /* the sender waits for the answer to call itself drained */
         struct rec_LINK_CHANNEL record = in_record(c);
         size_t one = 1;

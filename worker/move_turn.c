@@ -43,8 +43,8 @@ static bool tell(struct move *m, struct oxb_pe *pe, unsigned *rounds)
                         state_mover_slice(m->movers[n], STATE_SLICE_BYTES - told, &bytes);
         more = more || has_more;
         told += bytes.bytes;
-        *rounds = state_mover_rounds(m->movers[n]) > *rounds ? state_mover_rounds(m->movers[n])
-                                                             : *rounds;
+        *rounds =
+            state_mover_rounds(m->movers[n]) > *rounds ? state_mover_rounds(m->movers[n]) : *rounds;
         if (bytes.bytes == 0) {
             strbuf_fini(&bytes);
             continue;
@@ -92,7 +92,7 @@ void move_turn(struct instance *i)
         wanted = end.more ? wanted - 1 : 0;
         atomic_store(&m->slices_wanted, wanted);
         if (wanted > 0) {
-            task_notify(instance_task(i)); /* its batches have their turn in between */
+            instance_notify(i); /* its batches have their turn in between */
         } else {
             struct parcel *p = mem_alloc(sizeof *p);
             *p = end;
@@ -152,8 +152,7 @@ static void publish_the_rest(struct move *m) /* to the peer, or the helper here 
         send_out(m, other);
     }
     struct parcel *last = mem_alloc(sizeof *last);
-    *last = (struct parcel){
-        .kind = STATE_FINAL, .entries = m->exported, .finished = s->finished};
+    *last = (struct parcel){.kind = STATE_FINAL, .entries = m->exported, .finished = s->finished};
     send_out(m, last);
     struct parcel *trash = mem_alloc(sizeof *trash);
     *trash = (struct parcel){.trash = s};
@@ -173,9 +172,7 @@ void move_publish(struct instance *i)
         } else {
             struct instance *taker = m->taker;
             atomic_store(&m->arrived, true);
-            if (atomic_load(&taker->chain) != NULL) {
-                task_notify(instance_task(taker));
-            }
+            instance_notify(taker);
         }
         atomic_store(&m->released, true);
         moves_post(ms);
@@ -237,8 +234,7 @@ bool move_take(struct instance *i)
             return false;
         }
         log_event(LOG_DEBUG, "instance.took", "pe=%s index=%u entries=%" PRIu64,
-                  name_text(&i->pe_name),
-                  i->index, m->imported_entries);
+                  name_text(&i->pe_name), i->index, m->imported_entries);
         atomic_store(&m->imported, true);
         moves_post(ms);
     }

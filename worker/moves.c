@@ -111,17 +111,15 @@ static enum err make_move(struct moves *ms, const struct rec_STATE_MOVE *spec)
     struct move *m = &ms->items[ms->count++];
     const char *me = ms->env->worker_name;
     bool gives = strcmp(spec->from_worker, me) == 0, takes = strcmp(spec->to_worker, me) == 0;
-    *m = (struct move){.set = ms,
-                       .giver_id = spec->giver,
-                       .taker_id = spec->taker,
-                       .other = spec->other,
-                       .giver = gives && staged->base != NULL
-                                    ? part_instance(staged->base, spec->giver)
-                                    : NULL,
-                       .taker = takes ? part_instance(staged, spec->taker) : NULL};
+    *m = (struct move){
+        .set = ms,
+        .giver_id = spec->giver,
+        .taker_id = spec->taker,
+        .other = spec->other,
+        .giver = gives && staged->base != NULL ? part_instance(staged->base, spec->giver) : NULL,
+        .taker = takes ? part_instance(staged, spec->taker) : NULL};
     if (!read_groups(m, &spec->groups) || (!gives && !takes) || (gives && m->giver == NULL) ||
-        (takes && m->taker == NULL) ||
-        (gives && atomic_load(&m->giver->cut) == NULL)) {
+        (takes && m->taker == NULL) || (gives && atomic_load(&m->giver->cut) == NULL)) {
         return plan_malformed(staged, "a move of state whose ends are not here");
     }
     m->code = takes ? part_code_of(staged, m->taker) : NULL;
@@ -129,7 +127,10 @@ static enum err make_move(struct moves *ms, const struct rec_STATE_MOVE *spec)
                     pe_type(m->giver->pe)->state_version != pe_type(m->code)->state_version;
     m->told = gives && (!takes || migrates);
     m->leaving = m->told ? stage_new(m->giver->pe, m->groups) : NULL;
-    m->stage = takes ? stage_new(m->told ? m->code : gives ? m->giver->pe : m->code, m->groups)
+    m->stage = takes ? stage_new(m->told ? m->code
+                                 : gives ? m->giver->pe
+                                         : m->code,
+                                 m->groups)
                      : NULL;
     if (m->giver == m->taker && !migrates) {
         return plan_malformed(staged, "a move from an instance to itself under one state version");
@@ -222,8 +223,8 @@ void moves_begin(struct moves *ms)
 
 static struct message *message_add(struct move *m, const struct parcel *p)
 {
-    m->queue = mem_grow(m->queue, m->queue_first + m->queue_count, &m->queue_capacity,
-                        sizeof *m->queue);
+    m->queue =
+        mem_grow(m->queue, m->queue_first + m->queue_count, &m->queue_capacity, sizeof *m->queue);
     struct message *to = &m->queue[m->queue_first + m->queue_count++];
     *to = (struct message){.kind = p->kind,
                            .state = p->state != NULL ? mem_dup(p->state) : NULL,
@@ -239,8 +240,8 @@ static uint64_t enqueue(struct move *m, const struct parcel *p)
     uint64_t count = 0;
     size_t at = 0;
     do {
-        size_t part = p->data.bytes - at < STATE_MESSAGE_BYTES ? p->data.bytes - at
-                                                               : STATE_MESSAGE_BYTES;
+        size_t part =
+            p->data.bytes - at < STATE_MESSAGE_BYTES ? p->data.bytes - at : STATE_MESSAGE_BYTES;
         struct message *to = message_add(m, p);
         strbuf_add(&to->data, part > 0 ? p->data.data + at : "", part);
         at += part;
@@ -290,20 +291,20 @@ static void send_more(struct move *m)
     while (m->give.sent < give_limit(&m->give)) {
         const struct message *x = &m->queue[m->queue_first + (m->give.sent - m->queue_base)];
         struct msg out = {.kind = M_LINK_STATE};
-        out.LINK_STATE = (struct msg_LINK_STATE){
-            .topology = ms->topology,
-            .gen = ms->gen,
-            .op = ms->op,
-            .giver = m->giver_id,
-            .taker = m->taker_id,
-            .number = m->give.sent,
-            .kind = x->kind,
-            .state = x->state != NULL ? x->state : "",
-            .more = x->more,
-            .data = {(const uint8_t *)x->data.data, x->data.bytes},
-            .version = x->version,
-            .entries = x->entries,
-            .finished = x->finished};
+        out.LINK_STATE =
+            (struct msg_LINK_STATE){.topology = ms->topology,
+                                    .gen = ms->gen,
+                                    .op = ms->op,
+                                    .giver = m->giver_id,
+                                    .taker = m->taker_id,
+                                    .number = m->give.sent,
+                                    .kind = x->kind,
+                                    .state = x->state != NULL ? x->state : "",
+                                    .more = x->more,
+                                    .data = {(const uint8_t *)x->data.data, x->data.bytes},
+                                    .version = x->version,
+                                    .entries = x->entries,
+                                    .finished = x->finished};
         if (!link_out_say(m->out, &out)) {
             struct give_event in = {.kind = GIVE_IN_UNLINKED};
             (void)give_step(&m->give, &in);
@@ -325,7 +326,9 @@ static void set_fail(struct moves *ms, enum err code, const char *what, const ch
 /* The taker is here: it takes in what the helper has taken in, and hears everything. */
 static void answer_here(struct move *m, bool resume)
 {
-    struct give_event in = {.kind = GIVE_IN_ACK, .next = m->taken_in, .resume = resume,
+    struct give_event in = {.kind = GIVE_IN_ACK,
+                            .next = m->taken_in,
+                            .resume = resume,
                             .imported = atomic_load(&m->imported)};
     perform(m, give_step(&m->give, &in));
 }
@@ -350,7 +353,7 @@ static void perform(struct move *m, unsigned act)
     }
     if ((act & GIVE_DO_SLICE) != 0) {
         atomic_store(&m->slices_wanted, STATE_SLICES_AHEAD);
-        task_notify(instance_task(m->giver));
+        instance_notify(m->giver);
     }
     if ((act & GIVE_DO_FAIL) != 0) {
         set_fail(m->set, ERR_AGAIN, "state changes faster than it can be copied to worker",
@@ -408,8 +411,8 @@ bool moves_on_ack(struct moves *ms, const struct msg_LINK_STATE_ACK *a)
         return false;
     }
     m->heard_us = clock_now_us();
-    struct give_event in = {.kind = GIVE_IN_ACK, .next = a->next, .resume = a->resume,
-                            .imported = a->imported};
+    struct give_event in = {
+        .kind = GIVE_IN_ACK, .next = a->next, .resume = a->resume, .imported = a->imported};
     if (a->what[0] != '\0') {
         in.kind = GIVE_IN_REFUSED;
         if (m->give.state != GIVE_CUT) {
@@ -596,9 +599,7 @@ static void settle(struct move *m, struct parcel *p)
     }
     if (p->kind == STATE_FINAL) {
         atomic_store(&m->arrived, true);
-        if (atomic_load(&m->taker->chain) != NULL) {
-            task_notify(instance_task(m->taker));
-        }
+        instance_notify(m->taker);
     }
     parcel_free(p);
 }
@@ -672,10 +673,10 @@ void moves_facts(struct moves *ms, struct change_result *out)
         struct move *m = &ms->items[n];
         out->exported += m->giver != NULL ? m->exported : 0;
         out->imported += m->taker != NULL ? m->imported_entries : 0;
-        out->pauses_us = mem_resize(out->pauses_us, out->pause_count + m->pause_count,
-                                    sizeof *out->pauses_us);
-        memcpy(out->pauses_us + out->pause_count, m->pauses_us,
-               m->pause_count * sizeof *m->pauses_us);
+        out->pauses_us =
+            mem_resize(out->pauses_us, out->pause_count + m->pause_count, sizeof *out->pauses_us);
+        mem_copy(out->pauses_us + out->pause_count, m->pauses_us,
+                 m->pause_count * sizeof *m->pauses_us);
         out->pause_count += m->pause_count;
     }
     out->state_bytes += ms != NULL ? ms->bytes_sent : 0;
@@ -692,7 +693,7 @@ void moves_cancel(struct moves *ms)
         struct move *m = &ms->items[n];
         atomic_store(&m->cancelled, true);
         if (m->giver != NULL) {
-            task_notify(instance_task(m->giver));
+            instance_notify(m->giver);
         }
     }
 }

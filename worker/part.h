@@ -14,7 +14,7 @@
 #include "net/messages.h"
 #include "net/states.h"
 #include "pe/registry.h"
-#include "worker/instance.h"
+#include "worker/chain.h"
 #include "worker/link.h"
 #include "worker/wired.h"
 

@@ -1,6 +1,7 @@
 /* worker/report.c - what a worker tells the master of one topology: states and counters.
  *
  * Threads:    the loop's; reads what executors write, relaxed. */
+#include "core/counter.h"
 #include "worker/part.h"
 
 #include "core/clock.h"
@@ -24,11 +25,6 @@ struct report_arena {
     uint32_t count;
     struct strbuf end_to_end;
 };
-
-static uint64_t get(_Atomic uint64_t *v)
-{
-    return atomic_load_explicit(v, memory_order_relaxed);
-}
 
 static void add_metric(void *arg, const char *name, const char *doc, int64_t value)
 {
@@ -63,8 +59,9 @@ static void report_instance(struct instance *i, struct rec_INSTANCE_STATUS *out,
                             struct strbuf *latency, char **metrics, struct held_texts *texts)
 {
     struct pe_counters *n = pe_counters(i->pe);
-    uint64_t since = get(&i->stats.blocked_since_ns);
-    uint64_t blocked = get(&i->stats.blocked_ns) + (since != 0 ? clock_now_ns() - since : 0);
+    uint64_t since = counter_get(&i->stats.blocked_since_ns);
+    uint64_t blocked =
+        counter_get(&i->stats.blocked_ns) + (since != 0 ? clock_now_ns() - since : 0);
     hist_encode(&i->stats.service_us, latency);
     json_t *own = json_object();
     pe_metrics_each(i->pe, add_metric, own);
@@ -73,17 +70,17 @@ static void report_instance(struct instance *i, struct rec_INSTANCE_STATUS *out,
     unsigned state = atomic_load(&i->state);
     *out = (struct rec_INSTANCE_STATUS){.id = i->id,
                                         .state = state,
-                                        .tuples_in = get(&n->tuples_in),
-                                        .tuples_out = get(&n->tuples_out),
-                                        .batches_in = get(&n->batches_in),
-                                        .batches_out = get(&n->batches_out),
-                                        .bytes_in = get(&n->bytes_in),
-                                        .bytes_out = get(&n->bytes_out),
-                                        .errors = get(&n->errors),
-                                        .failed = get(&n->failed),
-                                        .busy_us = get(&i->stats.busy_ns) / 1000,
+                                        .tuples_in = counter_get(&n->tuples_in),
+                                        .tuples_out = counter_get(&n->tuples_out),
+                                        .batches_in = counter_get(&n->batches_in),
+                                        .batches_out = counter_get(&n->batches_out),
+                                        .bytes_in = counter_get(&n->bytes_in),
+                                        .bytes_out = counter_get(&n->bytes_out),
+                                        .errors = counter_get(&n->errors),
+                                        .failed = counter_get(&n->failed),
+                                        .busy_us = counter_get(&i->stats.busy_ns) / 1000,
                                         .blocked_us = blocked / 1000,
-                                        .state_bytes = get(&i->stats.state_bytes),
+                                        .state_bytes = counter_get(&i->stats.state_bytes),
                                         .error = state == INSTANCE_FAILED ? i->error : "",
                                         .latency = {(const uint8_t *)latency->data, latency->bytes},
                                         .metrics = *metrics != NULL ? *metrics : ""};
@@ -96,17 +93,17 @@ static void report_channel(struct channel *c, struct rec_CHANNEL_STATUS *out)
     struct ledger *l = &c->ledger;
     struct retained *log = channel_log(c);
     *out = (struct rec_CHANNEL_STATUS){.id = c->id,
-                                       .sent = c->from != NULL ? get(&l->sent) : 0,
-                                       .received = c->to != NULL ? get(&l->received) : 0,
+                                       .sent = c->from != NULL ? counter_get(&l->sent) : 0,
+                                       .received = c->to != NULL ? counter_get(&l->received) : 0,
                                        .depth = ring_used(&c->ring),
-                                       .gaps = get(&l->gaps),
-                                       .repeats = get(&l->repeats),
-                                       .reordered = get(&l->reordered),
-                                       .compared = get(&l->compared),
-                                       .mismatched = get(&l->mismatched),
+                                       .gaps = counter_get(&l->gaps),
+                                       .repeats = counter_get(&l->repeats),
+                                       .reordered = counter_get(&l->reordered),
+                                       .compared = counter_get(&l->compared),
+                                       .mismatched = counter_get(&l->mismatched),
                                        .ended = atomic_load(&l->ended),
-                                       .reach = log != NULL ? get(&log->reach) : 0,
-                                       .retained = log != NULL ? get(&log->bytes) : 0};
+                                       .reach = log != NULL ? counter_get(&log->reach) : 0,
+                                       .retained = log != NULL ? counter_get(&log->bytes) : 0};
 }
 
 struct report_arena *part_report(struct part *d, struct msg *m)

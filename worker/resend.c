@@ -120,7 +120,7 @@ void resends_ask(const struct resends *r)
         struct instance *i = r->items[n]->target;
         assert(atomic_load(&i->resend) == NULL); /* P2 */
         atomic_store(&i->resend, r->items[n]);
-        task_notify(instance_task(i));
+        instance_notify(i);
     }
 }
 
@@ -165,7 +165,7 @@ void resends_go(const struct resends *r)
 {
     for (uint32_t n = 0; n < r->count; n++) {
         atomic_store(&r->items[n]->state, RESEND_GOING);
-        task_notify(instance_task(r->items[n]->target));
+        instance_notify(r->items[n]->target);
     }
 }
 

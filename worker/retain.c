@@ -1,6 +1,7 @@
 /* worker/retain.c - the log of one channel: a ring of items that grows. */
 #include "worker/retain.h"
 
+#include "core/counter.h"
 #include "core/mem.h"
 #include "worker/frame.h"
 
@@ -18,12 +19,6 @@ static void set_base(struct retained *r, bool on, uint64_t epoch)
     r->on = on;
     r->base = epoch;
     atomic_store_explicit(&r->reach, on ? epoch + 1 : 0, memory_order_relaxed);
-}
-
-static void add_bytes(struct retained *r, size_t by) /* one writer */
-{
-    uint64_t now = atomic_load_explicit(&r->bytes, memory_order_relaxed);
-    atomic_store_explicit(&r->bytes, now + by, memory_order_relaxed);
 }
 
 struct retained *retained_new(uint64_t from, uint64_t budget)
@@ -48,7 +43,7 @@ bool retain_sweep(struct retained *r, size_t count)
     for (; count > 0 && r->dead > 0; count--) {
         struct logged *k = &r->slots[r->head & (r->capacity - 1)];
         item_free(&k->it);
-        add_bytes(r, 0 - k->bytes);
+        counter_add(&r->bytes, 0 - k->bytes);
         r->head++;
         r->dead--;
     }
@@ -107,7 +102,7 @@ static void append(struct retained *r, const struct item *it)
     k->it = *it;
     k->bytes = held_bytes(it);
     r->live_bytes += k->bytes;
-    add_bytes(r, k->bytes);
+    counter_add(&r->bytes, k->bytes);
     (void)retain_sweep(r, FREED_PER_ITEM);
 }
 
@@ -225,12 +220,12 @@ void retain_went(struct retained *r, const struct item *it)
     bool useful = r->on && is_kept(k->it.kind);
     struct item own = useful ? share(it) : (struct item){.kind = it->kind};
     r->live_bytes -= k->bytes;
-    add_bytes(r, 0 - k->bytes);
+    counter_add(&r->bytes, 0 - k->bytes);
     item_free(&k->it);
     k->it = own;
     k->bytes = held_bytes(&own);
     r->live_bytes += k->bytes;
-    add_bytes(r, k->bytes);
+    counter_add(&r->bytes, k->bytes);
     r->sent++;
     r->waiting--;
     if (!r->on) {
@@ -285,7 +280,7 @@ uint64_t retain_rewind(struct retained *r, uint64_t epoch)
         struct logged *k = at(r, n);
         if (k->it.kind != ITEM_BATCH) { /* markers are void: those checkpoints were given up */
             r->live_bytes -= k->bytes;
-            add_bytes(r, 0 - k->bytes);
+            counter_add(&r->bytes, 0 - k->bytes);
             item_free(&k->it);
             continue;
         }

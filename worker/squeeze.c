@@ -1,6 +1,7 @@
 /* worker/squeeze.c - narrowing the channels inside a covering set, and slicing what goes there. */
 #include "worker/squeeze.h"
 
+#include "core/counter.h"
 #include "core/mem.h"
 #include "worker/cut.h"
 
@@ -28,15 +29,27 @@ void squeeze_add(struct squeeze *s, struct channel *ch)
 static uint64_t tuple_ns(struct instance *i)
 {
     struct pe_counters *n = pe_counters(i->pe);
-    uint64_t tuples =
-        atomic_load_explicit(i->source ? &n->tuples_out : &n->tuples_in, memory_order_relaxed);
-    return tuples > 0 ? atomic_load_explicit(&i->stats.busy_ns, memory_order_relaxed) / tuples : 0;
+    uint64_t tuples = counter_get(i->source ? &n->tuples_out : &n->tuples_in);
+    return tuples > 0 ? counter_get(&i->stats.busy_ns) / tuples : 0;
+}
+
+/* is_held_up - has it waited for room longer than it has worked, or does it now?  Then who comes
+ * after it is slower than it is, maybe outside the set, and it has time to spare (M3). */
+static bool is_held_up(struct instance *i)
+{
+    struct chain *c = atomic_load(&i->chain);
+    struct instance_stats *s = &(c != NULL ? c->head : i)->stats;
+    return atomic_load_explicit(&s->blocked_since_ns, memory_order_relaxed) != 0 ||
+           counter_get(&s->blocked_ns) > counter_get(&s->busy_ns);
 }
 
 static uint32_t slice_rows(struct instance *const *members, uint32_t member_count)
 {
     uint64_t slowest = 1;
     for (uint32_t k = 0; k < member_count; k++) {
+        if (is_held_up(members[k])) {
+            return SQUEEZE_ROWS_MIN;
+        }
         uint64_t ns = tuple_ns(members[k]);
         slowest = ns > slowest ? ns : slowest;
     }

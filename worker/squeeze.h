@@ -9,11 +9,13 @@
  *             channel before it, whatever waits outside (H21).
  * Invariants: M1 a squeezed chain takes markers, ends and closes all the same.
  *             M2 an instance that has cut is not held back: what it feeds now is of the new graph
- *                (I4). */
+ *                (I4).
+ *             M3 where a member is held up, also by what is outside, slices are the least there are:
+ *                its channel out of the set fills with slices, so that room for the next comes soon. */
 #ifndef OXB_WORKER_SQUEEZE_H
 #define OXB_WORKER_SQUEEZE_H
 
-#include "worker/instance.h"
+#include "worker/chain.h"
 
 struct squeeze {
     struct channel **inside; /* of V, between members: until the change is over */

@@ -286,6 +286,16 @@ static bool one_scenario(const struct scenario *sc, struct bench *b)
 
 /* ---------------------------------------------------------------- setting up */
 
+bool is_wanted(const struct bench *b, const char *name)
+{
+    for (char **text = b->only; *text != NULL; text++) {
+        if (strstr(name, *text) == NULL) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool set_up(struct bench *b)
 {
     ssize_t n = readlink("/proc/self/exe", b->bin, sizeof b->bin - 1);
@@ -306,14 +316,14 @@ static bool set_up(struct bench *b)
 
 static int usage(FILE *to, int status)
 {
-    fputs("usage: oxbow-bench-upgrade [-r ROUNDS] [-d FOLDER] [-k] [TEXT]\n"
-          "       oxbow-bench-upgrade -n CHANGES [-k] [TEXT]\n"
-          "       oxbow-bench-upgrade -s | -S [-r ROUNDS] [-d FOLDER] [-k] [TEXT]\n"
+    fputs("usage: oxbow-bench-upgrade [-r ROUNDS] [-d FOLDER] [-k] [TEXT]...\n"
+          "       oxbow-bench-upgrade -n CHANGES [-k] [TEXT]...\n"
+          "       oxbow-bench-upgrade -s | -S [-r ROUNDS] [-d FOLDER] [-k] [TEXT]...\n"
           "  -r N       rounds (3)       -d FOLDER  draw as SVG there\n"
           "  -n N       N changes in a row of one running topology, instead of one\n"
           "  -s, -S     one thing varied at a time: a few points of each, every point\n"
           "  -k         keep the scratch folder\n"
-          "TEXT: only changes whose name contains it:\n",
+          "TEXT: only changes whose name (with -n: and strategy) contains each:\n",
           to);
     for (size_t i = 0; i < SCENARIOS; i++) {
         fprintf(to, "  %s\n", scenarios[i].name);
@@ -350,7 +360,7 @@ static bool read_options(struct bench *b, bool *sweeps, int argc, char **argv, i
             return false;
         }
     }
-    b->only = optind < argc ? argv[optind] : NULL;
+    b->only = argv + optind;
     if (b->rounds == 0 || b->rounds > ROUNDS_MAX || b->changes > CHANGES_MAX) {
         *status = usage(stderr, 2);
         return false;
@@ -363,7 +373,7 @@ static bool single_changes(struct bench *b)
     bool all = true;
     print_head();
     for (size_t i = 0; i < SCENARIOS; i++) {
-        if (b->only == NULL || strstr(scenarios[i].name, b->only) != NULL) {
+        if (is_wanted(b, scenarios[i].name)) {
             all = one_scenario(&scenarios[i], b) && all;
         }
     }

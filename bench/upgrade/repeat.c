@@ -62,16 +62,20 @@ struct outcome repeat_run(const struct scenario *sc, enum strategy how, const ch
         return o;
     }
     struct series *main = series_read(t.main), *side = series_read(t.side);
-    if (main == NULL || side == NULL) {
+    struct series *far = series_read(t.far);
+    if (main == NULL || side == NULL || far == NULL) {
         o.ok = false;
         snprintf(o.why, sizeof o.why, "a sink wrote nothing; see %s", dir);
     } else {
         c->quiet = series_spread(side, w.quiet_ns, w.commands_ns);
         c->commands = series_spread(side, w.commands_ns, w.changes_ns);
         c->during = series_spread(side, w.changes_ns, w.end_ns);
+        c->far_commands = series_spread(far, w.commands_ns, w.changes_ns);
+        c->far_during = series_spread(far, w.changes_ns, w.end_ns);
         series_count(main, &o);
     }
     series_free(main);
     series_free(side);
+    series_free(far);
     return o;
 }

@@ -29,9 +29,10 @@ static const struct scenario scenarios[] = {
 
 static void print_head(void)
 {
-    printf("%-22s %-23s %4s  %-20s %-20s %-16s  %-14s %-14s %-14s %-11s %s\n", "changes",
-           "strategy", "n", "switch p50/p99/max", "pause p50/p99/max", "total p50/p99",
-           "side: quiet", "commands only", "during", "during/only", "lost/dbl/ord");
+    printf("%-22s %-23s %4s  %-20s %-20s %-16s  %-14s %-14s %-14s %-11s %-14s %-14s %-11s %s\n",
+           "changes", "strategy", "n", "switch p50/p99/max", "pause p50/p99/max", "total p50/p99",
+           "side: quiet", "commands only", "during", "during/only", "far: only", "during",
+           "during/only", "lost/dbl/ord");
 }
 
 static void three(double *v, unsigned n, const char *fmt, int width)
@@ -68,6 +69,10 @@ static bool print_row(const struct scenario *sc, enum strategy how, const struct
     two(&c->commands, 14);
     two(&c->during, 14);
     printf("%4.2f %4.2f   ", c->during.p50 / base->p50, c->during.p99 / base->p99);
+    two(&c->far_commands, 14);
+    two(&c->far_during, 14);
+    printf("%4.2f %4.2f   ", c->far_during.p50 / c->far_commands.p50,
+           c->far_during.p99 / c->far_commands.p99);
     printf("%llu/%llu/%llu\n", (unsigned long long)o->lost, (unsigned long long)o->doubled,
            (unsigned long long)o->disordered);
     fflush(stdout);
@@ -85,7 +90,7 @@ bool rows_run(struct bench *b)
         for (size_t k = 0; k < sizeof shown / sizeof shown[0]; k++) {
             char dir[4200], row[100];
             snprintf(row, sizeof row, "%s, %s", sc->name, strategy_name(shown[k]));
-            if (b->only != NULL && strstr(row, b->only) == NULL) {
+            if (!is_wanted(b, row)) {
                 continue;
             }
             bench_folder(b, dir, sizeof dir);

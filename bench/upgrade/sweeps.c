@@ -173,7 +173,7 @@ bool sweeps_run(struct bench *b)
 {
     bool all = true;
     for (size_t k = 0; k < sizeof sweeps / sizeof sweeps[0]; k++) {
-        if (b->only == NULL || strstr(sweeps[k].name, b->only) != NULL) {
+        if (is_wanted(b, sweeps[k].name)) {
             all = one_sweep(b, &sweeps[k]) && all;
         }
     }

@@ -46,6 +46,7 @@ static void write_streams(const struct trial *t, FILE *f, bool next)
     const struct scenario *sc = t->sc;
     fprintf(f,
             "streams:\n  - {from: source, to: side}\n  - {from: side, to: side-sink}\n"
+            "  - {from: far-source, to: far}\n  - {from: far, to: far-sink}\n"
             "  - {from: source, to: s1%s}\n",
             sc->width > 1 ? ", by: key" : ""); /* else its order would end here */
     for (unsigned i = 1; i < sc->steps; i++) {
@@ -82,6 +83,11 @@ bool trial_write(const struct trial *t, bool next)
             t->main);
     fprintf(f, "  side-sink: {use: '%s/bench/upgrade/pes.so:up-series', with: {path: '%s'}}\n",
             t->bin, t->side);
+    fprintf(f, "  far-source: {use: '%s/bench/upgrade/pes.so:up-source', with: {rate: 1000}}\n",
+            t->bin);
+    fprintf(f, "  far: {use: '%s/bench/upgrade/pes.so:up-step'}\n", t->bin);
+    fprintf(f, "  far-sink: {use: '%s/bench/upgrade/pes.so:up-series', with: {path: '%s'}}\n",
+            t->bin, t->far);
     if (sc->stream) {
         fprintf(f, "  other: {use: '%s/bench/upgrade/pes.so:up-source', with: {rate: 1000}}\n",
                 t->bin);
@@ -207,6 +213,7 @@ bool trial_open(struct trial *t, const struct scenario *sc, enum strategy how, c
     snprintf(t->out, sizeof t->out, "%s/out", dir);
     snprintf(t->main, sizeof t->main, "%s/arrivals", dir);
     snprintf(t->side, sizeof t->side, "%s/arrivals-side", dir);
+    snprintf(t->far, sizeof t->far, "%s/arrivals-far", dir);
     if (mkdir(dir, 0700) != 0) {
         snprintf(o->why, sizeof o->why, "cannot make %s", dir);
         return false;

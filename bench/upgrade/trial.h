@@ -12,7 +12,7 @@ struct trial {
     enum strategy how;
     const char *bin, *dir;
     struct cluster cluster;
-    char yaml[PATH_BYTES], out[PATH_BYTES], main[PATH_BYTES], side[PATH_BYTES];
+    char yaml[PATH_BYTES], out[PATH_BYTES], main[PATH_BYTES], side[PATH_BYTES], far[PATH_BYTES];
     uint64_t zero_ns; /* when tuple 0 was due, for a source that is started again */
     uint64_t first;
     uint64_t preload;

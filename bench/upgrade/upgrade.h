@@ -4,8 +4,9 @@
  *
  *     source -> s1 -> ... -> sN -> keep (by key, keyed state) -> sink      every hop a queue
  *            \-> side -> side-sink                                         no part of any change
+ *     far-source -> far -> far-sink              nor this, which shares no more than the processors
  *
- * lets it run, changes it by one strategy, lets it run on, and stops it.  Both sinks write number,
+ * lets it run, changes it by one strategy, lets it run on, and stops it.  The sinks write number,
  * due time and arrival of every tuple, so that outage, latency, loss, doubles and order are judged
  * from what came out, alike for all strategies, and not from what the engine says of itself. */
 #ifndef OXB_BENCH_UPGRADE_H
@@ -77,6 +78,7 @@ struct changes {
     struct spread quiet;    /* latency at the side branch: before, nobody asks for anything ... */
     struct spread commands; /* ... the same commands come, and change nothing ... */
     struct spread during;   /* ... and while the changes are made */
+    struct spread far_commands, far_during; /* the same at the branch with a source of its own */
 };
 /* repeat_run - Return: as of the last change, but counts of all. */
 struct outcome repeat_run(const struct scenario *sc, enum strategy how, const char *bin,
@@ -109,12 +111,13 @@ struct bench {
     unsigned trials; /* names their folders */
     unsigned rounds;
     unsigned changes; /* of one running topology, in rows.c */
-    const char *only; /* text that the name of a scenario must contain; NULL: all */
+    char **only;      /* texts that the name of a scenario must contain, each; NULL at the end */
     const char *draw; /* folder for the drawings; NULL: none */
     bool whole;       /* sweeps: every point */
     bool keep;
 };
 void bench_folder(struct bench *b, char *dir, size_t bytes); /* of the next trial */
+bool is_wanted(const struct bench *b, const char *name);
 double median_of(const double *v, unsigned n);
 /* percentile_of - of n values, which are sorted. */
 double percentile_of(double *v, unsigned n, unsigned percent);

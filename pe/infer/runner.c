@@ -38,6 +38,9 @@ static void forget(struct runner *r, size_t at, size_t count)
     for (size_t k = at; k < at + count; k++) {
         batch_free(r->views[k]);
     }
+    if (count == 0) {
+        return;
+    }
     memmove(r->views + at, r->views + at + count, (r->view_count - at - count) * sizeof *r->views);
     r->view_count -= count;
 }

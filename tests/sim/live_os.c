@@ -5,7 +5,7 @@
 #include "core/strbuf.h"
 #include "net/frame.h"
 #include "worker/frame.h"
-#include "worker/instance.h"
+#include "worker/chain.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -533,7 +533,7 @@ static bool move_item(struct channel *out)
         frame_free(it->frame);
         ring_drop(&out->ring);
         channel_taken(out);
-        task_notify(instance_task(in->to));
+        instance_notify(in->to);
         return true;
     }
     return false;

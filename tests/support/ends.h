@@ -6,7 +6,7 @@
 #ifndef OXB_TESTS_SUPPORT_ENDS_H
 #define OXB_TESTS_SUPPORT_ENDS_H
 
-#include "worker/instance.h"
+#include "worker/chain.h"
 
 #include <semaphore.h>
 

@@ -41,6 +41,7 @@ declare -A MOVING=(
     ["keyed state over more instances, and fewer"]="TALLIES=4; TALLIES=2; TALLIES=3"
     ["state, code and parallelism"]="TALLIES=3 B=2"
     ["renamed, scaled"]="TALLIES=2 TALLY=counter MID=3"
+    ["PE inserted, what it feeds scaled"]="INSERT=1 TALLIES=2 TALLY=counter MID=3"
     ["state to another worker, and back"]="AT=last; AT=w1; AT=last"
     ["code of another state version"]="B=4"
     ["another state version, scaled"]="B=4 TALLIES=3; TALLIES=2"

@@ -29,10 +29,66 @@ static bool to_master(enum rs_kind kind)
            kind == TELL_HELLO || kind == TELL_ACK || kind == TELL_COMMITTED || kind == TELL_ENDED;
 }
 
+/* A HELLO is the first message of a connection.  Until it comes what is said to that process goes
+ * to the connection before, and is lost; when it comes, nothing more comes from that one; and
+ * nothing overtakes it. */
+static bool is_hello_of(const struct rs_message *m, uint8_t proc)
+{
+    return m->kind == TELL_HELLO && m->proc == proc;
+}
+
+static bool connects(const struct rs *w, uint8_t proc)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < w->message_count; i++) {
+        any = any || is_hello_of(&w->messages[i], proc);
+    }
+    return any;
+}
+
+static void drop_said_before(struct rs *w, const struct rs_message *hello)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < w->message_count; i++) {
+        const struct rs_message *m = &w->messages[i];
+        if (m->proc != hello->proc || !to_master(m->kind) || m->said > hello->said) {
+            w->messages[kept++] = *m;
+        }
+    }
+    w->message_count = kept;
+}
+
+static uint32_t not_before_hello(const struct rs *w, uint32_t at)
+{
+    const struct rs_message *m = &w->messages[at];
+    for (uint32_t i = 0; i < w->message_count && to_master(m->kind); i++) {
+        const struct rs_message *h = &w->messages[i];
+        if (is_hello_of(h, m->proc) && h->said < m->said) {
+            return not_before_hello(w, i);
+        }
+    }
+    return at;
+}
+
+void rs_connect(struct rs *w, uint32_t p)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < w->message_count; i++) {
+        const struct rs_message *m = &w->messages[i];
+        if (m->proc != p || to_master(m->kind) || m->kind == TELL_PEER_GO) {
+            w->messages[kept++] = *m;
+        }
+    }
+    w->message_count = kept;
+}
+
 void rs_send(struct rs *w, struct rs_message m)
 {
     if (m.proc >= RS_PROCS || !w->procs[m.proc].alive ||
         (w->procs[m.proc].cut_off && m.kind != TELL_PEER_GO)) {
+        return;
+    }
+    if (!to_master(m.kind) && m.kind != TELL_PEER_GO && connects(w, m.proc)) {
         return;
     }
     m.worker = (uint8_t)w->procs[m.proc].worker;
@@ -76,7 +132,7 @@ bool rs_control_step(struct rs *w)
     if (w->message_count == 0) {
         return false;
     }
-    uint32_t at = rs_draw(w, w->message_count);
+    uint32_t at = not_before_hello(w, rs_draw(w, w->message_count));
     struct rs_message m = w->messages[at];
     if (w->k.losses > 0 && rs_draw(w, 24) == 0) {
         w->k.losses--; /* it comes twice */
@@ -91,6 +147,9 @@ bool rs_control_step(struct rs *w)
     }
     RS_TRACE(w, "%s %s %u (w%u), gen %u, op %u, epoch %u", names[m.kind], master ? "from" : "to",
              m.proc, m.worker, m.gen, (unsigned)m.op, m.epoch);
+    if (m.kind == TELL_HELLO) {
+        drop_said_before(w, &m);
+    }
     if (master) {
         rs_chief_takes(w, &m);
     } else {

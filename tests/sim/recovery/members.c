@@ -29,6 +29,23 @@ static void lose(struct rs *w, uint32_t k, uint64_t incarnation)
     }
 }
 
+/* A recovery is prepared in which something stays, and it holds nothing (conduct.c): what was fed to
+ * what it had prepared may be gone with that, so it is not enough to ask it once more. */
+static bool came_bare(struct rs *w, const struct rs_message *m)
+{
+    const struct rs_chief *a = &w->chief;
+    bool prepares = a->active && a->is_recovery && !change_is_decided(&a->change);
+    if (!prepares || m->gen != 0 || !rs_is_used(w, a->d.plan, m->worker)) {
+        return false;
+    }
+    const struct rs_plan *x = rs_plan(w, a->d.plan);
+    bool any = false;
+    for (uint32_t n = 0; n < w->im->node_count; n++) {
+        any = any || x->stays[n];
+    }
+    return any;
+}
+
 /* It is decided that it holds something, and it says that it does not (conduct.c): as good as lost.
  */
 static bool came_without(struct rs *w, const struct rs_message *m)
@@ -37,6 +54,10 @@ static bool came_without(struct rs *w, const struct rs_message *m)
     uint32_t k = m->worker;
     bool decided = a->active && change_is_decided(&a->change);
     bool restores = decided && a->is_recovery;
+    if (!rs_without(w, NO_LACK) && m->said >= a->heard[k] && came_bare(w, m)) {
+        rs_feed(w, CHANGE_IN_LOST, m);
+        return true;
+    }
     if (rs_without(w, NO_LACK) || m->said < a->heard[k] || (a->d.recovering && !restores)) {
         return false;
     }

@@ -401,7 +401,8 @@ void rs_worker_takes(struct rs *w, const struct rs_message *m);
 uint32_t rs_proc_start(struct rs *w, uint32_t worker);
 void rs_proc_end(struct rs *w, uint32_t p);
 bool rs_worker_event(struct rs *w, bool idle); /* answers that are due */
-void rs_hello(struct rs *w, uint32_t p);
+void rs_hello(struct rs *w, uint32_t p); /* on a new connection */
+void rs_connect(struct rs *w, uint32_t p); /* what was on its way to it is lost with the old one */
 void rs_proc_forget(struct rs *w, uint32_t p); /* it drops all it holds, and lives */
 void rs_drop_life(struct rs *w, uint32_t p, uint32_t n);
 bool rs_defers(struct rs *w, uint32_t p, uint32_t n);

@@ -140,6 +140,7 @@ static bool is_ended(struct rs *w, uint32_t p)
 void rs_hello(struct rs *w, uint32_t p)
 {
     const struct rs_proc *x = &w->procs[p];
+    rs_connect(w, p);
     rs_send(w, (struct rs_message){.kind = TELL_HELLO,
                                    .proc = (uint8_t)p,
                                    .gen = x->gen,

@@ -645,6 +645,50 @@ static void a_second_loss_leaves_alone_what_the_first_left(void **state)
     expect_less_again(&s, &kept);
 }
 
+static void come_back(struct fake_worker *w)
+{
+    const char *name = w->name;
+    uint64_t incarnation = w->incarnation;
+    fake_leave(w);
+    fake_join(w, r.control, name, incarnation);
+}
+
+/* What it had prepared may have been fed already by who stays; that is gone with it. */
+static void who_loses_what_it_prepared_beside_others_that_stay_is_one_more_try(void **state)
+{
+    (void)state;
+    struct spread s;
+    deploy_spread(&s);
+    lose_far(&s, s.epoch + 1);
+    struct plan lost = expect_prepare(s.far), kept = expect_prepare(s.near);
+    send_ready(s.far, &lost, s.far->incarnation, ERR_OK);
+    come_back(s.far);
+    fake_report_end(s.far, 0);
+    (void)fake_expect(s.near, M_ABORT);
+    (void)fake_expect(s.far, M_ABORT);
+    expect_less_again(&s, &kept);
+}
+
+static void who_comes_back_with_the_part_that_stays_is_asked_once_more(void **state)
+{
+    (void)state;
+    struct spread s;
+    deploy_spread(&s);
+    lose_far(&s, s.epoch + 1);
+    struct plan lost = expect_prepare(s.far), kept = expect_prepare(s.near);
+    come_back(s.near);
+    report_log(s.near, &s.near_plan, s.border, s.epoch + 1);
+    fake_report_end(s.near, 1);
+    assert_int_equal(expect_prepare(s.near).op, kept.op);
+    send_ready(s.near, &kept, s.near->incarnation, ERR_OK);
+    send_ready(s.far, &lost, s.far->incarnation, ERR_OK);
+    assert_int_equal(fake_expect(s.near, M_GO)->GO.op, kept.op);
+    (void)fake_expect(s.far, M_GO);
+    send_done(s.near, &kept, s.near->incarnation);
+    send_done(s.far, &lost, s.far->incarnation);
+    expect_state("running");
+}
+
 static void a_second_loss_after_go_leaves_alone_what_the_first_left(void **state)
 {
     (void)state;
@@ -912,6 +956,8 @@ int main(void)
         WITH_MASTER(who_retains_nothing_goes_back_too),
         WITH_MASTER(a_log_that_was_dropped_since_makes_all_go_back),
         WITH_MASTER(a_second_loss_leaves_alone_what_the_first_left),
+        WITH_MASTER(who_loses_what_it_prepared_beside_others_that_stay_is_one_more_try),
+        WITH_MASTER(who_comes_back_with_the_part_that_stays_is_asked_once_more),
         WITH_MASTER(a_second_loss_after_go_leaves_alone_what_the_first_left),
         WITH_MASTER(a_later_loss_does_not_go_by_what_an_earlier_one_left),
         WITH_MASTER(a_second_loss_after_a_refusal_takes_all),

@@ -467,7 +467,7 @@ static void another_policy_lets_the_held_go_on(void **state)
     struct hold_wanted h = {.r = &r};
     local_wait_for(r.w, is_held_again, &h);
     atomic_store(&r.pe->policy, policy_pack((struct policy){.then = PLAN_DEAD_LETTER}));
-    task_notify(instance_task(r.pe));
+    instance_notify(r.pe);
     local_wait_for(r.w, good_ones_came, NULL);
     local_wait(r.w, r.part, DEPLOYMENT_ENDED);
     judge(&r, 1);

@@ -4,7 +4,7 @@
  * Method: a chain whose only member retires; the news of that, told by the chain in the middle of
  *         its turn, makes the awaited instance arrive at exactly that place, every time. */
 #include "core/mem.h"
-#include "worker/instance.h"
+#include "worker/chain.h"
 
 #include <errno.h>
 #include <pthread.h>

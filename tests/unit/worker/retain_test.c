@@ -224,6 +224,22 @@ static void while_its_consumer_is_away_a_channel_lags_and_does_not_block(void **
     rig_fini(&r);
 }
 
+/* A new instance of a change that joins a running chain has none until GO, and its link may be up
+ * before. */
+static void a_link_comes_up_before_its_sender_is_in_a_chain(void **state)
+{
+    (void)state;
+    struct rig r;
+    rig_init(&r, 0, PLENTY);
+    struct chain *chain = atomic_exchange(&r.from.instance.chain, NULL);
+    channel_away(r.c, AWAY_LINK, 0);
+    channel_away(r.c, 0, AWAY_LINK);
+    atomic_store(&r.from.instance.chain, chain);
+    send(&r, 1);
+    take_all(r.c, 0, 0, 1);
+    rig_fini(&r);
+}
+
 static void what_had_spilled_lags_when_the_consumer_goes(void **state)
 {
     (void)state;
@@ -466,6 +482,7 @@ int main(void)
         cmocka_unit_test(over_budget_it_begins_at_a_later_marker_or_is_off),
         cmocka_unit_test(where_most_would_be_dropped_again_nothing_is_kept),
         cmocka_unit_test(while_its_consumer_is_away_a_channel_lags_and_does_not_block),
+        cmocka_unit_test(a_link_comes_up_before_its_sender_is_in_a_chain),
         cmocka_unit_test(what_had_spilled_lags_when_the_consumer_goes),
         cmocka_unit_test(a_full_budget_stops_the_task_and_nothing_is_dropped),
         cmocka_unit_test(without_a_log_that_is_on_it_spills_as_ever),
