@@ -132,6 +132,7 @@ int main(int argc, char **argv)
     if (argc == 3 && strcmp(argv[1], "--describe-plugin") == 0) {
         return describe_plugin_main(argv[2]); /* the child of types_describe */
     }
+    mem_keep_freed();
     log_setup("oxbow-master", LOG_INFO);
     if (!failpoint_setup()) {
         return EXIT_USAGE;

@@ -177,7 +177,7 @@ static void send_chunk(struct stream_conn *t, const struct msg_SNAPSHOT_GET *m)
         mem_free(path);
     }
     struct stat now;
-    uint8_t *data = mem_alloc(SNAPSHOT_CHUNK_BYTES);
+    uint8_t *data = mem_raw(SNAPSHOT_CHUNK_BYTES);
     ssize_t n = t->fd < 0 || fstat(t->fd, &now) != 0
                     ? -1
                     : pread(t->fd, data, SNAPSHOT_CHUNK_BYTES, (off_t)m->offset);
@@ -223,8 +223,8 @@ void snapshots_take(struct snapshots *s, struct conn *c, const struct msg *first
         return;
     }
     struct stream_conn *t = mem_alloc(sizeof *t);
-    *t = (struct stream_conn){
-        .next = s->first, .owner = s, .conn = c, .file = {.fd = -1}, .fd = -1};
+    *t =
+        (struct stream_conn){.next = s->first, .owner = s, .conn = c, .file = {.fd = -1}, .fd = -1};
     s->first = t;
     s->count++;
     conn_set(c, &stream_ops, t);

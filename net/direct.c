@@ -140,7 +140,7 @@ enum err direct_receive(struct direct *d, enum msg_kind kind, const struct msg *
     if (!frame_head_read(head, &bytes, &got) || bytes > FRAME_BYTES_MAX) {
         return fail_set(f, ERR_INVALID, "is it a master?", "%s sent what is no frame", d->peer);
     }
-    char *body = mem_alloc((size_t)bytes + 1);
+    char *body = mem_raw((size_t)bytes + 1);
     e = read_all(d, body, bytes, f);
     if (e == ERR_OK && got != kind) {
         e = fail_set(f, ERR_INVALID, "see the master's log", "%s answered %s, not %s", d->peer,

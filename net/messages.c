@@ -261,6 +261,7 @@ static enum err wrong(struct decoder *d, const struct table *t, const struct row
                     "message %s: %s.%s is not %s", d->message->name, t->name, row->name, expected);
 }
 
+/* arena_take - NOT zeroed. */
 static enum err arena_take(struct decoder *d, size_t bytes, void *out)
 {
     if (bytes > d->arena_left) {
@@ -277,7 +278,6 @@ static enum err arena_take(struct decoder *d, size_t bytes, void *out)
     if (p == NULL) {
         return fail_set(d->fail, ERR_NOMEM, "", "message %s: out of memory", d->message->name);
     }
-    memset(p, 0, bytes);
     memcpy(out, &p, sizeof p);
     return ERR_OK;
 }
@@ -294,6 +294,7 @@ static enum err decode_bytes(struct decoder *d, const struct value *v, size_t ex
     enum err e = arena_take(d, v->bytes + extra, &p);
     if (e == ERR_OK) {
         memcpy(p, v->data, v->bytes);
+        memset(p + v->bytes, 0, extra);
         memcpy(out, &p, sizeof p);
     }
     return e;
@@ -312,6 +313,7 @@ static enum err decode_list(struct decoder *d, const struct row *row, const stru
         if (e != ERR_OK) {
             return e;
         }
+        memset(items, 0, count * record->bytes);
     }
     for (size_t i = 0; i < count; i++) {
         struct value v;
@@ -416,9 +418,8 @@ static enum err decode(unsigned kind, const void *body, size_t bytes, struct msg
         return fail_set(f, ERR_INVALID, "the peer is newer, or not of this cluster",
                         "unknown message kind %u", kind);
     }
-    enum err e = bytes > most->bytes
-                     ? ERR_LIMIT
-                     : msgpack_prescan(body, bytes, FRAME_DEPTH_MAX, most->objects);
+    enum err e = bytes > most->bytes ? ERR_LIMIT
+                                     : msgpack_prescan(body, bytes, FRAME_DEPTH_MAX, most->objects);
     if (e != ERR_OK) {
         return fail_set(f, e, "the peer speaks another protocol or is damaged", "message %s: %s",
                         t->name,

@@ -36,6 +36,11 @@ uint64_t state_writes(const struct oxb_state *s); /* calls of the owner that may
 struct state_reader;
 struct state_reader *state_reader_new(struct oxb_state *s);
 void state_reader_free(struct state_reader *r); /* accepts NULL */
+/* state_reader_resume - a new reader of a table that was brought to where pieces have led, and that
+ * nobody has written to since: the reader has copied all of it up to there.
+ * @told: [KEY_GROUPS]; 0: nothing of the group.  Return: false, nothing done: there is no such
+ * version. */
+MUST_CHECK bool state_reader_resume(struct state_reader *r, const uint64_t *told);
 /* state_changed - groups[256]: those with anything the reader has not copied.  Return: how many.
  * Before state_freeze. */
 unsigned state_changed(struct state_reader *r, bool *groups);
@@ -61,9 +66,12 @@ uint64_t state_reader_told(const struct state_reader *r, unsigned group);
  * base 0 replaces the group; a delta that does not follow what was taken in: ERR_STALE. */
 MUST_CHECK enum err state_write_group(struct oxb_state *s, unsigned group, const void *data,
                                       size_t bytes, struct fail *f);
-/* state_piece_head - from and to which version a piece leads; from 0: it replaces the group.
- * Return: false: it is no piece. */
-bool state_piece_head(const void *data, size_t bytes, uint64_t *base, uint64_t *version);
+struct state_piece {
+    uint64_t base, version; /* from and to which it leads; from 0: it replaces the group */
+    uint64_t entries;       /* as it says */
+};
+/* state_piece_head - Return: false: it is no piece. */
+bool state_piece_head(const void *data, size_t bytes, struct state_piece *out);
 uint64_t state_imported(const struct oxb_state *s, unsigned group); /* 0: nothing was taken in */
 /* state_expect - so many entries are about to come: the group's first range has room for them. */
 void state_expect(struct oxb_state *s, unsigned group, uint64_t entries);

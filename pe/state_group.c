@@ -101,6 +101,25 @@ static uint32_t group_limit(unsigned group, uint32_t home)
     return (uint32_t)((uint64_t)home * (640 + share / 2) / 1024); /* 0.62 to 0.75 */
 }
 
+/* tight_limit - of a first range for entries that are known to come: the memory that a restore
+ * touches is most of its time, and as many as there were need not grow at once. */
+static uint32_t tight_limit(unsigned group, uint32_t home)
+{
+    uint32_t usual = group_limit(group, home);
+    uint64_t share = (group * 167u) & 255u;
+    return home <= 64 ? usual : (uint32_t)((uint64_t)home * (768 + share / 5) / 1024);
+}
+
+static uint8_t *range_new(size_t slots, uint32_t slot_bytes)
+{
+    return mem_pages(slots * slot_bytes); /* both are bounded: group_grow */
+}
+
+static void range_free(uint8_t *range, size_t slots, uint32_t slot_bytes)
+{
+    mem_pages_free(range, slots * slot_bytes);
+}
+
 static void group_become(struct oxb_state *s, unsigned group, uint8_t *slots, uint32_t bits,
                          uint32_t slack)
 {
@@ -108,7 +127,7 @@ static void group_become(struct oxb_state *s, unsigned group, uint8_t *slots, ui
     uint32_t count = (1u << bits) + slack + 1;
     state_count_bytes(s, (size_t)count * s->slot_bytes, (size_t)g->slot_count * s->slot_bytes);
     if (g->slot_count > 0) {
-        mem_free(s->ranges[group].slots);
+        range_free(s->ranges[group].slots, g->slot_count, s->slot_bytes);
     }
     g->slot_count = count;
     g->places++;
@@ -123,7 +142,7 @@ static void group_vacate(struct oxb_state *s, unsigned group) /* its entries are
     struct group *g = &s->groups[group];
     state_count_bytes(s, 0, (size_t)g->slot_count * s->slot_bytes);
     if (g->slot_count > 0) {
-        mem_free(s->ranges[group].slots);
+        range_free(s->ranges[group].slots, g->slot_count, s->slot_bytes);
     }
     g->slot_count = g->slack = g->limit = g->used = g->dead = 0;
     g->places++;
@@ -192,11 +211,12 @@ static void group_rebuild(struct oxb_state *s, unsigned group, uint32_t bits, ui
     uint32_t below = s->groups[group].dead > 0 ? group_dead_below(s, group) : 0;
     uint8_t *to;
     for (;;) {
-        to = mem_array((size_t)(1u << bits) + slack + 1, s->slot_bytes);
+        size_t slots = (size_t)(1u << bits) + slack + 1;
+        to = range_new(slots, s->slot_bytes);
         if (move_entries(s, group, to, bits, slack, below)) {
             break;
         }
-        mem_free(to);
+        range_free(to, slots, s->slot_bytes);
         slack *= 2;
     }
     forget_dead(s, group, below);
@@ -210,10 +230,13 @@ static void group_grow(struct oxb_state *s, unsigned group)
     const struct group *g = &s->groups[group];
     if (g->slot_count == 0) {
         uint32_t first = HOME_BITS_MIN;
-        while (group_limit(group, 1u << first) < g->expected) {
+        while (tight_limit(group, 1u << first) < g->expected) {
             first++;
         }
         group_rebuild(s, group, first, SLACK_MIN + (g->expected > 0 ? (1u << first) / 8 : 0));
+        if (g->expected > g->limit) {
+            s->groups[group].limit = tight_limit(group, 1u << first);
+        }
         return;
     }
     uint32_t bits = 64 - s->ranges[group].shift;
@@ -271,7 +294,7 @@ void state_widen(struct oxb_state *s)
             continue;
         }
         uint8_t *from = s->ranges[group].slots;
-        uint8_t *to = mem_array(count, s->slot_bytes);
+        uint8_t *to = range_new(count, s->slot_bytes);
         for (uint32_t i = 0; i < count; i++) {
             const struct slot *p = (const struct slot *)(void *)(from + (size_t)i * narrow);
             struct slot *q = (struct slot *)(void *)(to + (size_t)i * s->slot_bytes);
@@ -282,7 +305,7 @@ void state_widen(struct oxb_state *s)
                 memcpy(slot_cells(s, q), p + 1, s->cell_count * sizeof(uint64_t));
             }
         }
-        mem_free(from);
+        range_free(from, count, narrow);
         s->ranges[group].slots = to;
         state_count_bytes(s, (size_t)count * KEY_INLINE_BYTES, 0);
     }

@@ -105,6 +105,30 @@ void state_reader_free(struct state_reader *r)
     mem_free(r);
 }
 
+bool state_reader_resume(struct state_reader *r, const uint64_t *told)
+{
+    struct oxb_state *s = r->state;
+    uint64_t newest = s->version;
+    for (unsigned n = 0; n < KEY_GROUPS; n++) {
+        uint64_t version = told[n] >> PIECE_BITS;
+        newest = version > newest ? version : newest;
+    }
+    if (newest >= STAMP_VERSION_MAX - 1) {
+        return false;
+    }
+    for (unsigned n = 0; n < KEY_GROUPS; n++) {
+        struct of_group *g = &r->groups[n];
+        assert(g->base == 0 && g->phase == PHASE_NONE);
+        if (told[n] != 0) {
+            g->told = told[n];
+            g->base = g->since = (uint32_t)newest;
+            g->listed = true;
+        }
+    }
+    s->version = (uint32_t)newest + 1; /* R2: what is written from now on is noted */
+    return true;
+}
+
 unsigned state_changed(struct state_reader *r, bool *groups)
 {
     unsigned count = 0;

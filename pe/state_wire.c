@@ -287,6 +287,9 @@ static void take_entry(struct oxb_state *s, unsigned group, struct cursor *c, bo
     if (c->problem == NULL && key.hash >> 56 != group) {
         c->problem = "a key is of another group";
     }
+    if (!apply) {
+        __builtin_prefetch(range_home(s, key.hash), 1); /* its entry is written soon */
+    }
     bool dead = c->problem == NULL && fields == 3 && c->p < c->end && *c->p == NIL;
     if (dead) {
         c->p++;
@@ -356,12 +359,11 @@ static enum err check(struct oxb_state *s, unsigned group, struct cursor *c, str
     return ERR_OK;
 }
 
-bool state_piece_head(const void *data, size_t bytes, uint64_t *base, uint64_t *version)
+bool state_piece_head(const void *data, size_t bytes, struct state_piece *out)
 {
     struct cursor c = {data, data, (const uint8_t *)data + bytes, NULL, NULL};
     struct head h = take_head(&c);
-    *base = h.base;
-    *version = h.version;
+    *out = (struct state_piece){.base = h.base, .version = h.version, .entries = h.count};
     return c.problem == NULL;
 }
 

@@ -166,7 +166,7 @@ static enum err build_adopted(struct part *d, const struct rec_INSTANCE_SPEC *sp
 }
 
 /* What a recovery gives the instance back; its position, keyed state, and whether it had ended. */
-static enum err restore_state(struct part *d, struct instance *i)
+static enum err restore_state(struct part *d, struct instance *i, struct restored *out)
 {
     const struct msg_PREPARE *plan = plan_of(d);
     struct restore_from from = {.master = &d->env->master,
@@ -177,7 +177,7 @@ static enum err restore_state(struct part *d, struct instance *i)
     if (plan->restores_count > 0) {
         FAILPOINT("recovery.restores");
     }
-    return restore_instance(&from, plan->restores, plan->restores_count, i, &d->fail);
+    return restore_instance(&from, plan->restores, plan->restores_count, i, out, &d->fail);
 }
 
 enum err build_instances(struct part *d)
@@ -202,12 +202,15 @@ enum err build_instances(struct part *d)
         }
         describe_instance(i, spec);
         i->care = care_new(spec, plan->from_epoch);
-        e = restore_state(d, i);
+        struct restored restored = {0};
+        e = restore_state(d, i, &restored);
+        if (e == ERR_OK && plan->checkpoints) {
+            i->keeper = keeper_new(d->env->saver, plan->topology, plan->gen, plan->location);
+            keeper_resume(i->keeper, i, &restored);
+        }
+        restored_fini(&restored);
         if (e != ERR_OK) {
             return fail_at(d, spec->pe, e);
-        }
-        if (plan->checkpoints) {
-            i->keeper = keeper_new(d->env->saver, plan->topology, plan->gen, plan->location);
         }
     }
     for (size_t k = 0; k < plan->adopt_instances_count; k++) {
@@ -405,8 +408,7 @@ static void wire_output(struct part *d, const struct wired *w, struct wiring *ou
 {
     const struct rec_STREAM_SPEC *spec = find_stream(d, w->spec->stream);
     if (spec->from_port < out->port_count) {
-        struct out_stream *s =
-            stream_at(&out->ports[spec->from_port], spec, ids[spec->from_port]);
+        struct out_stream *s = stream_at(&out->ports[spec->from_port], spec, ids[spec->from_port]);
         s->channels = mem_resize(s->channels, s->channel_count + 1, sizeof(struct channel *));
         s->channels[s->channel_count++] = w->channel;
         settle_kind(s, spec);
@@ -426,8 +428,8 @@ enum err build_wiring(struct part *d, const struct wired_list *list, struct inst
     enum err e = ERR_OK;
     for (size_t n = 0; n < in.count; n++) {
         const struct wired *w = in.items[n].at;
-        out->inputs[n] = (struct input){
-            .channel = w->channel, .port = (unsigned)find_stream(d, w->spec->stream)->to_port};
+        out->inputs[n] = (struct input){.channel = w->channel,
+                                        .port = (unsigned)find_stream(d, w->spec->stream)->to_port};
     }
     for (size_t n = 0; n < from.count; n++) {
         wire_output(d, from.items[n].at, out, ids);

@@ -6,6 +6,7 @@
 #include "worker/checkpoint_own.h"
 #include "worker/instance.h"
 
+#include <assert.h>
 #include <string.h>
 
 /* ---------------------------------------------------------------- keepers */
@@ -90,6 +91,16 @@ static bool stands(struct keeper *k)
     return yes;
 }
 
+static void new_readers(struct keeper *k, unsigned count)
+{
+    k->readers = mem_array(count, sizeof(struct state_reader *));
+    k->deltas = mem_array((size_t)count * KEY_GROUPS, sizeof *k->deltas);
+    pthread_mutex_lock(&k->saver->lock);
+    mem_free(k->spans);
+    k->spans = mem_array((size_t)count * KEY_GROUPS, sizeof *k->spans);
+    pthread_mutex_unlock(&k->saver->lock);
+}
+
 /* Readers of its tables; new ones copy everything. */
 static void open_readers(struct keeper *k, struct oxb_pe *pe)
 {
@@ -100,15 +111,57 @@ static void open_readers(struct keeper *k, struct oxb_pe *pe)
     if (k->readers != NULL || count == 0) {
         return;
     }
-    k->readers = mem_array(count, sizeof(struct state_reader *));
-    k->deltas = mem_array((size_t)count * KEY_GROUPS, sizeof *k->deltas);
+    new_readers(k, count);
     for (; k->reader_count < count; k->reader_count++) {
         k->readers[k->reader_count] = state_reader_new(pe_state_at(pe, k->reader_count));
     }
+}
+
+void restored_fini(struct restored *r)
+{
+    mem_free(r->epochs);
+    mem_free(r->groups);
+    *r = (struct restored){0};
+}
+
+static void resume_table(struct keeper *k, unsigned n, struct oxb_state *table,
+                         const struct restored_group *groups)
+{
+    uint64_t told[KEY_GROUPS];
+    for (unsigned g = 0; g < KEY_GROUPS; g++) {
+        told[g] = groups[g].whole != 0 && !groups[g].foreign ? state_imported(table, g) : 0;
+    }
+    k->readers[n] = state_reader_new(table);
+    if (!state_reader_resume(k->readers[n], told)) {
+        return; /* all of it comes whole */
+    }
+    for (unsigned g = 0; g < KEY_GROUPS; g++) {
+        if (told[g] != 0) {
+            k->deltas[n * KEY_GROUPS + g] = groups[g].deltas;
+            k->spans[n * KEY_GROUPS + g] = (struct span){groups[g].whole, groups[g].newest};
+        }
+    }
+}
+
+void keeper_resume(struct keeper *k, struct instance *i, const struct restored *r)
+{
+    unsigned count = pe_state_count(i->pe);
+    if (r->epoch_count == 0 || r->epoch_count >= SNAPSHOT_CHAIN_MAX || r->groups == NULL ||
+        count == 0) {
+        return;
+    }
+    assert(k->readers == NULL && k->job == NULL);
     pthread_mutex_lock(&k->saver->lock);
-    mem_free(k->spans);
-    k->spans = mem_array((size_t)count * KEY_GROUPS, sizeof *k->spans);
+    k->chain = mem_resize(k->chain, r->epoch_count, sizeof *k->chain);
+    memcpy(k->chain, r->epochs, r->epoch_count * sizeof *k->chain);
+    k->chain_count = r->epoch_count;
     pthread_mutex_unlock(&k->saver->lock);
+    new_readers(k, count);
+    for (unsigned n = 0; n < count; n++) {
+        resume_table(k, n, pe_state_at(i->pe, n), &r->groups[n * KEY_GROUPS]);
+    }
+    k->reader_count = count;
+    k->taken = r->epochs[r->epoch_count - 1]; /* turns go on: every group has its own some day */
 }
 
 /* choose - which groups are in the file, and which of them whole: when its deltas have come to
@@ -274,8 +327,8 @@ void keeper_take(struct keeper *k, struct instance *i, uint64_t epoch)
     struct save_job *job = new_job(k, i, epoch);
     struct oxb_pe *pe = i->pe;
     const struct oxb_pe_type *type = pe_type(pe);
-    job->has_file = pe_state_count(pe) > 0 || type->snapshot != NULL ||
-                    i->finished || i->had_finished || !hold_is_empty(i);
+    job->has_file = pe_state_count(pe) > 0 || type->snapshot != NULL || i->finished ||
+                    i->had_finished || !hold_is_empty(i);
     job->kept = hold_share(i, &job->kept_count);
     job->instance = i;
     pthread_mutex_lock(&k->saver->lock);

@@ -54,6 +54,21 @@ void saver_free(struct saver *s); /* after every keeper; what is queued is given
 /* keeper_new - @location: folder of the snapshots; "": the master. */
 struct keeper *keeper_new(struct saver *s, const char *topology, uint64_t gen,
                           const char *location);
+/* What the files that an instance was restored from are to the next one: see keeper_resume. */
+struct restored {
+    uint64_t *epochs; /* [epoch_count], oldest first; its own files.  0: the next one is whole */
+    size_t epoch_count;
+    struct restored_group {
+        uint64_t whole, newest; /* epochs: of its last whole copy, of its newest piece; 0: none */
+        uint32_t deltas;        /* entries in pieces since the whole copy */
+        bool foreign;           /* it, or some of it, is not as its own files have it */
+    } * groups;                 /* [states][KEY_GROUPS]; NULL: nothing was restored */
+    uint64_t skipped;           /* pieces that were not unpacked: a newer file has all of it */
+};
+void restored_fini(struct restored *r);
+/* keeper_resume - the instance was restored and has not run: its next file stands on those, so that
+ * the first checkpoint after a recovery costs what has changed since, like any other. */
+void keeper_resume(struct keeper *k, struct instance *i, const struct restored *r);
 /* keeper_follow - the loop: what is saved from now on is of generation `gen`.  Accepts NULL. */
 void keeper_follow(struct keeper *k, uint64_t gen);
 void keeper_free(struct keeper *k); /* accepts NULL */
@@ -78,9 +93,7 @@ void saver_sweep(struct saver *s, const char *location, const char *topology,
 void keeper_forget(struct keeper *k); /* accepts NULL */
 
 /* ---- the file: blocks of core/blockfile.h ---- */
-/* Of META: 3 where groups are set aside, else 2; files without it are of format 1: see
- * checkpoint_restore.c. */
-#define SNAPSHOT_FORMAT 3
+#define SNAPSHOT_FORMAT 3 /* of META; no other one is read */
 enum snapshot_block {
     SNAPSHOT_META = 1, /* JSON: format, topology, uid, index, parallelism, epoch, state_version,
                         * finished, states (names), aside (key groups: worker/aside.h) */
@@ -94,6 +107,10 @@ enum snapshot_block {
     SNAPSHOT_VERSIONS, /* tag: number of the state.  256 u64: the version that each group has after
                         * this file, 0 for one that has never had an entry.  A group's pieces before
                         * its newest whole copy are not of the state, whatever files they are in */
+    SNAPSHOT_WHOLE,    /* tag: number of the state.  A bit for each group, the lowest first: it is
+                        * whole in this file, so its pieces in older ones need not be unpacked.
+                        * WHOLE and ENTRIES come right behind META, and are found without reading
+                        * the file */
 };
 
 #endif

@@ -38,19 +38,30 @@ struct decoders {
     pthread_cond_t work, room;
     size_t waiting, blocks; /* bytes, and blocks, that are not done */
     bool stopping;
-    struct fail fail;       /* the first */
-    pthread_mutex_t tables; /* of the instance's tables, and of the PE's code */
+    struct fail fail;          /* the first */
+    struct group_taken *taken; /* [state_count][KEY_GROUPS]: each is its decoder's */
+    pthread_mutex_t tables;    /* of the instance's tables, and of the PE's code */
     struct decoder items[DECODERS_MAX];
 };
 
 /* is_superseded - a piece on top of one that no file has any more.  Then its group comes whole
  * later, or the check at the end finds that it did not get where it should. */
-static bool is_superseded(const struct oxb_state *table, const struct group_block *to,
-                          const struct block *b)
+static bool is_superseded(const struct oxb_state *table, unsigned group, const struct block *b,
+                          struct state_piece *head)
 {
-    uint64_t base = 0, version = 0;
-    return to->sparse && state_piece_head(b->data, b->bytes, &base, &version) &&
-           base > state_imported(table, to->group);
+    return state_piece_head(b->data, b->bytes, head) && head->base > state_imported(table, group);
+}
+
+static void note_taken(struct decoders *set, const struct group_block *to,
+                       const struct state_piece *head, bool migrated)
+{
+    struct group_taken *t = &set->taken[to->state * KEY_GROUPS + to->group];
+    if (head->base == 0) {
+        *t = (struct group_taken){.whole = to->epoch};
+    }
+    t->deltas += t->whole != to->epoch ? head->entries : 0;
+    t->newest = to->epoch;
+    t->migrated = t->migrated || migrated;
 }
 
 /* Entries of another version go through the PE's code, straight into its table. */
@@ -59,11 +70,14 @@ static enum err migrate(struct decoder *d, const struct parcel *p, const struct 
 {
     struct decoders *set = d->set;
     struct oxb_state *table = pe_state_at(set->pe, p->to.state);
+    struct state_piece head = {0};
+    enum err e = ERR_OK;
     pthread_mutex_lock(&set->tables);
-    enum err e = is_superseded(table, &p->to, b)
-                     ? ERR_OK
-                     : pe_take_group(set->pe, state_decl(table)->name, p->to.version, table,
-                                     p->to.group, b->data, b->bytes, f);
+    if (!is_superseded(table, p->to.group, b, &head)) {
+        e = pe_take_group(set->pe, state_decl(table)->name, p->to.version, table, p->to.group,
+                          b->data, b->bytes, f);
+        note_taken(set, &p->to, &head, true);
+    }
     pthread_mutex_unlock(&set->tables);
     return e;
 }
@@ -87,10 +101,12 @@ static enum err take_in(struct decoder *d, const struct parcel *p, const struct 
         *own = state_new(state_decl(table));
     }
     lend(d->set, *own, table, group);
+    struct state_piece head = {0};
     enum err e = ERR_OK;
-    if (!is_superseded(*own, &p->to, b)) {
+    if (!is_superseded(*own, group, b, &head)) {
         state_expect(*own, group, p->to.expected);
         e = state_write_group(*own, group, b->data, b->bytes, f);
+        note_taken(d->set, &p->to, &head, false);
     }
     lend(d->set, table, *own, group);
     return e;
@@ -148,6 +164,7 @@ struct decoders *decoders_new(struct oxb_pe *pe)
     unsigned wanted = cores < 1 ? 1 : cores > DECODERS_MAX ? DECODERS_MAX : (unsigned)cores;
     set->pe = pe;
     set->state_count = pe_state_count(pe);
+    set->taken = mem_array((size_t)set->state_count * KEY_GROUPS, sizeof *set->taken);
     pthread_mutex_init(&set->lock, NULL);
     pthread_mutex_init(&set->tables, NULL);
     pthread_cond_init(&set->work, NULL);
@@ -196,12 +213,13 @@ void decoders_free(struct decoders *set)
     pthread_cond_destroy(&set->work);
     pthread_mutex_destroy(&set->tables);
     pthread_mutex_destroy(&set->lock);
+    mem_free(set->taken);
     mem_free(set);
 }
 
 void decoders_put(struct decoders *set, const struct packed_block *b, struct group_block to)
 {
-    struct parcel *p = mem_alloc(sizeof *p + b->bytes);
+    struct parcel *p = mem_raw(sizeof *p + b->bytes);
     *p = (struct parcel){.to = to, .block = *b};
     memcpy(p->data, b->data, b->bytes);
     p->block.data = p->data;
@@ -220,6 +238,11 @@ void decoders_put(struct decoders *set, const struct packed_block *b, struct gro
     set->blocks++;
     pthread_cond_broadcast(&set->work);
     pthread_mutex_unlock(&set->lock);
+}
+
+const struct group_taken *decoders_taken(const struct decoders *set, unsigned state, unsigned group)
+{
+    return &set->taken[state * KEY_GROUPS + group];
 }
 
 enum err decoders_wait(struct decoders *set, struct fail *f)

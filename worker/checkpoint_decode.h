@@ -25,11 +25,19 @@ struct group_block { /* where a block goes */
     unsigned state, group;
     uint32_t version;  /* state_version of who wrote it */
     uint64_t expected; /* entries of the group, or 0 */
-    bool sparse;       /* files are left out that only an older copy of a group stood on */
+    uint64_t epoch;    /* of its file */
 };
 /* decoders_put - may wait until there is room. */
 void decoders_put(struct decoders *d, const struct packed_block *b, struct group_block to);
 /* decoders_wait - until all that was put is done.  Return: the first failure of all. */
 MUST_CHECK enum err decoders_wait(struct decoders *d, struct fail *f);
+
+struct group_taken {        /* what was put into a group */
+    uint64_t whole, newest; /* epochs of its last whole copy, and of its newest piece; 0: none */
+    uint64_t deltas;        /* entries of pieces since the whole copy */
+    bool migrated;          /* entries of it are not as they were written */
+};
+/* decoders_taken - after decoders_wait.  Borrowed. */
+const struct group_taken *decoders_taken(const struct decoders *d, unsigned state, unsigned group);
 
 #endif

@@ -4,13 +4,14 @@
  *             (worker/checkpoint_decode.h).  The master is asked for several chunks ahead.
  *             An instance takes from all files that may have groups of it; whether it had finished
  *             follows from all of these (settle).
- * Formats:    3: as 2, and some groups' final output had left.
- *             2: the newest file says which version each group has in the end, which is compared;
- *             pieces of a group before its newest whole copy may be there or not.  1: without
- *             that; every file names the one before it. */
+ * Twice:      first the beginnings of all files, which say what is whole where: pieces of a group
+ *             before its newest whole copy are then not unpacked, and may be missing.  The newest
+ *             file says which version each group has in the end, which is compared. */
 #include "worker/checkpoint_restore.h"
 
 #include "core/blockfile.h"
+#include "core/clock.h"
+#include "core/log.h"
 #include "core/mem.h"
 #include "net/direct.h"
 #include "pe/state.h"
@@ -27,12 +28,12 @@
 
 /* What the chains say together. */
 struct verdict {
-    bool own;                /* one of them is of its own predecessor */
-    unsigned parallelism;    /* when they were saved */
-    unsigned counted;        /* chains that say whether it had finished: its own; those with entries
-                              * for it; and when it has no predecessor, all */
-    unsigned finished;       /* of these */
-    bool aside[KEY_GROUPS];  /* final output has left */
+    bool own;               /* one of them is of its own predecessor */
+    unsigned parallelism;   /* when they were saved */
+    unsigned counted;       /* chains that say whether it had finished: its own; those with entries
+                             * for it; and when it has no predecessor, all */
+    unsigned finished;      /* of these */
+    bool aside[KEY_GROUPS]; /* final output has left */
 };
 
 struct taking {
@@ -41,8 +42,9 @@ struct taking {
     struct verdict *verdict;
     struct instance *i;
     uint64_t epoch; /* of the file being read */
-    uint64_t base;  /* of the file read before it; 0: this is the first */
+    size_t number;  /* of it, from 1 on */
     bool last;
+    bool looking; /* only at its beginning */
     /* where the bytes come from */
     FILE *file;
     struct direct *master;
@@ -54,13 +56,14 @@ struct taking {
     uint64_t stride; /* bytes of a chunk, likewise */
     /* of its meta block */
     json_t *meta;
-    uint64_t format;
     /* of the key groups */
     struct decoders *decoders; /* NULL: there was none yet */
     struct table_facts {
         uint64_t entries[KEY_GROUPS], versions[KEY_GROUPS];
         bool has_versions;
-    } * facts; /* [pe_state_count] */
+        size_t whole[KEY_GROUPS]; /* number of the newest file that has all of it; 0: none known */
+    } * facts;                    /* [pe_state_count] */
+    uint64_t bytes, skipped;      /* of all files; blocks that were not unpacked */
 };
 
 enum { CHUNKS_AHEAD = 8 };
@@ -110,9 +113,13 @@ static enum err take_chunk(struct taking *t, const struct msg_SNAPSHOT_CHUNK *m,
 static enum err ask_more(struct taking *t, struct fail *f)
 {
     const struct msg *m = NULL;
-    enum err e = t->got == 0 ? ask(t, f) : ERR_OK;
+    enum err e = ERR_OK;
     if (t->got > 0 && t->got >= t->total) {
         return ends_too_early(f);
+    }
+    if (t->got == 0 || t->asked == t->got) { /* the first one, or nothing was asked for ahead */
+        e = ask(t, f);
+        t->asked += t->got > 0 ? t->stride : 0;
     }
     if (e == ERR_OK) {
         e = direct_receive(t->master, M_SNAPSHOT_CHUNK, &m, f);
@@ -120,7 +127,8 @@ static enum err ask_more(struct taking *t, struct fail *f)
     if (e == ERR_OK) {
         e = take_chunk(t, &m->SNAPSHOT_CHUNK, f);
     }
-    while (e == ERR_OK && t->asked < t->total && t->asked - t->got < CHUNKS_AHEAD * t->stride) {
+    while (e == ERR_OK && !t->looking && t->asked < t->total &&
+           t->asked - t->got < CHUNKS_AHEAD * t->stride) {
         e = ask(t, f);
         t->asked += t->stride;
     }
@@ -165,16 +173,15 @@ static enum err take_meta(struct taking *t, const struct block *b, struct fail *
     const char *topology = json_string_value(json_object_get(t->meta, "topology"));
     const char *uid = json_string_value(json_object_get(t->meta, "uid"));
     const json_t *format = json_object_get(t->meta, "format");
-    t->format = format != NULL ? (uint64_t)json_integer_value(format) : 1;
-    if (t->format > SNAPSHOT_FORMAT) {
+    json_int_t number = format != NULL ? json_integer_value(format) : 1;
+    if (number != SNAPSHOT_FORMAT) {
         return fail_set(f, ERR_VERSION, "use a worker of the release that wrote it",
-                        "it is of format %llu, and this release knows %d",
-                        (unsigned long long)t->format, SNAPSHOT_FORMAT);
+                        "it is of format %lld, and this release reads %d", (long long)number,
+                        SNAPSHOT_FORMAT);
     }
     if (topology == NULL || uid == NULL || strcmp(topology, t->from->topology) != 0 ||
         strcmp(uid, t->r->uid) != 0 || !meta_is(t->meta, "index", t->r->index) ||
-        !meta_is(t->meta, "epoch", t->epoch) ||
-        (t->format == 1 && !meta_is(t->meta, "base", t->base))) {
+        !meta_is(t->meta, "epoch", t->epoch)) {
         return fail_set(f, ERR_CORRUPT, "an older checkpoint may be whole",
                         "it is of another instance, or of another checkpoint");
     }
@@ -226,11 +233,15 @@ static enum err take_group(struct taking *t, const struct packed_block *b, struc
     if (e != ERR_OK) {
         return e;
     }
+    if (t->facts[to.state].whole[to.group] > t->number) {
+        t->skipped++;
+        return ERR_OK;
+    }
     if (t->decoders == NULL) {
         t->decoders = decoders_new(t->i->pe);
     }
     to.version = (uint32_t)json_integer_value(json_object_get(t->meta, "state_version"));
-    to.sparse = t->format > 1;
+    to.epoch = t->epoch;
     to.expected = t->facts[to.state].entries[to.group];
     decoders_put(t->decoders, b, to);
     return ERR_OK;
@@ -256,6 +267,27 @@ static enum err take_numbers(struct taking *t, const struct block *b, struct fai
     struct table_facts *facts = &t->facts[state];
     memcpy(b->kind == SNAPSHOT_ENTRIES ? facts->entries : facts->versions, numbers, sizeof numbers);
     facts->has_versions = facts->has_versions || b->kind == SNAPSHOT_VERSIONS;
+    return ERR_OK;
+}
+
+/* take_whole - what older files have of these groups is not needed.  A table that the PE does not
+ * have any more is complained of where something of it is wanted. */
+static enum err take_whole(struct taking *t, const struct block *b, struct fail *f)
+{
+    unsigned state = 0;
+    struct fail ignored = {0};
+    if (b->bytes != KEY_GROUPS / 8) {
+        return fail_set(f, ERR_CORRUPT, "an older checkpoint may be whole",
+                        "it is damaged: a table has another number of groups");
+    }
+    if (find_state(t, b->tag, &state, &ignored) != ERR_OK) {
+        return ERR_OK;
+    }
+    for (unsigned g = 0; g < KEY_GROUPS; g++) {
+        if (((uint8_t)b->data[g / 8] >> g % 8 & 1) != 0) {
+            t->facts[state].whole[g] = t->number;
+        }
+    }
     return ERR_OK;
 }
 
@@ -322,13 +354,15 @@ static enum err take_block(struct taking *t, const struct block *b, struct fail 
     switch (b->kind) {
     case SNAPSHOT_META:
         return take_meta(t, b, f);
+    case SNAPSHOT_WHOLE:
+        return t->looking ? take_whole(t, b, f) : ERR_OK;
     case SNAPSHOT_OWN:
         return take_own(t, b, f);
     case SNAPSHOT_KEPT:
         return take_kept(t, b, f);
-    case SNAPSHOT_ENTRIES:
+    case SNAPSHOT_ENTRIES: /* as many as come in the end: of the newest file that says so */
     case SNAPSHOT_VERSIONS:
-        return take_numbers(t, b, f);
+        return b->kind == SNAPSHOT_VERSIONS || t->last ? take_numbers(t, b, f) : ERR_OK;
     default:
         return ERR_OK;
     }
@@ -378,6 +412,12 @@ static void settle(struct instance *i, const struct verdict *v)
     }
 }
 
+static bool is_beginning(const struct packed_block *b)
+{
+    return b->kind == SNAPSHOT_META || b->kind == SNAPSHOT_WHOLE || b->kind == SNAPSHOT_ENTRIES;
+}
+
+/* take_blocks - those of the file, or the first of them. */
 static enum err take_blocks(struct taking *t, struct fail *f)
 {
     struct blockfile_reader *reader = blockfile_open(take_bytes, t);
@@ -385,7 +425,7 @@ static enum err take_blocks(struct taking *t, struct fail *f)
     struct packed_block b = {.kind = SNAPSHOT_META};
     enum err e = ERR_OK;
     while (e == ERR_OK && (e = blockfile_next_packed(reader, &b, f)) == ERR_OK &&
-           b.kind != BLOCK_END) {
+           b.kind != BLOCK_END && (!t->looking || is_beginning(&b))) {
         struct block raw;
         if (b.kind == SNAPSHOT_GROUP && t->meta != NULL) {
             e = take_group(t, &b, f);
@@ -396,6 +436,13 @@ static enum err take_blocks(struct taking *t, struct fail *f)
     }
     unpacker_free(unpacker);
     blockfile_reader_free(reader);
+    return e;
+}
+
+/* take_all - the whole file is good, and what was taken from it. */
+static enum err take_all(struct taking *t, struct fail *f)
+{
+    enum err e = take_blocks(t, f);
     if (t->decoders != NULL && e == ERR_OK) {
         e = decoders_wait(t->decoders, f); /* a failure is of this file */
     }
@@ -405,6 +452,7 @@ static enum err take_blocks(struct taking *t, struct fail *f)
     if (e == ERR_OK && t->last) {
         judge(t);
     }
+    t->bytes += t->got;
     return e;
 }
 
@@ -423,7 +471,7 @@ static enum err take_file(struct taking *t, struct fail *f)
     if (e == ERR_OK) {
         t->chunk_at = t->chunk.bytes = 0;
         t->asked = t->got = 0;
-        e = take_blocks(t, f);
+        e = t->looking ? take_blocks(t, f) : take_all(t, f);
     }
     if (t->file != NULL) {
         fclose(t->file);
@@ -435,30 +483,81 @@ static enum err take_file(struct taking *t, struct fail *f)
     return e;
 }
 
+/* take_files - all of them, in order. */
+static enum err take_files(struct taking *t, bool looking, struct fail *f)
+{
+    const struct msg_bin *epochs = &t->r->epochs;
+    size_t count = epochs->bytes / sizeof(uint64_t);
+    struct fail why = {0};
+    enum err e = ERR_OK;
+    t->looking = looking;
+    for (size_t n = 0; n < count && e == ERR_OK; n++) {
+        memcpy(&t->epoch, epochs->data + n * sizeof t->epoch, sizeof t->epoch);
+        t->number = n + 1;
+        t->last = n + 1 == count;
+        e = take_file(t, &why);
+        if (e != ERR_OK) {
+            (void)fail_set(f, e, why.hint, "snapshot %" PRIu64 ".%s.%" PRIu64 ": %.400s", t->epoch,
+                           t->r->uid, t->r->index, why.what);
+        }
+    }
+    return e;
+}
+
+/* note - what keeper_resume has to know.  A group may come from files of several instances. */
+static void note(const struct taking *t, struct restored *out)
+{
+    unsigned count = pe_state_count(t->i->pe);
+    out->skipped += t->skipped;
+    if (out->groups == NULL) {
+        out->groups = mem_array((size_t)count * KEY_GROUPS, sizeof *out->groups);
+    }
+    for (unsigned n = 0; n < count * KEY_GROUPS && t->decoders != NULL; n++) {
+        const struct group_taken *from =
+            decoders_taken(t->decoders, n / KEY_GROUPS, n % KEY_GROUPS);
+        struct restored_group *g = &out->groups[n];
+        if (from->newest != 0) {
+            g->foreign = g->foreign || from->migrated || !t->r->own;
+            g->whole = from->whole;
+            g->newest = from->newest;
+            g->deltas = from->deltas < UINT32_MAX ? (uint32_t)from->deltas : UINT32_MAX;
+        }
+    }
+    if (t->r->own) {
+        out->epoch_count = t->r->epochs.bytes / sizeof(uint64_t);
+        out->epochs = mem_resize(out->epochs, out->epoch_count, sizeof *out->epochs);
+        memcpy(out->epochs, t->r->epochs.data, out->epoch_count * sizeof *out->epochs);
+    }
+}
+
 static enum err take_chain(const struct restore_from *from, const struct rec_RESTORE *r,
-                           struct instance *i, struct verdict *v, struct fail *f)
+                           struct instance *i, struct verdict *v, struct restored *out,
+                           struct fail *f)
 {
     struct taking t = {.from = from, .r = r, .i = i, .verdict = v};
-    size_t count = r->epochs.bytes / sizeof(uint64_t);
-    struct fail why = {0};
+    uint64_t begun_us = clock_now_us();
     enum err e = ERR_OK;
     if (r->groups.bytes != KEY_GROUPS / 8) {
         return fail_set(f, ERR_INVALID, "", "malformed plan: a restore without key groups");
     }
     t.facts = mem_array(pe_state_count(i->pe), sizeof *t.facts);
-    if (from->location[0] == '\0' && count > 0) {
+    if (from->location[0] == '\0' && r->epochs.bytes > 0) {
         t.master = direct_open(from->master, f);
         e = t.master != NULL ? ERR_OK : f->code;
     }
-    for (size_t n = 0; n < count && e == ERR_OK; n++) {
-        memcpy(&t.epoch, r->epochs.data + n * sizeof t.epoch, sizeof t.epoch);
-        t.last = n + 1 == count;
-        e = take_file(&t, &why);
-        if (e != ERR_OK) {
-            (void)fail_set(f, e, why.hint, "snapshot %" PRIu64 ".%s.%" PRIu64 ": %.400s", t.epoch,
-                           r->uid, r->index, why.what);
-        }
-        t.base = t.epoch;
+    if (e == ERR_OK && r->epochs.bytes > sizeof(uint64_t)) { /* one file has nothing too many */
+        e = take_files(&t, true, f);
+    }
+    if (e == ERR_OK) {
+        e = take_files(&t, false, f);
+    }
+    if (e == ERR_OK) {
+        note(&t, out);
+        log_event(LOG_INFO, "instance.restored",
+                  "topology=%s uid=%s index=%u of=%" PRIu64 " files=%zu bytes=%" PRIu64
+                  " skipped=%" PRIu64 " took_us=%" PRIu64,
+                  from->topology, r->uid, i->index, r->index, r->epochs.bytes / sizeof(uint64_t),
+                  t.bytes, t.skipped, clock_now_us() - begun_us);
     }
     decoders_free(t.decoders);
     direct_close(t.master);
@@ -468,7 +567,7 @@ static enum err take_chain(const struct restore_from *from, const struct rec_RES
 }
 
 enum err restore_instance(const struct restore_from *from, const struct rec_RESTORE *list,
-                          size_t count, struct instance *i, struct fail *f)
+                          size_t count, struct instance *i, struct restored *out, struct fail *f)
 {
     struct verdict v = {0};
     enum err e = ERR_OK;
@@ -477,7 +576,7 @@ enum err restore_instance(const struct restore_from *from, const struct rec_REST
     }
     for (size_t n = 0; n < count && e == ERR_OK; n++) {
         if (list[n].instance == i->id) {
-            e = take_chain(from, &list[n], i, &v, f);
+            e = take_chain(from, &list[n], i, &v, out, f);
         }
     }
     if (e == ERR_OK) {

@@ -19,9 +19,12 @@ struct restore_from {
     const char *location; /* folder; "": the master */
 };
 
-/* restore_instance - from those of the list that are for it.  `i` is prepared and not started. */
+struct restored;
+
+/* restore_instance - from those of the list that are for it.  `i` is prepared and not started.
+ * @out: zeroed before; caller: restored_fini. */
 MUST_CHECK enum err restore_instance(const struct restore_from *from,
                                      const struct rec_RESTORE *list, size_t count,
-                                     struct instance *i, struct fail *f);
+                                     struct instance *i, struct restored *out, struct fail *f);
 
 #endif

@@ -123,9 +123,8 @@ static enum err add_meta(struct blockfile_writer *w, const struct save_job *job,
         json_array_append_new(states, json_string(job->states[n].name));
     }
     json_t *meta = json_pack(
-        "{s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:b, s:o}", "format",
-        (json_int_t)(job->has_aside ? SNAPSHOT_FORMAT : SNAPSHOT_FORMAT - 1), "topology",
-        r->topology, "uid", job->uid, "index", (json_int_t)job->index, "parallelism",
+        "{s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:b, s:o}", "format", (json_int_t)SNAPSHOT_FORMAT,
+        "topology", r->topology, "uid", job->uid, "index", (json_int_t)job->index, "parallelism",
         (json_int_t)job->parallelism, "epoch", (json_int_t)r->epoch, "state_version",
         (json_int_t)job->state_version, "finished", (int)job->finished, "states", states);
     json_t *aside = json_array();
@@ -165,6 +164,20 @@ static enum err add_entries(struct blockfile_writer *w, const struct save_job *j
             entries[g] = job->states[n].entries[g];
         }
         e = add_numbers(w, SNAPSHOT_ENTRIES, n, entries, f);
+    }
+    return e;
+}
+
+static enum err add_whole(struct blockfile_writer *w, const struct save_job *job, struct fail *f)
+{
+    enum err e = ERR_OK;
+    for (unsigned n = 0; n < job->state_count && e == ERR_OK; n++) {
+        uint8_t bits[KEY_GROUPS / 8] = {0};
+        for (unsigned g = 0; g < KEY_GROUPS; g++) {
+            bool whole = job->states[n].groups[g] && job->states[n].whole[g];
+            bits[g / 8] = (uint8_t)(bits[g / 8] | (unsigned)whole << g % 8);
+        }
+        e = blockfile_add(w, SNAPSHOT_WHOLE, n, bits, sizeof bits, f);
     }
     return e;
 }
@@ -244,13 +257,19 @@ enum err writing_begin(struct saver *s, struct save_job *job, struct fail *f)
     if (e == ERR_OK) {
         e = add_meta(w->blocks, job, f);
     }
+    if (e == ERR_OK) {
+        e = add_whole(w->blocks, job, f);
+    }
+    if (e == ERR_OK) {
+        e = add_entries(w->blocks, job, f);
+    }
     if (e == ERR_OK && job->own.bytes > 0) {
         e = blockfile_add(w->blocks, SNAPSHOT_OWN, 0, job->own.data, job->own.bytes, f);
     }
     for (size_t n = 0; n < job->kept_count && e == ERR_OK; n++) {
         e = add_kept(w->blocks, &job->kept[n], f);
     }
-    return e == ERR_OK ? add_entries(w->blocks, job, f) : e;
+    return e;
 }
 
 enum err writing_add(struct save_job *job, const struct save_piece *p, struct fail *f)

@@ -1,6 +1,7 @@
 /* worker/main.c - the program oxbow-worker. */
 #include "core/failpoint.h"
 #include "core/log.h"
+#include "core/mem.h"
 #include "core/limits.h"
 #include "core/text.h"
 #include "net/conn.h"
@@ -167,6 +168,7 @@ int main(int argc, char **argv)
     if (argc == 2 && strcmp(argv[1], COMPILER_FLAG) == 0) {
         return compiler_main(); /* started by another worker */
     }
+    mem_keep_freed();
     if (!failpoint_setup()) {
         return 2;
     }

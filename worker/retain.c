@@ -122,13 +122,26 @@ static struct item share(const struct item *it)
     return own;
 }
 
+/* pass - it is sent.  An OFF log may begin with it. */
+static void pass(struct retained *r, const struct item *it)
+{
+    if (it->kind == ITEM_BATCH) {
+        r->passed += held_bytes(it);
+    } else if (it->kind == ITEM_MARKER_CHECKPOINT) {
+        uint64_t budget = atomic_load_explicit(&r->budget, memory_order_relaxed);
+        if (!r->on && r->passed <= RETAIN_FUTILE * budget) {
+            set_base(r, true, it->epoch);
+        }
+        r->passed = 0;
+    }
+}
+
 bool retain_sent(struct retained *r, const struct item *it)
 {
     assert(r->waiting == 0);
-    if (!r->on || !is_kept(it->kind)) {
-        if (it->kind == ITEM_MARKER_CHECKPOINT) {
-            set_base(r, true, it->epoch);
-        }
+    bool kept = r->on && is_kept(it->kind);
+    pass(r, it);
+    if (!kept) {
         return false;
     }
     struct item own = share(it);
@@ -204,8 +217,6 @@ const struct item *retain_next(const struct retained *r)
 void retain_went(struct retained *r, const struct item *it)
 {
     struct logged *k = at(r, r->sent);
-    bool marker = k->it.kind == ITEM_MARKER_CHECKPOINT;
-    uint64_t epoch = k->it.epoch;
     bool useful = r->on && is_kept(k->it.kind);
     struct item own = useful ? share(it) : (struct item){.kind = it->kind};
     r->live_bytes -= k->bytes;
@@ -219,10 +230,8 @@ void retain_went(struct retained *r, const struct item *it)
     r->waiting--;
     if (!r->on) {
         bury(r, r->sent);
-        if (marker) {
-            set_base(r, true, epoch);
-        }
     }
+    pass(r, it);
 }
 
 void retain_recall(struct retained *r, size_t count)

@@ -15,7 +15,9 @@
  *                checkpoint is complete (R22), or for room: never an error, never a reason to wait.
  *             B3 bytes are those of the blocks that are held, not of the rows in them.
  * Why off:    a log that has lost its beginning serves nobody until the next marker, and would
- *             only keep blocks from the pool, whose next user finds them out of cache. */
+ *             only keep blocks from the pool, whose next user finds them out of cache.  For the
+ * same reason it does not begin at a marker when what passed since the one before it was more than
+ * RETAIN_FUTILE budgets: it would be off again for most of the time. */
 #ifndef OXB_WORKER_RETAIN_H
 #define OXB_WORKER_RETAIN_H
 
@@ -36,6 +38,7 @@ struct retained {
     size_t waiting; /* the rest */
     uint64_t base;  /* checkpoint that it reaches back to, while on */
     bool on;
+    uint64_t passed;         /* bytes sent since the last marker of a checkpoint, kept or not */
     bool pinned;             /* a recovery counts on it: nothing is dropped for room */
     size_t live_bytes;       /* of `sent` and `waiting` */
     _Atomic uint64_t budget; /* bytes */
@@ -46,6 +49,7 @@ struct retained {
 /* retained_new - @from: the checkpoint that the channel's beginning belongs to (0: the beginning of
  * the topology); RETAIN_NOTHING: none, it begins with the next marker. */
 #define RETAIN_NOTHING UINT64_MAX
+#define RETAIN_FUTILE 3u
 struct retained *retained_new(uint64_t from, uint64_t budget);
 void retained_free(struct retained *r); /* accepts NULL */
 

@@ -13,8 +13,12 @@
 
 #define KEYS_PER_MIB UINT64_C(5860) /* of up-keep, about */
 #define FLOW_S 120u
+#define NOTED_MAX 100000.0   /* arrivals per second: more would be a load of its own */
+#define SAMPLES_MAX 1000000u /* of a window, sorted for its quantiles */
 
 static char bin[4000], scratch[4096]; /* tidy: of the one program, set up once */
+static char memory[4096];             /* tidy: likewise; folder for what arrives */
+static const char *retain;            /* tidy: likewise; NULL: as by default */
 static unsigned runs;                 /* tidy: names their folders */
 
 void pause_ms(unsigned ms)
@@ -23,8 +27,25 @@ void pause_ms(unsigned ms)
     nanosleep(&t, NULL);
 }
 
-bool runs_set_up(void)
+/* What arrives, up to 200 MB a second, is kept in memory: on a disk it would be flushed by every
+ * fsync of a checkpoint, and the sink would wait for that. */
+static bool make_folders(void)
 {
+    snprintf(scratch, sizeof scratch, "/tmp/oxbow-bench-XXXXXX");
+    snprintf(memory, sizeof memory, "/dev/shm/oxbow-bench-XXXXXX");
+    if (mkdtemp(scratch) == NULL) {
+        return false;
+    }
+    if (mkdtemp(memory) == NULL) {
+        puts("no /dev/shm: arrivals go to the disk, and wait for its checkpoints");
+        memory[0] = '\0';
+    }
+    return true;
+}
+
+bool runs_set_up(const char *budget)
+{
+    retain = budget;
     ssize_t n = readlink("/proc/self/exe", bin, sizeof bin - 1);
     bin[n > 0 ? n : 0] = '\0';
     for (unsigned up = 0; up < 3; up++) { /* build/bench/recovery/NAME -> build */
@@ -35,14 +56,13 @@ bool runs_set_up(void)
         *slash = '\0';
     }
     setenv("OXBOW_LOG", "info", 1); /* what each checkpoint has cost */
-    snprintf(scratch, sizeof scratch, "/tmp/oxbow-bench-XXXXXX");
-    return mkdtemp(scratch) != NULL;
+    return make_folders();
 }
 
 bool runs_remove(void)
 {
-    char command[4200];
-    snprintf(command, sizeof command, "rm -rf '%s'", scratch);
+    char command[8300];
+    snprintf(command, sizeof command, "rm -rf '%s' '%s'", scratch, memory);
     return system(command) == 0;
 }
 
@@ -53,8 +73,9 @@ static bool write_yaml(const struct run *r, const char *every)
         return false;
     }
     uint64_t moving = r->keys >= 100000 ? r->keys / 100 : 1000;
-    fprintf(f, "oxbow: 1\ntopology: river\nfusion: off\ncheckpoint: {every: %s, keep: 2}\npes:\n",
-            every);
+    fprintf(f, "oxbow: 1\ntopology: river\nfusion: off\ncheckpoint: {every: %s, keep: 2%s%s}\n",
+            every, retain != NULL ? ", retain: " : "", retain != NULL ? retain : "");
+    fprintf(f, "pes:\n");
     fprintf(f,
             "  source: {use: '%s/bench/upgrade/pes.so:up-source', place: {labels: {side: a}}, "
             "with: {rate: %.0f, keys: %llu, preload: %llu}}\n",
@@ -65,8 +86,8 @@ static bool write_yaml(const struct run *r, const char *every)
             bin);
     fprintf(f,
             "  sink: {use: '%s/bench/upgrade/pes.so:up-series', place: {labels: {side: a}}, "
-            "with: {path: '%s'}}\n",
-            bin, r->series);
+            "with: {path: '%s', one_of: %llu}}\n",
+            bin, r->series, (unsigned long long)r->one_of);
     fprintf(f, "streams:\n  - {from: source, to: step}\n  - {from: step, to: keep, by: key}\n"
                "  - {from: keep, to: sink}\n");
     return fclose(f) == 0;
@@ -128,10 +149,14 @@ bool run_begin(struct run *r, uint64_t mib, double rate, const char *every)
 {
     r->keys = mib * KEYS_PER_MIB + (mib == 0);
     r->rate = rate;
+    r->one_of = rate > 0 && rate <= NOTED_MAX ? 1
+                : rate > 0                    ? (uint64_t)(rate / NOTED_MAX) + 1
+                                              : 64;
     snprintf(r->dir, sizeof r->dir, "%s/%u", scratch, runs++);
     snprintf(r->yaml, sizeof r->yaml, "%s/river.yaml", r->dir);
     snprintf(r->out, sizeof r->out, "%s/out", r->dir);
-    snprintf(r->series, sizeof r->series, "%s/arrivals", r->dir);
+    snprintf(r->series, sizeof r->series, "%s/arrivals%u", memory[0] != '\0' ? memory : scratch,
+             runs);
     snprintf(r->log, sizeof r->log, "%s/master.log", r->dir);
     return mkdir(r->dir, 0700) == 0 && cluster_start(&r->cluster, bin, r->dir, 2) &&
            write_yaml(r, every) && oxbow(r, "deploy", r->yaml, NULL) && run_grows(r);
@@ -156,6 +181,7 @@ bool run_end(struct run *r, bool good)
 {
     good = good && oxbow(r, "stop", "river", "--now");
     cluster_stop(&r->cluster);
+    (void)unlink(r->series);
     if (!good) {
         printf("failed; see %s\n", r->dir);
     }
@@ -175,21 +201,26 @@ double late_ms(const struct arrival *a)
     return a->at_ns > a->due_ns ? (double)(a->at_ns - a->due_ns) / 1e6 : 0;
 }
 
-struct latency latency_of(const struct series *s, uint64_t from_ns, uint64_t to_ns)
+struct latency latency_of(const struct series *s, uint64_t one_of, uint64_t from_ns, uint64_t to_ns)
 {
     struct latency l = {0};
-    double *late = malloc((s->count + 1) * sizeof *late);
-    size_t n = 0;
+    size_t stride = s->count / SAMPLES_MAX + 1, n = 0, all = 0;
+    double *late = malloc((s->count / stride + 1) * sizeof *late);
     for (size_t i = 0; late != NULL && i < s->count; i++) {
         if (s->items[i].at_ns >= from_ns && s->items[i].at_ns < to_ns) {
-            late[n++] = late_ms(&s->items[i]);
+            double ms = late_ms(&s->items[i]);
+            l.max = ms > l.max ? ms : l.max;
+            if (all++ % stride == 0) {
+                late[n++] = ms;
+            }
         }
     }
     if (n > 0) {
         qsort(late, n, sizeof *late, by_value);
-        l = (struct latency){.p50 = late[n / 2], .p99 = late[n - 1 - n / 100], .max = late[n - 1]};
+        l.p50 = late[n / 2];
+        l.p99 = late[n - 1 - n / 100];
     }
-    l.per_second = (double)n * 1e9 / (double)(to_ns - from_ns);
+    l.per_second = (double)all * (double)one_of * 1e9 / (double)(to_ns - from_ns);
     free(late);
     return l;
 }

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define WINDOW_MS 6000u
+#define WINDOW_MS 4000u
 #define SAVED_MAX 4096u
 
 struct saved { /* of the checkpoints in the windows, as the master says */
@@ -64,7 +64,7 @@ static bool window(struct run *r, bool checkpoints, struct latency *l, struct sa
     if (s == NULL) {
         return false;
     }
-    *l = latency_of(s, from_ns, to_ns);
+    *l = latency_of(s, r->one_of, from_ns, to_ns);
     series_free(s);
     (void)read_saved(r, log, checkpoints ? saved : NULL);
     return true;
@@ -102,6 +102,14 @@ static void print_throughput(struct latency (*w)[2], unsigned rounds)
            ratio[0], ratio[rounds - 1]);
 }
 
+double capacity(uint64_t mib)
+{
+    struct latency l = {0};
+    struct run r = {0};
+    bool good = run_begin(&r, mib, 0, "1h") && window(&r, false, &l, NULL);
+    return run_end(&r, good) ? l.per_second : 0;
+}
+
 bool steady(uint64_t mib, double rate, unsigned rounds)
 {
     struct latency w[ROUNDS_MAX][2]; /* with, without */
@@ -118,6 +126,9 @@ bool steady(uint64_t mib, double rate, unsigned rounds)
     good = run_end(&r, good);
     if (good) {
         printf("%9llu ", (unsigned long long)mib);
+        if (rate > 0) {
+            printf("%7.0f", rate / 1000);
+        }
         (rate > 0 ? print_latency : print_throughput)(w, rounds);
         printf("   %7.2f %7.0f %7.2f", median(saved->bytes, saved->count) / 1e6,
                median(saved->took_ms, saved->count), median(saved->pause_ms, saved->count));

@@ -5,7 +5,8 @@
  *              beginning it may send `preload` tuples of distinct keys, as fast as it can.
  *   up-step    hands batches on; spends `busy_ns` per tuple; `mark` is a parameter to change
  *   up-keep    keyed state of about 160 bytes per key, written by every tuple
- *   up-series  writes number, key, due time and arrival of every tuple to a file */
+ *   up-series  writes number, key, due time and arrival of every tuple, or one of so many, to a
+ *              file */
 #include "pe/pe.h"
 
 #include <stdio.h>
@@ -198,12 +199,14 @@ struct arrival { /* as figures.c reads it */
 
 struct series {
     FILE *file;
+    uint64_t one_of; /* so many is written */
 };
 
 static int series_start(struct oxb_pe *pe)
 {
     struct series *s = oxb_self(pe);
     const char *path = oxb_param_str(pe, "path");
+    s->one_of = (uint64_t)oxb_param_i64(pe, "one_of");
     s->file = fopen(path, "ae"); /* a restarted topology goes on in the same file */
     return s->file != NULL ? OXB_OK : oxb_fail(pe, "cannot write %s", path);
 }
@@ -218,7 +221,7 @@ static int series_process(struct oxb_pe *pe, unsigned port, struct oxb_batch *in
     (void)port;
     OXB_EACH (in, i) {
         struct arrival a = {(uint64_t)seq[i], (uint64_t)key[i], (uint64_t)due[i], now};
-        if (a.due_ns != 0 && fwrite(&a, sizeof a, 1, s->file) != 1) {
+        if (a.due_ns != 0 && a.seq % s->one_of == 0 && fwrite(&a, sizeof a, 1, s->file) != 1) {
             return oxb_fail(pe, "cannot write the series");
         }
     }
@@ -242,6 +245,8 @@ static void series_stop(struct oxb_pe *pe)
 
 static const struct oxb_param series_params[] = {
     {.name = "path", .type = OXB_P_STR, .flags = OXB_REQUIRED, .doc = "file to append to"},
+    {.name = "one_of", .type = OXB_P_I64, .fallback = "1", .min = 1, .max = 1e6,
+     .doc = "tuples whose number is divided by it are noted"},
     {.name = NULL},
 };
 

@@ -5,7 +5,9 @@
  * Method: an instance with keyed state is changed at random (puts, deletions, blobs), saved into a
  *         folder, changed again between the slices it tells, and at every epoch a fresh
  *         instance is restored from the files named and compared with a model of that epoch.  A
- *         folder that cannot be written and savings that are given up are in between. */
+ *         folder that cannot be written and savings that are given up are in between.  Recovered
+ *         instances go on saving on top of the files that they came from. */
+#include "core/blockfile.h"
 #include "core/file.h"
 #include "core/mem.h"
 #include "core/prng.h"
@@ -64,7 +66,8 @@ static struct pool *pool;
 static struct loop *loop;
 static struct saver *saver;
 static char folder[64];
-static struct saved last; /* epochs: owned */
+static struct saved last;    /* epochs: owned */
+static struct restored back; /* of the last restore */
 
 static void on_saved(void *arg, const struct saved *s)
 {
@@ -110,6 +113,7 @@ static int tear_down(void **state)
     loop_free(loop);
     pool_free(pool);
     mem_free(last.epochs);
+    restored_fini(&back);
     last = (struct saved){0};
     int rc = system(all);
     mem_free(all);
@@ -174,7 +178,8 @@ static enum err restore(struct instance *i, struct fail *f)
                             .epochs = {(const uint8_t *)last.epochs, last.epoch_count * 8},
                             .groups = {all, sizeof all},
                             .own = true};
-    return restore_instance(&from, &r, 1, i, f);
+    restored_fini(&back);
+    return restore_instance(&from, &r, 1, i, &back, f);
 }
 
 static void expect_restored(const struct model *m)
@@ -452,7 +457,8 @@ static enum err restore_of(struct instance *i, uint64_t epoch, const struct old 
                                        .groups = {all, sizeof all},
                                        .own = olds[n].own};
     }
-    return restore_instance(&from, list, count, i, &f);
+    restored_fini(&back);
+    return restore_instance(&from, list, count, i, &back, &f);
 }
 
 /* Key groups alternate between the two. */
@@ -512,7 +518,7 @@ static void what_is_set_aside_is_saved_and_comes_back_aside(void **state)
     const struct old one = {0, true, false};
     struct instance *i = make_at(&keyed, 0, 1, true);
     struct instance *hash = make(true);
-    bool aside[KEY_GROUPS] = {0}, back[KEY_GROUPS];
+    bool aside[KEY_GROUPS] = {0}, again[KEY_GROUPS];
     i->keeper = keeper_new(saver, "t", 1, folder);
     for (int64_t key = 0; key < 600; key++) {
         put(i, key);
@@ -530,8 +536,8 @@ static void what_is_set_aside_is_saved_and_comes_back_aside(void **state)
         struct fail f = {0};
         assert_int_equal(times == 0 ? restore_last(fresh) : restore_of(fresh, 4, &one, 1), ERR_OK);
         assert_int_equal(oxb_state_count(oxb_state(fresh->pe, "things")), seen);
-        assert_true(aside_groups(fresh, back));
-        assert_memory_equal(back, aside, sizeof aside);
+        assert_true(aside_groups(fresh, again));
+        assert_memory_equal(again, aside, sizeof aside);
         assert_int_equal(pe_start(fresh->pe, &f), ERR_OK);
         fresh->keeper = keeper_new(saver, "t", 1, folder);
         save(fresh, 4);
@@ -641,6 +647,113 @@ static void a_chain_without_one_of_its_files_is_refused(void **state)
     instance_free(i);
 }
 
+/* recover - what a recovery does: a fresh instance, restored, whose files go on. */
+static struct instance *recover(struct instance *was)
+{
+    struct fail f = {0};
+    instance_free(was);
+    struct instance *fresh = make(false);
+    if (restore(fresh, &f) != ERR_OK) {
+        fail_msg("%s", f.what);
+    }
+    fresh->keeper = keeper_new(saver, "t", 2, folder);
+    keeper_resume(fresh->keeper, fresh, &back);
+    assert_int_equal(pe_start(fresh->pe, &f), ERR_OK);
+    return fresh;
+}
+
+static void a_restored_instance_saves_only_what_changes_from_then_on(void **state)
+{
+    (void)state;
+    struct model now = {0};
+    struct prng p = {.state = 10};
+    struct instance *i = make(true);
+    i->keeper = keeper_new(saver, "t", 1, folder);
+    change(i, &now, &p, 4000);
+    save(i, 1);
+    uint64_t whole = last.bytes;
+    bool recovered = false;
+    for (uint64_t epoch = 2; epoch <= 3 * SNAPSHOT_TURNS / 2; epoch++) {
+        change(i, &now, &p, (unsigned)prng_below(&p, 20));
+        struct model then = now;
+        keeper_take(i->keeper, i, epoch);
+        change(i, &now, &p, 5); /* copied before it is written */
+        tell_all(i, &now, &p);
+        wait_saved(epoch);
+        assert_true(last.ok);
+        assert_true(!recovered || (last.epoch_count > 1 && last.bytes < whole / 2));
+        recovered = prng_below(&p, 4) == 0;
+        if (recovered) {
+            expect_restored(&then);
+            i = recover(i);
+            now = then;
+        }
+    }
+    assert_true(last.epoch_count < SNAPSHOT_TURNS + 8); /* groups come whole in turn as ever */
+    instance_free(i);
+}
+
+static void what_a_newer_file_has_whole_is_not_unpacked(void **state)
+{
+    (void)state;
+    struct model now = {0};
+    struct prng p = {.state = 11};
+    struct instance *i = make(true);
+    i->keeper = keeper_new(saver, "t", 1, folder);
+    for (uint64_t epoch = 1; epoch <= 3; epoch++) {
+        change(i, &now, &p, 4000); /* more than there are: most groups come whole each time */
+        save(i, epoch);
+    }
+    change(i, &now, &p, 3);
+    save(i, 4);
+    last.epochs = mem_resize(last.epochs, 5, sizeof *last.epochs);
+    for (size_t n = 0; n < 4; n++) {
+        last.epochs[n] = n + 1; /* all of them, needed or not */
+    }
+    last.epoch_count = 4;
+    expect_restored(&now);
+    assert_true(back.skipped > KEY_GROUPS);
+    instance_free(i);
+}
+
+static enum err put_to_file(void *arg, const void *data, size_t bytes, struct fail *f)
+{
+    (void)f;
+    return fwrite(data, 1, bytes, arg) == bytes ? ERR_OK : ERR_IO;
+}
+
+static void files_of_another_format_are_refused(void **state)
+{
+    (void)state;
+    static const char *const formats[] = {"", "\"format\":2,", "\"format\":4,"};
+    char *dir = mem_printf("%s/t", folder), *path = mem_printf("%s/7.things.0", dir);
+    struct fail f = {0};
+    assert_int_equal(file_make_dirs(dir, &f), ERR_OK);
+    last.epochs = mem_array(1, sizeof *last.epochs);
+    last.epochs[0] = 7;
+    last.epoch_count = 1;
+    for (unsigned n = 0; n < sizeof formats / sizeof formats[0]; n++) {
+        char *meta = mem_printf("{%s\"topology\":\"t\",\"uid\":\"things\",\"index\":0,"
+                                "\"epoch\":7,\"base\":0,\"state_version\":3,\"states\":[]}",
+                                formats[n]);
+        uint64_t stored = 0;
+        FILE *file = fopen(path, "we");
+        assert_non_null(file);
+        struct blockfile_writer *w = blockfile_begin(put_to_file, file);
+        assert_int_equal(blockfile_add(w, SNAPSHOT_META, 0, meta, strlen(meta), &f), ERR_OK);
+        assert_int_equal(blockfile_end(w, &stored, &f), ERR_OK);
+        blockfile_writer_free(w);
+        assert_int_equal(fclose(file), 0);
+        struct instance *fresh = make(false);
+        assert_int_equal(restore(fresh, &f), ERR_VERSION);
+        assert_non_null(strstr(f.what, "format"));
+        instance_free(fresh);
+        mem_free(meta);
+    }
+    mem_free(path);
+    mem_free(dir);
+}
+
 /* More than may wait is told only as the saver gets on. */
 static void a_large_state_is_told_as_it_is_stored(void **state)
 {
@@ -661,10 +774,10 @@ static void a_large_state_is_told_as_it_is_stored(void **state)
     struct instance *fresh = make(false);
     struct fail f = {0};
     assert_int_equal(restore(fresh, &f), ERR_OK);
-    struct oxb_state *back = oxb_state(fresh->pe, "things");
-    assert_int_equal(oxb_state_count(back), MANY);
+    struct oxb_state *table = oxb_state(fresh->pe, "things");
+    assert_int_equal(oxb_state_count(table), MANY);
     for (int64_t key = 0; key < MANY; key++) {
-        const uint64_t *cells = oxb_state_get(back, oxb_key_i64(&key));
+        const uint64_t *cells = oxb_state_get(table, oxb_key_i64(&key));
         assert_non_null(cells);
         assert_int_equal(cells[0], (uint64_t)key);
         assert_int_equal(oxb_cell_get(&cells[1]).len, BLOB);
@@ -687,6 +800,9 @@ int main(void)
         IN_A_FOLDER(a_group_that_was_given_away_is_only_in_its_takers_file),
         IN_A_FOLDER(files_that_no_group_is_in_are_named_no_more),
         IN_A_FOLDER(a_chain_without_one_of_its_files_is_refused),
+        IN_A_FOLDER(a_restored_instance_saves_only_what_changes_from_then_on),
+        IN_A_FOLDER(what_a_newer_file_has_whole_is_not_unpacked),
+        IN_A_FOLDER(files_of_another_format_are_refused),
         IN_A_FOLDER(a_large_state_is_told_as_it_is_stored),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

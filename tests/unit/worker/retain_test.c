@@ -179,6 +179,24 @@ static void over_budget_it_begins_at_a_later_marker_or_is_off(void **state)
 
 /* ---------------------------------------------------------------- nobody takes */
 
+static void where_most_would_be_dropped_again_nothing_is_kept(void **state)
+{
+    (void)state;
+    struct rig r;
+    rig_init(&r, 0, 2 * bytes_of_a_batch());
+    send(&r, 2 * RETAIN_FUTILE + 1);
+    assert_false(log_of(&r)->on);
+    mark(&r, 5); /* the next second will be like the last one */
+    assert_false(log_of(&r)->on);
+    send(&r, 2 * RETAIN_FUTILE);
+    assert_int_equal(atomic_load(&log_of(&r)->bytes), 0);
+    mark(&r, 6); /* less has passed since 5 */
+    assert_true(retain_reaches(log_of(&r), 6));
+    send(&r, 2);
+    assert_true(retain_reaches(log_of(&r), 6));
+    rig_fini(&r);
+}
+
 static void while_its_consumer_is_away_a_channel_lags_and_does_not_block(void **state)
 {
     (void)state;
@@ -462,6 +480,7 @@ int main(void)
         cmocka_unit_test(a_log_reaches_back_to_its_beginning_then_to_what_is_complete),
         cmocka_unit_test(what_a_change_added_begins_with_the_first_marker),
         cmocka_unit_test(over_budget_it_begins_at_a_later_marker_or_is_off),
+        cmocka_unit_test(where_most_would_be_dropped_again_nothing_is_kept),
         cmocka_unit_test(while_its_consumer_is_away_a_channel_lags_and_does_not_block),
         cmocka_unit_test(a_link_comes_up_before_its_sender_is_in_a_chain),
         cmocka_unit_test(what_had_spilled_lags_when_the_consumer_goes),
