@@ -77,7 +77,8 @@ static void store(const char *text)
 
 static bool is_kept(void)
 {
-    char *path = tune_path(cl_group_device()->ocl, ocl_devices_cache_dir(cl_group_device()->all)), *text = NULL;
+    char *path = tune_path(cl_group_device()->ocl, ocl_devices_cache_dir(cl_group_device()->all)),
+         *text = NULL;
     size_t bytes = 0;
     bool ok = ocl_cache_load(path, &text, &bytes) && bytes == 7 && strncmp(text, "tile ", 5) == 0 &&
               text[5] < '4' && text[6] == '\n';
@@ -134,7 +135,8 @@ static void what_is_not_a_choice_is_tried_anew_and_replaced(void **state)
 static void a_damaged_file_is_tried_anew_and_replaced(void **state)
 {
     (void)state;
-    char *path = tune_path(cl_group_device()->ocl, ocl_devices_cache_dir(cl_group_device()->all)), *whole = NULL;
+    char *path = tune_path(cl_group_device()->ocl, ocl_devices_cache_dir(cl_group_device()->all)),
+         *whole = NULL;
     size_t bytes = 0;
     choose_for_good();
     assert_int_equal(file_read(path, 1u << 20, &whole, &bytes, NULL), ERR_OK);
@@ -177,5 +179,6 @@ int main(void)
         cmocka_unit_test(a_damaged_file_is_tried_anew_and_replaced),
         cmocka_unit_test(what_cannot_be_written_lasts_as_long_as_the_process),
     };
-    return cmocka_run_group_tests_name("infer/cl_tune", tests, cl_group_open_cached, cl_group_close);
+    return cmocka_run_group_tests_name("infer/cl_tune", tests, cl_group_open_cached,
+                                       cl_group_close);
 }
