@@ -11,6 +11,7 @@
 #include "pe/infer/exec.h"
 #include "pe/infer/load.h"
 #include "pe/infer/specialise.h"
+#include "tests/support/cl_group.h"
 #include "tests/support/onnx_build.h"
 #include "tests/support/step_case.h"
 
@@ -23,26 +24,6 @@
 #include <cmocka.h>
 
 #define FLOATS_MAX 4096
-
-static struct device *device; /* one for all tests */
-static char dir[64];
-
-static int open_device(void **state)
-{
-    (void)state;
-    memcpy(dir, "/tmp/oxbow-cl-XXXXXX", sizeof("/tmp/oxbow-cl-XXXXXX"));
-    return mkdtemp(dir) != NULL && (device = case_open("cpu", dir)) != NULL ? 0 : -1;
-}
-
-static int close_device(void **state)
-{
-    (void)state;
-    backend_opencl->device_close(device);
-    char *command = mem_printf("rm -rf %s", dir);
-    int rc = system(command);
-    mem_free(command);
-    return rc;
-}
 
 static void weights(struct onnx_build *m, const char *name, unsigned rank, const int *dims)
 {
@@ -109,7 +90,8 @@ static void check(struct onnx_build *m, struct shape shape, unsigned calls)
     if (graph_run(g, &x, &want, &f) != ERR_OK) {
         fail_msg("%s", f.what);
     }
-    struct compile_target target = {.backend = backend_opencl, .device = device, .fuse = true};
+    struct compile_target target = {
+        .backend = backend_opencl, .device = cl_group_device(), .fuse = true};
     struct compiled *c = NULL;
     if (compiled_new(g, &target, &c, &f) != ERR_OK) {
         fail_msg("%s", f.what);
@@ -210,5 +192,5 @@ int main(void)
         cmocka_unit_test(a_long_run_is_several_launches),
         cmocka_unit_test(the_reference_parts_chains),
     };
-    return cmocka_run_group_tests_name("infer/cl_chain", tests, open_device, close_device);
+    return cmocka_run_group_tests_name("infer/cl_chain", tests, cl_group_open, cl_group_close);
 }

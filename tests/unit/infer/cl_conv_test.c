@@ -3,6 +3,7 @@
  * Goal:   right for borders, strides, dilations, groups, residuals and pools, tails included.
  * Method: a table of kinds, random sizes for each; sums in double; fences around the results. */
 #include "core/mem.h"
+#include "tests/support/cl_group.h"
 #include "tests/support/step_case.h"
 
 #include <setjmp.h>
@@ -11,26 +12,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-static struct device *device; /* one for all tests */
-static char dir[64];
-
-static int open_device(void **state)
-{
-    (void)state;
-    memcpy(dir, "/tmp/oxbow-cl-XXXXXX", sizeof("/tmp/oxbow-cl-XXXXXX"));
-    return mkdtemp(dir) != NULL && (device = case_open("cpu", dir)) != NULL ? 0 : -1;
-}
-
-static int close_device(void **state)
-{
-    (void)state;
-    backend_opencl->device_close(device);
-    char *command = mem_printf("rm -rf %s", dir);
-    int rc = system(command);
-    mem_free(command);
-    return rc;
-}
 
 struct kind {
     int64_t kernel[2], strides[2], dilations[2], pads[4], groups;
@@ -113,7 +94,7 @@ static void try_conv(const struct kind *k, const struct sizes *s, int64_t rows, 
     int64_t in = k->groups * s->in, out = k->groups * s->out;
     bool pooled = k->pool[0] != '\0';
     struct step_case c;
-    case_init(&c, device, s->images, seed);
+    case_init(&c, cl_group_device(), s->images, seed);
     const float *x = case_input(&c, true, 4, (int64_t[]){s->images, in, s->h, s->w});
     const float *w = case_const(&c, 4, (int64_t[]){out, s->in, k->kernel[0], k->kernel[1]});
     const float *bias = NULL, *add = NULL;
@@ -185,5 +166,5 @@ int main(void)
         cmocka_unit_test(groups),
         cmocka_unit_test(a_residual_before_the_activation),
     };
-    return cmocka_run_group_tests_name("infer/cl_conv", tests, open_device, close_device);
+    return cmocka_run_group_tests_name("infer/cl_conv", tests, cl_group_open, cl_group_close);
 }

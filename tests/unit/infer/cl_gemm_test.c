@@ -4,6 +4,7 @@
  * Method: random shapes in 1..70, random attributes, fewer rows than the batch; double sums. */
 #include "core/mem.h"
 #include "pe/infer/cl/recipe.h"
+#include "tests/support/cl_group.h"
 #include "tests/support/step_case.h"
 
 #include <math.h>
@@ -13,26 +14,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-static struct device *device; /* one for all tests */
-static char dir[64];
-
-static int open_device(void **state)
-{
-    (void)state;
-    memcpy(dir, "/tmp/oxbow-cl-XXXXXX", sizeof("/tmp/oxbow-cl-XXXXXX"));
-    return mkdtemp(dir) != NULL && (device = case_open("cpu", dir)) != NULL ? 0 : -1;
-}
-
-static int close_device(void **state)
-{
-    (void)state;
-    backend_opencl->device_close(device);
-    char *command = mem_printf("rm -rf %s", dir);
-    int rc = system(command);
-    mem_free(command);
-    return rc;
-}
 
 static float act(const char *name, float v)
 {
@@ -97,7 +78,7 @@ static float *reference(const float *x, const float *w, const float *c, struct s
 static void try_gemm(struct shape3 d, int64_t rows, const struct options *o, uint64_t seed)
 {
     struct step_case c;
-    case_init(&c, device, d.m, seed);
+    case_init(&c, cl_group_device(), d.m, seed);
     const float *x = case_input(&c, true, 2, (int64_t[]){d.m, d.k});
     const float *w =
         case_const(&c, 2, o->trans_b ? (int64_t[]){d.n, d.k} : (int64_t[]){d.k, d.n});
@@ -170,7 +151,7 @@ static void activations_keep_nan_and_infinity(void **state)
     static const char *const acts[] = {"", "relu", "sigmoid", "tanh", "gelu", "silu"};
     for (unsigned i = 0; i < 6; i++) {
         struct step_case c;
-        case_init(&c, device, 4, 1);
+        case_init(&c, cl_group_device(), 4, 1);
         float *x = case_input(&c, true, 2, (int64_t[]){4, 1});
         float *w = case_const(&c, 2, (int64_t[]){1, 2});
         x[0] = NAN;
@@ -197,7 +178,7 @@ static void a_matrix_may_be_added_before_the_activation(void **state)
 {
     (void)state;
     struct step_case c;
-    case_init(&c, device, 3, 9);
+    case_init(&c, cl_group_device(), 3, 9);
     const float *x = case_input(&c, true, 3, (int64_t[]){3, 5, 7});
     const float *w = case_const(&c, 2, (int64_t[]){7, 37});
     const float *r = case_input(&c, true, 3, (int64_t[]){3, 5, 37});
@@ -220,7 +201,7 @@ static void what_it_cannot_do_is_declined(void **state)
 {
     (void)state;
     struct step_case c;
-    case_init(&c, device, 3, 9);
+    case_init(&c, cl_group_device(), 3, 9);
     case_input(&c, true, 2, (int64_t[]){3, 3});
     case_const(&c, 2, (int64_t[]){3, 3});
     case_output(&c, true, 2, (int64_t[]){3, 3});
@@ -236,7 +217,7 @@ static void what_it_cannot_do_is_declined(void **state)
 /* The kernels for GPUs, on the device that is there: tiles of local memory, tails included. */
 static void kernels_for_gpus_give_the_same(void **state)
 {
-    struct ocl_device *d = device->ocl;
+    struct ocl_device *d = cl_group_device()->ocl;
     uint32_t found = d->lanes;
     d->kind = OCL_GPU;
     d->synchronous = false;
@@ -267,5 +248,5 @@ int main(void)
         cmocka_unit_test(kernels_for_gpus_give_the_same),
         cmocka_unit_test(what_it_cannot_do_is_declined),
     };
-    return cmocka_run_group_tests_name("infer/cl_gemm", tests, open_device, close_device);
+    return cmocka_run_group_tests_name("infer/cl_gemm", tests, cl_group_open, cl_group_close);
 }

@@ -5,6 +5,7 @@
  * Method: the operator's scalar reference as oracle; the CPU device made to look like others. */
 #include "core/mem.h"
 #include "pe/infer/cl/recipe.h"
+#include "tests/support/cl_group.h"
 #include "tests/support/step_case.h"
 
 #include <setjmp.h>
@@ -16,33 +17,13 @@
 
 #define DIMS(...) (const int64_t[]){__VA_ARGS__}
 
-static struct device *device; /* one for all tests */
-static char dir[64];
-
-static int open_device(void **state)
-{
-    (void)state;
-    memcpy(dir, "/tmp/oxbow-cl-XXXXXX", sizeof("/tmp/oxbow-cl-XXXXXX"));
-    return mkdtemp(dir) != NULL && (device = case_open("cpu", dir)) != NULL ? 0 : -1;
-}
-
-static int close_device(void **state)
-{
-    (void)state;
-    backend_opencl->device_close(device);
-    char *command = mem_printf("rm -rf %s", dir);
-    int rc = system(command);
-    mem_free(command);
-    return rc;
-}
-
 static void softmax_of_lines(void **state)
 {
     (void)state;
     static const int64_t widths[] = {1, 5, 16, 33, 70};
     for (int i = 0; i < 5; i++) {
         struct step_case c;
-        case_init(&c, device, 4, (uint64_t)i);
+        case_init(&c, cl_group_device(), 4, (uint64_t)i);
         float *x = case_input(&c, true, 3, DIMS(4, 3, widths[i]));
         x[0] = 300.0f; /* the others of its line are far below */
         case_output(&c, true, 3, DIMS(4, 3, widths[i]));
@@ -56,7 +37,7 @@ static void attention_scores_with_a_mask(void **state)
 {
     (void)state;
     struct step_case c;
-    case_init(&c, device, 3, 1);
+    case_init(&c, cl_group_device(), 3, 1);
     case_input(&c, true, 4, DIMS(3, 2, 7, 19));
     case_const(&c, 2, DIMS(7, 19));
     case_output(&c, true, 4, DIMS(3, 2, 7, 19));
@@ -71,7 +52,7 @@ static void layers_are_normalised(void **state)
     static const int64_t widths[] = {3, 16, 70};
     for (int i = 0; i < 3; i++) {
         struct step_case c;
-        case_init(&c, device, 4, (uint64_t)i);
+        case_init(&c, cl_group_device(), 4, (uint64_t)i);
         float *x = case_input(&c, true, 3, DIMS(4, 2, widths[i]));
         for (int64_t j = 0; j < widths[i]; j++) {
             x[j] += 1000.0f; /* far from zero */
@@ -91,7 +72,7 @@ static void element_by_element(void **state)
     static const char *const ops[] = {"Relu", "Sigmoid", "Tanh", "Exp", "Erf", "Neg", "Abs"};
     for (int i = 0; i < 7; i++) {
         struct step_case c;
-        case_init(&c, device, 5, (uint64_t)i);
+        case_init(&c, cl_group_device(), 5, (uint64_t)i);
         float *x = case_input(&c, true, 2, DIMS(5, 37));
         for (int j = 0; j < 5 * 37; j++) {
             x[j] *= 8.0f;
@@ -106,7 +87,7 @@ static void element_by_element(void **state)
 static void pair(const char *op, bool swapped, bool batched, unsigned rank, const int64_t *dims)
 {
     struct step_case c;
-    case_init(&c, device, 4, 3);
+    case_init(&c, cl_group_device(), 4, 3);
     for (int i = 0; i < 2; i++) {
         if ((i == 0) != swapped) {
             case_input(&c, true, 4, DIMS(4, 6, 5, 7));
@@ -142,7 +123,7 @@ static void products_of_computed_matrices(void **state)
         const int64_t *s = sizes[i / 2];
         bool trans = i & 1;
         struct step_case c;
-        case_init(&c, device, 3, (uint64_t)i);
+        case_init(&c, cl_group_device(), 3, (uint64_t)i);
         case_input(&c, true, 4, DIMS(3, 2, s[0], s[2]));
         case_input(&c, true, 4, trans ? DIMS(3, 2, s[1], s[2]) : DIMS(3, 2, s[2], s[1]));
         case_output(&c, true, 4, DIMS(3, 2, s[0], s[1]));
@@ -161,7 +142,7 @@ static void dims_in_another_order(void **state)
     const int64_t from[4] = {3, 4, 5, 17};
     for (int i = 0; i < 4; i++) {
         struct step_case c;
-        case_init(&c, device, 3, (uint64_t)i);
+        case_init(&c, cl_group_device(), 3, (uint64_t)i);
         case_input(&c, true, 4, from);
         const int64_t *p = perms[i];
         case_output(&c, true, 4, DIMS(from[p[0]], from[p[1]], from[p[2]], from[p[3]]));
@@ -170,7 +151,7 @@ static void dims_in_another_order(void **state)
         case_fini(&c);
     }
     struct step_case c; /* the batch moves: all of it */
-    case_init(&c, device, 3, 8);
+    case_init(&c, cl_group_device(), 3, 8);
     case_input(&c, true, 3, DIMS(3, 16, 9));
     case_output(&c, false, 3, DIMS(16, 3, 9));
     node_set_ints(case_node(&c, "", "Transpose"), "perm", DIMS(1, 0, 2), 3);
@@ -187,7 +168,7 @@ struct layer {
 static void recurrent(const struct layer *l, int64_t batch, int64_t in, int64_t hidden)
 {
     struct step_case c;
-    case_init(&c, device, batch, (uint64_t)batch);
+    case_init(&c, cl_group_device(), batch, (uint64_t)batch);
     case_input(&c, false, 3, DIMS(5, batch, in));
     case_const(&c, 3, DIMS(l->dirs, l->gates * hidden, in));
     case_const(&c, 3, DIMS(l->dirs, l->gates * hidden, hidden));
@@ -234,7 +215,7 @@ static void an_output_nobody_wants_is_left_out(void **state)
 {
     (void)state;
     struct step_case c;
-    case_init(&c, device, 2, 5);
+    case_init(&c, cl_group_device(), 2, 5);
     case_input(&c, false, 3, DIMS(3, 2, 4));
     case_const(&c, 3, DIMS(1, 18, 4));
     case_const(&c, 3, DIMS(1, 18, 6));
@@ -248,7 +229,7 @@ static void an_output_nobody_wants_is_left_out(void **state)
 static void devices_of_other_kinds_give_the_same(void **state)
 {
     (void)state;
-    struct ocl_device *d = device->ocl;
+    struct ocl_device *d = cl_group_device()->ocl;
     d->synchronous = false; /* several work-groups, mapping */
     products_of_computed_matrices(NULL);
     softmax_of_lines(NULL);
@@ -262,7 +243,7 @@ static void a_device_lost_in_a_batch_is_told(void **state)
 {
     (void)state;
     struct step_case c;
-    case_init(&c, device, 2, 5);
+    case_init(&c, cl_group_device(), 2, 5);
     case_input(&c, true, 2, DIMS(2, 8));
     case_output(&c, true, 2, DIMS(2, 8));
     case_node(&c, "", "Relu");
@@ -273,13 +254,13 @@ static void a_device_lost_in_a_batch_is_told(void **state)
     struct arena *a = NULL;
     void *p = NULL;
     const struct backend *b = backend_opencl;
-    assert_int_equal(b->compile(device, &spec, &s, NULL), ERR_OK);
-    assert_int_equal(b->arena_new(device, 512, &a, NULL), ERR_OK);
+    assert_int_equal(b->compile(cl_group_device(), &spec, &s, NULL), ERR_OK);
+    assert_int_equal(b->arena_new(cl_group_device(), 512, &a, NULL), ERR_OK);
     assert_int_equal(b->run(s, a, 2, NULL), ERR_OK);
-    atomic_store(&device->ocl->fail_in, 1);
+    atomic_store(&cl_group_device()->ocl->fail_in, 1);
     assert_int_equal(b->run(s, a, 2, NULL), ERR_IO);
     assert_int_equal(b->host_begin(a, 0, 512, HOST_READ, &p, NULL), ERR_IO);
-    atomic_store(&device->ocl->lost, false);
+    atomic_store(&cl_group_device()->ocl->lost, false);
     b->arena_free(a);
     b->step_free(s);
     case_fini(&c);
@@ -300,5 +281,5 @@ int main(void)
         cmocka_unit_test(devices_of_other_kinds_give_the_same),
         cmocka_unit_test(a_device_lost_in_a_batch_is_told),
     };
-    return cmocka_run_group_tests_name("infer/cl_ops", tests, open_device, close_device);
+    return cmocka_run_group_tests_name("infer/cl_ops", tests, cl_group_open, cl_group_close);
 }

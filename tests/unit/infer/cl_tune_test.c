@@ -7,6 +7,7 @@
 #include "core/mem.h"
 #include "pe/infer/cl/program.h"
 #include "pe/infer/cl/recipe.h"
+#include "tests/support/cl_group.h"
 #include "tests/support/step_case.h"
 
 #include <setjmp.h>
@@ -18,33 +19,11 @@
 
 #include <cmocka.h>
 
-static struct device *device; /* one for all tests */
-static char dir[64];
-
-static int open_device(void **state)
-{
-    (void)state;
-    memcpy(dir, "/tmp/oxbow-tune-XXXXXX", sizeof("/tmp/oxbow-tune-XXXXXX"));
-    struct device_options o = {.kind = "cpu", .cache_dir = dir};
-    return mkdtemp(dir) != NULL && backend_opencl->device_open(&o, &device, NULL) == ERR_OK ? 0
-                                                                                            : -1;
-}
-
-static int close_device(void **state)
-{
-    (void)state;
-    backend_opencl->device_close(device);
-    char *command = mem_printf("rm -rf %s", dir);
-    int rc = system(command);
-    mem_free(command);
-    return rc;
-}
-
 /* 71 lines and 37 columns: every tile has a tail, whatever the lanes. */
 static void check_product(void)
 {
     struct step_case c;
-    case_init(&c, device, 71, 3);
+    case_init(&c, cl_group_device(), 71, 3);
     case_input(&c, true, 2, (int64_t[]){71, 19});
     case_const(&c, 2, (int64_t[]){19, 37});
     case_output(&c, true, 2, (int64_t[]){71, 37});
@@ -59,28 +38,28 @@ static void every_candidate_gives_the_same(void **state)
     (void)state;
     size_t count = 0;
     for (int kind = 0; kind < 2; kind++) {
-        device->ocl->kind = kind == 0 ? OCL_CPU : OCL_GPU;
-        device->ocl->synchronous = kind == 0;
-        const struct tile *all = tune_candidates(device->ocl, &count);
+        cl_group_device()->ocl->kind = kind == 0 ? OCL_CPU : OCL_GPU;
+        cl_group_device()->ocl->synchronous = kind == 0;
+        const struct tile *all = tune_candidates(cl_group_device()->ocl, &count);
         for (size_t i = 0; i < count; i++) {
-            device->tile = &all[i];
+            cl_group_device()->tile = &all[i];
             check_product();
         }
     }
-    device->tile = NULL;
-    device->ocl->kind = OCL_CPU;
-    device->ocl->synchronous = true;
+    cl_group_device()->tile = NULL;
+    cl_group_device()->ocl->kind = OCL_CPU;
+    cl_group_device()->ocl->synchronous = true;
 }
 
 /* chosen - what a process that starts now would choose. */
 static size_t chosen(void)
 {
     size_t count = 0;
-    const struct tile *all = tune_candidates(device->ocl, &count);
-    device->tune = true;
-    atomic_store(&device->ocl->tile, 0);
-    struct tile t = tune_tile(device);
-    assert_int_not_equal(atomic_load(&device->ocl->tile), 0);
+    const struct tile *all = tune_candidates(cl_group_device()->ocl, &count);
+    cl_group_device()->tune = true;
+    atomic_store(&cl_group_device()->ocl->tile, 0);
+    struct tile t = tune_tile(cl_group_device());
+    assert_int_not_equal(atomic_load(&cl_group_device()->ocl->tile), 0);
     size_t i = 0;
     while (i < count && memcmp(&t, &all[i], sizeof t) != 0) {
         i++;
@@ -91,14 +70,15 @@ static size_t chosen(void)
 
 static void store(const char *text)
 {
-    char *path = tune_path(device->ocl, ocl_devices_cache_dir(device->all));
+    char *path = tune_path(cl_group_device()->ocl, ocl_devices_cache_dir(cl_group_device()->all));
     ocl_cache_store(path, text, strlen(text));
     mem_free(path);
 }
 
 static bool is_kept(void)
 {
-    char *path = tune_path(device->ocl, ocl_devices_cache_dir(device->all)), *text = NULL;
+    char *path = tune_path(cl_group_device()->ocl, ocl_devices_cache_dir(cl_group_device()->all)),
+         *text = NULL;
     size_t bytes = 0;
     bool ok = ocl_cache_load(path, &text, &bytes) && bytes == 7 && strncmp(text, "tile ", 5) == 0 &&
               text[5] < '4' && text[6] == '\n';
@@ -121,10 +101,10 @@ static void without_tuning_the_rule_holds(void **state)
 {
     (void)state;
     size_t count = 0;
-    device->tune = false;
-    atomic_store(&device->ocl->tile, 0);
-    struct tile t = tune_tile(device);
-    assert_memory_equal(&t, &tune_candidates(device->ocl, &count)[0], sizeof t);
+    cl_group_device()->tune = false;
+    atomic_store(&cl_group_device()->ocl->tile, 0);
+    struct tile t = tune_tile(cl_group_device());
+    assert_memory_equal(&t, &tune_candidates(cl_group_device()->ocl, &count)[0], sizeof t);
     assert_false(is_kept());
 }
 
@@ -155,7 +135,8 @@ static void what_is_not_a_choice_is_tried_anew_and_replaced(void **state)
 static void a_damaged_file_is_tried_anew_and_replaced(void **state)
 {
     (void)state;
-    char *path = tune_path(device->ocl, ocl_devices_cache_dir(device->all)), *whole = NULL;
+    char *path = tune_path(cl_group_device()->ocl, ocl_devices_cache_dir(cl_group_device()->all)),
+         *whole = NULL;
     size_t bytes = 0;
     choose_for_good();
     assert_int_equal(file_read(path, 1u << 20, &whole, &bytes, NULL), ERR_OK);
@@ -178,7 +159,7 @@ static void a_damaged_file_is_tried_anew_and_replaced(void **state)
 static void what_cannot_be_written_lasts_as_long_as_the_process(void **state)
 {
     (void)state;
-    char *path = tune_path(device->ocl, ocl_devices_cache_dir(device->all));
+    char *path = tune_path(cl_group_device()->ocl, ocl_devices_cache_dir(cl_group_device()->all));
     assert_int_equal(unlink(path), 0);
     assert_int_equal(mkdir(path, 0700), 0);
     (void)chosen();
@@ -198,5 +179,6 @@ int main(void)
         cmocka_unit_test(a_damaged_file_is_tried_anew_and_replaced),
         cmocka_unit_test(what_cannot_be_written_lasts_as_long_as_the_process),
     };
-    return cmocka_run_group_tests_name("infer/cl_tune", tests, open_device, close_device);
+    return cmocka_run_group_tests_name("infer/cl_tune", tests, cl_group_open_cached,
+                                       cl_group_close);
 }
