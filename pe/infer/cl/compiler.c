@@ -1,8 +1,7 @@
 /* pe/infer/cl/compiler.c - compiling kernels in a process of its own.
  *
- * Standard input: one line each: number of the stage, cache folder, name of the device, options;
- * then the source.  $OXBOW_COMPILER names another program than the worker's beside our own; empty:
- * none.
+ * Standard input: one line each: nice value to add, cache folder, name of the device, options; then
+ * the source.  $OXBOW_COMPILER names another program than the worker's beside our own; empty: none.
  */
 #include "pe/infer/cl/compiler.h"
 
@@ -11,9 +10,7 @@
 #include "core/mem.h"
 #include "core/strbuf.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -28,25 +25,6 @@
 #define PROGRAM "oxbow-worker"
 #define REQUEST_BYTES_MAX (4u << 20)
 #define PATH_BYTES 4096
-
-const struct compiler_stage compiler_stages[COMPILER_STAGES] = {
-    {"idle", 8000, true, 10},
-    {"tenth", 20000, false, 10},
-    {"quarter", 35000, false, 5},
-    {"full", UINT32_MAX, false, 0},
-};
-enum { STAGE_ANEW = 2 };  /* without the privilege to raise a priority: the work done is lost */
-enum { DESCENDANTS = 3 }; /* a compiler starts a linker, which may start another program */
-
-/* 0: the calling thread. */
-static bool set_stage(pid_t thread, const struct compiler_stage *s)
-{
-    const struct sched_param none = {.sched_priority = 0};
-    int nice = getpriority(PRIO_PROCESS, 0) + s->nice;
-    bool set = sched_setscheduler(thread, s->idle ? SCHED_IDLE : SCHED_OTHER, &none) == 0 &&
-               setpriority(PRIO_PROCESS, (id_t)thread, nice) == 0;
-    return set || errno == ESRCH;
-}
 
 /* ---- the caller's side */
 
@@ -73,10 +51,11 @@ static bool find_program(char out[PATH_BYTES])
 
 /* A file without a name, so that nobody has to write to a pipe that nobody reads. */
 static int request_file(const struct ocl_device *d, const struct ocl_program_request *r,
-                        unsigned stage)
+                        bool gently)
 {
     struct strbuf text = {0};
-    strbuf_printf(&text, "%u\n%s\n%s\n%s\n%s", stage, r->cache_dir, d->name, r->options, r->source);
+    strbuf_printf(&text, "%d\n%s\n%s\n%s\n%s", gently ? COMPILER_NICE : 0, r->cache_dir, d->name,
+                  r->options, r->source);
     int fd = memfd_create("oxbow-kernels", MFD_CLOEXEC);
     if (fd >= 0 &&
         (write(fd, text.data, text.bytes) != (ssize_t)text.bytes || lseek(fd, 0, SEEK_SET) != 0)) {
@@ -101,9 +80,9 @@ static bool start(const char *program, int fd, pid_t *pid)
 }
 
 static bool start_for(const char *program, const struct ocl_device *d,
-                      const struct ocl_program_request *r, unsigned stage, pid_t *pid)
+                      const struct ocl_program_request *r, bool gently, pid_t *pid)
 {
-    int fd = request_file(d, r, stage);
+    int fd = request_file(d, r, gently);
     bool started = fd >= 0 && start(program, fd, pid);
     if (fd >= 0) {
         close(fd);
@@ -116,79 +95,24 @@ static bool wait_until(pid_t pid, uint64_t end_us, int *status)
 {
     const struct timespec pause = {.tv_nsec = 2000000};
     pid_t ended = 0;
-    while ((ended = waitpid(pid, status, end_us != UINT64_MAX ? WNOHANG : 0)) == 0 &&
-           clock_now_us() < end_us) {
+    while ((ended = waitpid(pid, status, WNOHANG)) == 0 && clock_now_us() < end_us) {
         nanosleep(&pause, NULL);
     }
-    return ended != 0;
+    return ended == pid;
 }
 
-/* Of the device's life; the last one does not end. */
-static uint64_t stage_end_us(unsigned stage, uint64_t since_us)
-{
-    return stage + 1 < COMPILER_STAGES ? since_us + compiler_stages[stage].until_ms * UINT64_C(1000)
-                                       : UINT64_MAX;
-}
-
-static unsigned stage_now(uint64_t since_us)
-{
-    unsigned stage = 0;
-    while (clock_now_us() >= stage_end_us(stage, since_us)) {
-        stage++;
-    }
-    return stage;
-}
-
-static bool raise_process(pid_t pid, const struct compiler_stage *s, int depth);
-
-static bool raise_children(pid_t pid, pid_t thread, const struct compiler_stage *s, int depth)
-{
-    char path[64];
-    int child = 0;
-    bool ok = true;
-    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)pid, (int)thread);
-    FILE *f = depth < DESCENDANTS ? fopen(path, "re") : NULL;
-    while (f != NULL && ok && fscanf(f, "%d", &child) == 1) {
-        ok = raise_process(child, s, depth + 1);
-    }
-    if (f != NULL) {
-        fclose(f);
-    }
-    return ok;
-}
-
-/* All its threads, since a priority is a thread's, and what it has started. */
-static bool raise_process(pid_t pid, const struct compiler_stage *s, int depth)
-{
-    char path[64];
-    const struct dirent *entry = NULL;
-    snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
-    DIR *threads = opendir(path);
-    bool ok = threads != NULL || depth > 0; /* a child may have ended */
-    while (threads != NULL && ok && (entry = readdir(threads)) != NULL) {
-        pid_t thread = (pid_t)atoi(entry->d_name);
-        ok = thread <= 0 || (set_stage(thread, s) && raise_children(pid, thread, s, depth));
-    }
-    if (threads != NULL) {
-        closedir(threads);
-    }
-    return ok;
-}
-
-/* It goes on as the next stage says, or begins anew where that is not allowed. */
-static bool next_stage(const char *program, const struct ocl_device *d,
-                       const struct ocl_program_request *r, unsigned *stage, pid_t *pid)
+/* What was gentle until now goes on as the caller would.  Without the privilege to raise a
+ * priority it begins anew. */
+static bool hurry(const char *program, const struct ocl_device *d,
+                  const struct ocl_program_request *r, pid_t *pid)
 {
     int status = 0;
-    unsigned next = *stage + 1;
-    if (raise_process(*pid, &compiler_stages[next], 0)) {
-        *stage = next;
+    if (setpriority(PRIO_PROCESS, (id_t)*pid, getpriority(PRIO_PROCESS, 0)) == 0) {
         return true;
     }
     kill(*pid, SIGKILL);
     (void)waitpid(*pid, &status, 0);
-    *stage = next > STAGE_ANEW ? next : STAGE_ANEW;
-    return start_for(program, d, r, *stage, pid);
+    return start_for(program, d, r, false, pid);
 }
 
 bool compiler_run(const struct ocl_device *d, const struct ocl_program_request *r)
@@ -199,16 +123,18 @@ bool compiler_run(const struct ocl_device *d, const struct ocl_program_request *
     if (r->cache_dir == NULL || !find_program(program)) {
         return false;
     }
-    unsigned stage = stage_now(r->apart_since_us);
-    bool started = start_for(program, d, r, stage, &pid);
-    while (started && !wait_until(pid, stage_end_us(stage, r->apart_since_us), &status)) {
-        started = next_stage(program, d, r, &stage, &pid);
+    bool gently = clock_now_us() < r->gently_until_us;
+    bool started = start_for(program, d, r, gently, &pid), ended = false;
+    if (started && gently) {
+        ended = wait_until(pid, r->gently_until_us, &status);
+        started = ended || hurry(program, d, r, &pid);
+    }
+    while (started && !ended && waitpid(pid, &status, 0) < 0 && errno == EINTR) {
     }
     bool ok = started && WIFEXITED(status) && WEXITSTATUS(status) == 0;
     if (!ok) {
-        log_event(LOG_WARN, "infer.compiler",
-                  "program=%s stage=%s status=%d action=\"compiled here\"", program,
-                  compiler_stages[stage].name, status);
+        log_event(LOG_WARN, "infer.compiler", "program=%s status=%d action=\"compiled here\"",
+                  program, status);
     }
     return ok;
 }
@@ -255,17 +181,16 @@ int compiler_main(void)
     struct fail f = {0};
     cl_program program = NULL;
     char *text = read_all(), *rest = text;
-    const char *number = text != NULL ? line_of(&rest) : NULL;
-    const char *dir = number != NULL ? line_of(&rest) : NULL;
+    const char *nice_by = text != NULL ? line_of(&rest) : NULL;
+    const char *dir = nice_by != NULL ? line_of(&rest) : NULL;
     const char *name = dir != NULL ? line_of(&rest) : NULL;
     const char *options = name != NULL ? line_of(&rest) : NULL;
-    unsigned stage = options != NULL ? (unsigned)strtoul(number, NULL, 10) : COMPILER_STAGES;
-    if (stage >= COMPILER_STAGES) {
+    if (options == NULL) {
         fprintf(stderr, "error: this is no request; started by hand?\n");
         mem_free(text);
         return 2;
     }
-    (void)set_stage(0, &compiler_stages[stage]); /* before drivers start threads */
+    (void)!nice(atoi(nice_by));
     struct ocl_devices *all = ocl_devices_ref(NULL);
     struct ocl_device *d = device_named(all, name);
     struct ocl_program_request r = {.source = rest, .options = options, .cache_dir = dir};

@@ -34,7 +34,7 @@ static enum err opencl_device_open(const struct device_options *o, struct device
     }
     struct device *d = mem_alloc(sizeof(*d));
     *d = (struct device){.all = all, .ocl = ocl, .tune = o->tune};
-    d->apart_since_us = o->apart ? clock_now_us() : 0;
+    d->gently_until_us = o->apart ? clock_now_us() + COMPILER_NICE_MS * UINT64_C(1000) : 0;
     snprintf(d->name, sizeof(d->name), "%s: %s, %s", ocl_device_kind_name(ocl->kind), ocl->name,
              ocl->driver);
     *out = d;

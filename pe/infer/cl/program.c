@@ -183,7 +183,7 @@ enum err ocl_program_build(struct ocl_device *d, const struct ocl_program_reques
         path = ocl_cache_path(d, r->cache_dir, "program", r->options, r->source);
         hit = from_cache(d, path, r->options, program);
     }
-    if (!hit && r->apart_since_us != 0 && path != NULL && compiler_run(d, r) &&
+    if (!hit && r->apart && path != NULL && compiler_run(d, r) &&
         from_cache(d, path, r->options, program)) {
         atomic_fetch_add_explicit(&d->built, 1, memory_order_relaxed);
     } else if (!hit) {

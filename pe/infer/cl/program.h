@@ -12,11 +12,11 @@
 #include "pe/infer/cl/device.h"
 
 struct ocl_program_request {
-    const char *source;      /* OpenCL C, ends with NUL */
-    const char *options;     /* of the compiler; "" for none */
-    const char *cache_dir;   /* NULL: not kept */
-    uint64_t apart_since_us;  /* compile in a process of its own where that can be, the less gently
-                               * the longer ago that is (compiler.h); 0: here */
+    const char *source;       /* OpenCL C, ends with NUL */
+    const char *options;      /* of the compiler; "" for none */
+    const char *cache_dir;    /* NULL: not kept */
+    bool apart;               /* compile in a process of its own where that can be: compiler.h */
+    uint64_t gently_until_us; /* and at low priority there, up to then (clock_now_us) */
 };
 
 /* ocl_program_build - compile, or load what was compiled before.

@@ -152,7 +152,8 @@ enum err launch_build(struct device *d, struct launch *l, const char *text, stru
     struct ocl_program_request r = {.source = source,
                                     .options = BUILD_OPTIONS,
                                     .cache_dir = ocl_devices_cache_dir(d->all),
-                                    .apart_since_us = d->apart_since_us};
+                                    .apart = d->gently_until_us != 0,
+                                    .gently_until_us = d->gently_until_us};
     enum err e = ocl_shared_program(d->ocl, &r, &l->program, f);
     mem_free(source);
     if (e == ERR_OK) {

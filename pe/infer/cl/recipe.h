@@ -27,7 +27,7 @@ struct device { /* one instance's; backend.h */
     struct ocl_devices *all;
     struct ocl_device *ocl;
     bool tune;
-    uint64_t apart_since_us;  /* compiler.h: compile apart; its life began then; 0: compile here */
+    uint64_t gently_until_us; /* compiler.h: compile apart, and gently up to then; 0: here */
     const struct tile *tile;  /* tune.h: forced by a trial; NULL: the device's */
     char name[256];
 };
