@@ -670,8 +670,10 @@ static void merge_chains(struct part *base, struct part *staged)
 {
     base->chains =
         mem_resize(base->chains, base->chain_count + staged->chain_count, sizeof(struct chain *));
-    memcpy(base->chains + base->chain_count, staged->chains,
-           staged->chain_count * sizeof(struct chain *));
+    if (staged->chain_count > 0) { /* memcpy takes no NULL */
+        memcpy(base->chains + base->chain_count, staged->chains,
+               staged->chain_count * sizeof(struct chain *));
+    }
     base->chain_count += staged->chain_count;
     staged->chain_count = 0;
 }
@@ -782,8 +784,10 @@ void change_drop(struct part *base)
         }
         base->chains =
             mem_resize(base->chains, base->chain_count + g->chain_count, sizeof(struct chain *));
-        memcpy(base->chains + base->chain_count, g->chains,
-               g->chain_count * sizeof(struct chain *));
+        if (g->chain_count > 0) {
+            memcpy(base->chains + base->chain_count, g->chains,
+                   g->chain_count * sizeof(struct chain *));
+        }
         base->chain_count += g->chain_count;
         g->chain_count = 0;
     }

@@ -680,8 +680,10 @@ void moves_facts(struct moves *ms, struct change_result *out)
         out->imported += m->taker != NULL ? m->imported_entries : 0;
         out->pauses_us = mem_resize(out->pauses_us, out->pause_count + m->pause_count,
                                     sizeof *out->pauses_us);
-        memcpy(out->pauses_us + out->pause_count, m->pauses_us,
-               m->pause_count * sizeof *m->pauses_us);
+        if (m->pause_count > 0) { /* memcpy takes no NULL */
+            memcpy(out->pauses_us + out->pause_count, m->pauses_us,
+                   m->pause_count * sizeof *m->pauses_us);
+        }
         out->pause_count += m->pause_count;
     }
     out->state_bytes += ms != NULL ? ms->bytes_sent : 0;
