@@ -1,7 +1,7 @@
 #!/bin/bash
 # tests/e2e/ended_recovered.sh - a PE that has ended and one that has not are scaled, and their
-# worker dies before a checkpoint knows of it.  Restored from the one before, each instance takes its
-# keys from several: final results are still there once (R3), and every count that goes on, too.
+# worker dies before a checkpoint knows of it.  Restored from the one before, each instance takes
+# its keys from several: final results are still there once (R3), and every count that goes on, too.
 source "$(dirname "$0")/lib.sh"
 
 COUNT=20000 KEYS=500
