@@ -160,6 +160,7 @@ void keeper_resume(struct keeper *k, struct instance *i, const struct restored *
         resume_table(k, n, pe_state_at(i->pe, n), &r->groups[n * KEY_GROUPS]);
     }
     k->reader_count = count;
+    k->taken = r->epochs[r->epoch_count - 1]; /* turns go on: every group has its own some day */
 }
 
 /* choose - which groups are in the file, and which of them whole: when its deltas have come to

@@ -478,7 +478,7 @@ static void a_restored_instance_saves_only_what_changes_from_then_on(void **stat
     save(i, 1);
     uint64_t whole = last.bytes;
     bool recovered = false;
-    for (uint64_t epoch = 2; epoch <= 200; epoch++) {
+    for (uint64_t epoch = 2; epoch <= 3 * SNAPSHOT_TURNS / 2; epoch++) {
         change(i, &now, &p, (unsigned)prng_below(&p, 20));
         struct model then = now;
         keeper_take(i->keeper, i, epoch);
@@ -487,13 +487,14 @@ static void a_restored_instance_saves_only_what_changes_from_then_on(void **stat
         wait_saved(epoch);
         assert_true(last.ok);
         assert_true(!recovered || (last.epoch_count > 1 && last.bytes < whole / 2));
-        expect_restored(&then);
-        recovered = prng_below(&p, 2) == 0;
+        recovered = prng_below(&p, 4) == 0;
         if (recovered) {
+            expect_restored(&then);
             i = recover(i);
             now = then;
         }
     }
+    assert_true(last.epoch_count < SNAPSHOT_TURNS + 8); /* groups come whole in turn as ever */
     instance_free(i);
 }
 
@@ -510,15 +511,13 @@ static void what_a_newer_file_has_whole_is_not_unpacked(void **state)
     }
     change(i, &now, &p, 3);
     save(i, 4);
-    expect_restored(&now);
-    uint64_t skipped = back.skipped;
     last.epochs = mem_resize(last.epochs, 5, sizeof *last.epochs);
     for (size_t n = 0; n < 4; n++) {
         last.epochs[n] = n + 1; /* all of them, needed or not */
     }
     last.epoch_count = 4;
     expect_restored(&now);
-    assert_true(back.skipped > skipped && back.skipped > KEY_GROUPS);
+    assert_true(back.skipped > KEY_GROUPS);
     instance_free(i);
 }
 
