@@ -164,7 +164,7 @@ $(B)/tests/sim/sim: $(B)/tests/sim/main.o $(SIM) $(MASTER) $(CLI) $(TOPOLOGY) $(
 # The worker's own code with small rings, over tests/sim/live_os.c instead of threads and sockets.
 LIVE_FLAGS := -DRING_BATCHES=2 -DSQUEEZE_BATCHES=1 -DRUN_BATCHES_MAX=1
 LIVE := $(patsubst %.c,$(B)/live/%.o,$(filter-out worker/main.c worker/task.c worker/timers.c \
-          worker/agent.c worker/embed.c worker/worker.c worker/link%.c worker/wire.c \
+          worker/agent%.c worker/embed.c worker/worker.c worker/link%.c worker/wire.c \
           worker/channel_set.c,$(wildcard worker/*.c)) $(filter-out tests/sim/live_main.c \
           tests/sim/live_test.c,$(wildcard tests/sim/live*.c)))
 LIVE_WRAP := $(foreach f,clock_gettime loop_post pthread_create pthread_join pthread_setname_np \
