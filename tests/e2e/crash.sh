@@ -59,6 +59,13 @@ verb() { # NAME WANTED ARGS...
     timeout -k 5 60 "$BIN/oxbow" --master "$URL" "$@" >"$WORK/verb.out" 2>"$WORK/verb.err"
     check_same "$name" $? "$wanted"
 }
+# A checkpoint may be complete between two crashes: then there is a new one to crash from.
+crashes_from_one() { # NAME: the most from one checkpoint, and those from the last one
+    awk -v complete="checkpoint.complete topology=$1 " -v trouble="instance.trouble topology=$1 " '
+        index($0, complete) { n = 0 }
+        index($0, trouble) && /kind=crashed/ { n++; most = n > most ? n : most }
+        END { print most + 0, n + 0 }' "$WORK/master.err"
+}
 judge() { # NAME OPTIONS...
     local name=$1
     shift
@@ -77,15 +84,17 @@ check "the tuple is found, and held" \
     wait_for 60 shows hold '"held": ?\{[^}]*"tuple": ?\{"seq": ?8000,'
 check "with what it did" shows hold "\"held\": ?\{\"error\": ?\"$SAID"
 check "the status counts" shows hold '"crashes": ?\[\{"pe": ?"first"'
-check_same "it took no more than four deaths" "$(lines_in "$WORK/w1.deaths")" 4
+read -r most _ < <(crashes_from_one hold)
+check "it took no more than four deaths" test "$most" -ge 3 -a "$most" -le 4
+deaths=$(lines_in "$WORK/w1.deaths")
 curl -sS -m 5 "$URL/v1/topologies/hold/receipts" | tr -d '\n' >"$WORK/receipts"
 check "receipts of the recoveries say why" grep -qE "\"cause\": ?\"$SAID" "$WORK/receipts"
 verb "a checkpoint is taken all the same" 0 checkpoint hold --timeout 30
 check "the other branch flows to its end" wait_for 40 lines_above "$WORK/hold.side" $((COUNT - 1))
 kill -9 "$(cat "$WORK/w1.pid")"
-check "killed by somebody else, it is recovered" wait_for 60 shows hold '"recoveries": ?5,'
+check "killed by somebody else, it is recovered" wait_for 60 shows hold "\"recoveries\": ?$((deaths + 1)),"
 check "and held again" wait_for 30 shows hold '"held": ?\{[^}]*"tuple": ?\{"seq": ?8000,'
-check_same "without another crash" "$(lines_in "$WORK/w1.deaths")" 5
+check_same "without another crash" "$(lines_in "$WORK/w1.deaths")" $((deaths + 1))
 topology hold '{mode: none}' '{then: hold}'
 verb "new code takes its place" 0 upgrade "$WORK/hold.yaml" --yes
 check "the topology finishes" wait_for 90 state_is hold finished
@@ -100,9 +109,9 @@ check_same "which is a dead letter" "$(grep -cE "\"error\":\"$SAID.*\"seq\":8000
 check_same "the only one" "$(lines_in "$WORK/given.letters")" 1
 
 topology stops '{mode: crash, at: 8000}' '{then: stop}'
-deaths=$(lines_in "$WORK/w1.deaths")
 verb "a third one stops" 0 deploy "$WORK/stops.yaml"
 check "it fails" wait_for 60 state_is stops failed
 check "with that reason" shows stops "\"error\": ?\{\"message\": ?\"$SAID"
-check_same "after three deaths" $(($(lines_in "$WORK/w1.deaths") - deaths)) 3
+read -r _ last < <(crashes_from_one stops)
+check_same "after three deaths" "$last" 3
 finish
