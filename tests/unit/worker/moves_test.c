@@ -405,6 +405,13 @@ static void begin_replacing(struct pair *p)
     local_change_begin(p->a, p->at_a, plan_replace(p));
 }
 
+/* With all of its state, and only then.  DONE may come a moment before. */
+static bool has_started(const void *arg)
+{
+    (void)arg;
+    return atomic_load(&tallies_told.started) == KEYS;
+}
+
 static void code_of_another_state_version_takes_its_place(void **state)
 {
     (void)state;
@@ -415,6 +422,7 @@ static void code_of_another_state_version_takes_its_place(void **state)
         see_tuples(&p, KEYS);
         for (int round = 0; round < 20; round++) {
             struct change_result r, sum = {0};
+            atomic_store(&tallies_told.started, 0);
             begin_replacing(&p);
             local_change_ready(p.a, p.at_a);
             if (round % 4 == 3) { /* given up: the old code has noticed nothing */
@@ -427,7 +435,7 @@ static void code_of_another_state_version_takes_its_place(void **state)
                 assert_int_equal(sum.lost, 0);
                 assert_int_equal(sum.exported, KEYS);
                 assert_int_equal(sum.imported, KEYS);
-                assert_int_equal(atomic_load(&tallies_told.started), KEYS); /* before start */
+                local_wait_for(p.a, has_started, NULL);
             }
             see_tuples(&p, 1000);
         }
