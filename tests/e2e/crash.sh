@@ -92,7 +92,8 @@ check "receipts of the recoveries say why" grep -qE "\"cause\": ?\"$SAID" "$WORK
 verb "a checkpoint is taken all the same" 0 checkpoint hold --timeout 30
 check "the other branch flows to its end" wait_for 40 lines_above "$WORK/hold.side" $((COUNT - 1))
 kill -9 "$(cat "$WORK/w1.pid")"
-check "killed by somebody else, it is recovered" wait_for 60 shows hold "\"recoveries\": ?$((deaths + 1)),"
+check "killed by somebody else, it is recovered" \
+    wait_for 60 shows hold "\"recoveries\": ?$((deaths + 1)),"
 check "and held again" wait_for 30 shows hold '"held": ?\{[^}]*"tuple": ?\{"seq": ?8000,'
 check_same "without another crash" "$(lines_in "$WORK/w1.deaths")" $((deaths + 1))
 topology hold '{mode: none}' '{then: hold}'
