@@ -597,6 +597,15 @@ static void a_log_that_was_dropped_since_makes_all_go_back(void **state)
     expect_whole(&s, lost.gen + 1);
 }
 
+/* both_go - they are ready, and told to go. */
+static void both_go(struct spread *s, const struct plan *far, const struct plan *near)
+{
+    send_ready(s->far, far, s->far->incarnation, ERR_OK);
+    send_ready(s->near, near, s->near->incarnation, ERR_OK);
+    (void)fake_expect(s->near, M_GO);
+    (void)fake_expect(s->far, M_GO);
+}
+
 static void start_far_again(struct spread *s)
 {
     const char *name = s->far->name;
@@ -623,10 +632,7 @@ static void expect_less_again(struct spread *s, const struct plan *kept)
     for (size_t i = 0; i < 2; i++) {
         assert_true(again.stays[i] == kept->stays[0] || again.stays[i] == kept->stays[1]);
     }
-    send_ready(s->far, &lost, s->far->incarnation, ERR_OK);
-    send_ready(s->near, &again, s->near->incarnation, ERR_OK);
-    (void)fake_expect(s->near, M_GO);
-    (void)fake_expect(s->far, M_GO);
+    both_go(s, &lost, &again);
     send_done(s->near, &again, s->near->incarnation);
     send_done(s->far, &lost, s->far->incarnation);
     expect_state("running");
@@ -696,10 +702,7 @@ static void a_second_loss_after_go_leaves_alone_what_the_first_left(void **state
     deploy_spread(&s);
     lose_far(&s, s.epoch + 1);
     struct plan lost = expect_prepare(s.far), kept = expect_prepare(s.near);
-    send_ready(s.far, &lost, s.far->incarnation, ERR_OK);
-    send_ready(s.near, &kept, s.near->incarnation, ERR_OK);
-    (void)fake_expect(s.near, M_GO);
-    (void)fake_expect(s.far, M_GO);
+    both_go(&s, &lost, &kept);
     send_done(s.near, &kept, s.near->incarnation);
     start_far_again(&s);
     expect_less_again(&s, &kept);
@@ -715,10 +718,7 @@ static void a_later_loss_does_not_go_by_what_an_earlier_one_left(void **state)
     deploy_spread(&s);
     lose_far(&s, s.epoch + 1);
     struct plan lost = expect_prepare(s.far), kept = expect_prepare(s.near);
-    send_ready(s.far, &lost, s.far->incarnation, ERR_OK);
-    send_ready(s.near, &kept, s.near->incarnation, ERR_OK);
-    (void)fake_expect(s.near, M_GO);
-    (void)fake_expect(s.far, M_GO);
+    both_go(&s, &lost, &kept);
     send_done(s.near, &kept, s.near->incarnation);
     send_done(s.far, &lost, s.far->incarnation);
     (void)fake_expect(s.near, M_CHECKPOINT_COMPLETE);
