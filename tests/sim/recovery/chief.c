@@ -88,7 +88,8 @@ void rs_send(struct rs *w, struct rs_message m)
         (w->procs[m.proc].cut_off && m.kind != TELL_PEER_GO)) {
         return;
     }
-    if (!to_master(m.kind) && m.kind != TELL_PEER_GO && connects(w, m.proc)) {
+    bool on_its_connection = m.kind != TELL_PEER_GO;
+    if (on_its_connection && (to_master(m.kind) ? !w->chief.up : connects(w, m.proc))) {
         return;
     }
     m.worker = (uint8_t)w->procs[m.proc].worker;
@@ -160,14 +161,17 @@ bool rs_control_step(struct rs *w)
 
 /* ---------------------------------------------------------------- dying */
 
+/* Its connections end with it: nothing said to it reaches the next one, and what it had not yet
+ * sent is lost. */
 void rs_chief_down(struct rs *w)
 {
     struct rs_chief *a = &w->chief;
     uint32_t kept = 0;
-    for (uint32_t i = 0; i < w->message_count; i++) { /* what it had not yet sent */
-        bool its = !to_master(w->messages[i].kind) && w->messages[i].kind != TELL_PEER_GO;
-        if (!its || rs_draw(w, 2) == 0) {
-            w->messages[kept++] = w->messages[i];
+    for (uint32_t i = 0; i < w->message_count; i++) {
+        const struct rs_message *m = &w->messages[i];
+        bool on_the_way = !to_master(m->kind) && rs_draw(w, 2) == 0;
+        if (m->kind == TELL_PEER_GO || on_the_way) {
+            w->messages[kept++] = *m;
         }
     }
     w->message_count = kept;
