@@ -330,6 +330,7 @@ void keeper_take(struct keeper *k, struct instance *i, uint64_t epoch)
     job->has_file = pe_state_count(pe) > 0 || type->snapshot != NULL || i->finished ||
                     i->had_finished || !hold_is_empty(i);
     job->kept = hold_share(i, &job->kept_count);
+    hold_saved(i, epoch);
     job->instance = i;
     pthread_mutex_lock(&k->saver->lock);
     give_up(k);

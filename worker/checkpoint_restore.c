@@ -343,6 +343,7 @@ static enum err take_kept(struct taking *t, const struct block *b, struct fail *
         return kept_is_damaged(f);
     }
     hold_keep(i, b->tag, stream, batch);
+    hold_saved(i, t->epoch);
     return ERR_OK;
 }
 

@@ -23,6 +23,8 @@ struct hold {
     _Atomic uint64_t number; /* of the hold that is on; 0: none */
     _Atomic uint64_t skip;   /* this hold's tuple is to be given up */
     _Atomic uint64_t tuples;
+    _Atomic uint64_t saved;   /* newest checkpoint that has kept input; 0: none */
+    _Atomic uint64_t cleared; /* first one after it that has none; 0: none was taken yet */
     pthread_mutex_t lock; /* leaf: what follows */
     char error[512];
     struct strbuf tuple, stream;
@@ -128,6 +130,30 @@ struct kept *hold_share(const struct instance *i, size_t *count)
         list[n] = (struct kept){batch_share(k->batch), k->port, mem_dup(k->stream)};
     }
     return list;
+}
+
+void hold_saved(const struct instance *i, uint64_t epoch)
+{
+    struct hold *h = hold_of(i);
+    if (h == NULL) {
+        return;
+    }
+    if (h->count > 0) {
+        atomic_store(&h->cleared, 0);
+        atomic_store(&h->saved, epoch);
+    } else if (atomic_load(&h->saved) != 0 && atomic_load(&h->cleared) == 0) {
+        atomic_store(&h->cleared, epoch);
+    }
+}
+
+bool hold_lingers(const struct instance *i, uint64_t complete)
+{
+    const struct hold *h = hold_of(i);
+    if (h == NULL || atomic_load(&h->saved) == 0) {
+        return false;
+    }
+    uint64_t cleared = atomic_load(&h->cleared);
+    return cleared == 0 || complete < cleared;
 }
 
 bool hold_is_held(const struct instance *i)

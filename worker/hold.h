@@ -7,9 +7,13 @@
  *             before anything else is taken -> empty.
  *             A restored instance begins with the kept input of the checkpoint.
  * Invariants: E1 while anything is kept the instance takes no batch otherwise: order within an
- * input. W2 kept bytes stay below HELD_BYTES_MAX and one batch; from there on its chain takes no
- * input, so that the rings fill and the producers wait (H16). W3 a marker that overtakes kept input
- * finds it in the snapshot (R19). See:        worker/fault.h, docs/CHECKPOINTS.md. */
+ *             input.
+ *             W2 kept bytes stay below HELD_BYTES_MAX and one batch; from there on its chain takes
+ *             no input, so that the rings fill and the producers wait (H16).
+ *             W3 a marker that overtakes kept input finds it in the snapshot (R19).
+ *             W4 no change is ready that could not meet kept input which a recovery might still
+ *             bring back: hold_lingers.
+ * See:        worker/fault.h, worker/probe.h, docs/CHECKPOINTS.md. */
 #ifndef OXB_WORKER_HOLD_H
 #define OXB_WORKER_HOLD_H
 
@@ -43,11 +47,16 @@ bool hold_turn(struct chain *c);
 void hold_recode(struct instance *i);
 /* hold_share - what is kept, for a snapshot.  The list: caller frees, with kept_free. */
 struct kept *hold_share(const struct instance *i, size_t *count);
+/* hold_saved - what is kept now, or that it is nothing, is in the checkpoint `epoch`. */
+void hold_saved(const struct instance *i, uint64_t epoch);
 void kept_free(struct kept *list TAKES, size_t count);
 
 /* ---- the loop's ---- */
 /* hold_skip - give the tuple of the hold `number` up, if it still is that one. */
 void hold_skip(struct instance *i, uint64_t number);
+/* hold_lingers - a recovery may still begin with input that it has kept: no checkpoint up to
+ * `complete` was taken after that. */
+bool hold_lingers(const struct instance *i, uint64_t complete);
 struct held {        /* what a report says */
     uint64_t number; /* of the hold; 0: not held */
     uint64_t tuples; /* kept, the bad one included */

@@ -4,6 +4,7 @@
 #include "core/clock.h"
 #include "worker/change.h"
 #include "worker/grave.h"
+#include "worker/hold.h"
 #include "worker/watch.h"
 
 #include <inttypes.h>
@@ -49,10 +50,19 @@ static bool hangs(const struct instance *i)
            watch_call_us(i, clock_now_us()) > (uint64_t)CUT_PROBE_MS * 1000;
 }
 
-static enum probe ask(const struct instance *i, uint64_t waited_us, struct fail *f, char *where)
+static enum probe ask(const struct part *base, const struct instance *i, uint64_t waited_us,
+                      struct fail *f, char *where)
 {
     const struct cut *k = atomic_load(&i->cut);
-    const char *why = atomic_load(&i->state) == INSTANCE_HELD ? probe_hold_fits(i, k) : NULL;
+    bool is_held = atomic_load(&i->state) == INSTANCE_HELD;
+    bool lingers = hold_lingers(i, base->commit_epoch);
+    const char *why = is_held || lingers ? probe_hold_fits(i, k) : NULL;
+    if (why != NULL && !is_held) {
+        return refuse(i, f, where,
+                      "wait for a newer checkpoint; `oxbow checkpoint NAME` takes one now",
+                      "has kept input that a recovery would still give to it: no checkpoint is "
+                      "complete since");
+    }
     if (why != NULL) {
         char what[200];
         snprintf(what, sizeof what, "is held by a tuple it cannot process: %s", why);
@@ -77,7 +87,7 @@ enum probe probe_members(const struct part *base, uint64_t waited_us, struct fai
     struct instance *const *members = change_members(base, &count);
     enum probe all = PROBE_YES;
     for (uint32_t k = 0; k < count && all != PROBE_NO; k++) {
-        enum probe one = ask(members[k], waited_us, f, where);
+        enum probe one = ask(base, members[k], waited_us, f, where);
         all = one == PROBE_YES ? all : one;
     }
     return all;
