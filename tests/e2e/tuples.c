@@ -398,7 +398,7 @@ static void parse_arguments(int argc, char **argv)
         }
         i++;
     }
-    if (t.keys < 1 || t.file_count == 0) {
+    if (t.keys < 1 || t.file_count == 0 || t.version_count == 0) {
         die("usage: tuples [--total N] [--keys K] [--unordered SINK] --versions FILE SINK=FILE...");
     }
 }

@@ -24,6 +24,8 @@ judge() { # FILE of main, FILE of side, options
         "side=$WORK/$side"
 }
 check "what is right passes" judge main side --total 100
+check_same "without versions it judges nothing, and says so" \
+    "$("$BIN/tests/e2e/tuples" --total 100 main="$WORK/main" 2>&1 | grep -c '^tuples: usage')" 1
 
 # planted NAME KIND COUNT SED-SCRIPT [FILE]: the fault is found, as that many of that kind alone.
 planted() {
