@@ -25,7 +25,7 @@ struct hold {
     _Atomic uint64_t tuples;
     _Atomic uint64_t saved;   /* newest checkpoint that has kept input; 0: none */
     _Atomic uint64_t cleared; /* first one after it that has none; 0: none was taken yet */
-    pthread_mutex_t lock; /* leaf: what follows */
+    pthread_mutex_t lock;     /* leaf: what follows */
     char error[512];
     struct strbuf tuple, stream;
     /* the instance's thread */
