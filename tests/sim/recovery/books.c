@@ -181,16 +181,18 @@ static void count_history(struct rs *w, uint32_t n, const struct rs_history *h)
 {
     const struct image *im = w->im;
     uint32_t pe = im->nodes[n].pe;
+    bool same = w->repaired && !rs_has_other_code(w, n);
     for (uint32_t i = 0; i < h->count; i++) {
         const struct rs_done *d = &h->items[i];
+        uint8_t side = (uint8_t)(1u << (same ? 0 : d->side));
         struct rs_ident *t = &w->idents[d->ident];
         uint8_t *count = &w->counts[(size_t)d->ident * im->pe_count + pe];
         *count = (uint8_t)(*count + (*count < 255));
-        t->sides |= (uint8_t)(1u << d->side);
+        t->sides |= side;
         uint16_t child = w->children[(size_t)d->ident * im->pe_count + pe];
         if (child != UINT16_MAX) {
-            w->idents[child].sides |= (uint8_t)(1u << d->side);
-            w->idents[child + 1].sides |= (uint8_t)(1u << d->side);
+            w->idents[child].sides |= side;
+            w->idents[child + 1].sides |= side;
         }
         bool own = t->birth == pe && t->parent == RS_IDENTS; /* it began here */
         w->truth[pe * KEYS + t->key] += !own;

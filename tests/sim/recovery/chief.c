@@ -486,8 +486,7 @@ static void end_change(struct rs *w)
     a->actions.count = 0;
 }
 
-/* The version decided is what runs, or what will be recovered. */
-static void hand_on(struct rs *w)
+void rs_hand_on(struct rs *w)
 {
     struct rs_chief *a = &w->chief;
     a->d.plan = a->d.next_plan;
@@ -520,7 +519,7 @@ static void say_over(struct rs *w, enum change_do what)
     } else if (what == CHANGE_DO_DONE) {
         RS_TRACE(w, "changed");
         w->stats.upgrades++;
-        hand_on(w);
+        rs_hand_on(w);
         memcpy(a->holder, parts, sizeof parts);
         memset(a->ended, 0, sizeof a->ended);
         memset(a->committed, 0, sizeof a->committed);
@@ -528,7 +527,7 @@ static void say_over(struct rs *w, enum change_do what)
         rs_tempt(w);
     } else {
         w->stats.in_upgrade++;
-        hand_on(w);
+        rs_hand_on(w);
         rs_lost(w);
     }
 }

@@ -69,8 +69,9 @@ static void print(const struct driver_tally *sum)
            s.kills, s.forgot, s.zombies, s.crashes, s.recoveries, s.partial, s.again, s.in_upgrade);
     printf("sim-recovery: %" PRIu64 " checkpoints, %" PRIu64 " void; %" PRIu64
            " instances restored, %" PRIu64 " left, %" PRIu64 " items sent again; %" PRIu64
-           " upgrades, %" PRIu64 " aborts; %" PRIu64 " too large\n",
-           s.checkpoints, s.voids, s.restored, s.kept, s.resent, s.upgrades, s.aborts, s.too_big);
+           " upgrades, %" PRIu64 " repairs, %" PRIu64 " aborts; %" PRIu64 " too large\n",
+           s.checkpoints, s.voids, s.restored, s.kept, s.resent, s.upgrades, s.repairs, s.aborts,
+           s.too_big);
 }
 
 static const struct driver driver = {

@@ -248,6 +248,43 @@ static bool all_settled_here(struct rs *w)
     return true;
 }
 
+/* A change of code alone: the same instances, the same channels, nothing that moves (repair.c). */
+static bool is_of_code(const struct image *im)
+{
+    bool same = im->move_count == 0;
+    for (uint32_t n = 0; n < im->node_count; n++) {
+        same = same && im->nodes[n].there[SIDE_V] == im->nodes[n].there[SIDE_NEW];
+    }
+    for (uint32_t c = 0; c < im->channel_count; c++) {
+        same = same && im->channels[c].there[SIDE_V] == im->channels[c].there[SIDE_NEW];
+    }
+    return same;
+}
+
+/* Nothing is prepared: V' is decided, the worker of what is stuck begins anew, and the rest is a
+ * recovery of V' in which all that has other code counts as lost. */
+static void repair(struct rs *w, const struct rs_plan *x)
+{
+    struct rs_chief *a = &w->chief;
+    uint32_t k = rs_draw(w, w->worker_count);
+    uint32_t p = rs_proc_of(w, k, a->seen[k]);
+    RS_TRACE(w, "a PE of w%u is repaired", k);
+    w->stats.repairs++;
+    w->repaired = true;
+    a->d.decided = ++a->d.op;
+    a->d.next_plan = x->number;
+    a->d.side = SIDE_NEW;
+    a->d.void_below = x->epoch;
+    memcpy(a->d.decided_incarnation, a->seen, sizeof a->seen);
+    rs_hand_on(w);
+    rs_tempt(w);
+    if (p != NONE) {
+        rs_proc_end(w, p);
+    }
+    rs_lost(w);
+    a->repairs = a->up;
+}
+
 /* rs_upgrade_start - the upgrade is asked for, if it can be and is not done. */
 void rs_upgrade_start(struct rs *w)
 {
@@ -281,6 +318,10 @@ void rs_upgrade_start(struct rs *w)
     }
     a->attempts++;
     a->ended_nodes = 0;
+    if (w->k.stuck && is_of_code(w->im)) {
+        repair(w, x);
+        return;
+    }
     rs_begin_change(w, x->number, false, CHANGE_PLANNED);
 }
 

@@ -142,6 +142,18 @@ static void make_upwards(const struct recovery_input *in, struct recovery *out)
     }
 }
 
+bool rs_has_other_code(const struct rs *w, uint32_t n)
+{
+    const struct diff *diff = w->im->plan->diff;
+    for (size_t k = 0; k < diff->count; k++) {
+        const struct diff_item *x = &diff->items[k];
+        if (change_is_pe(x->kind) && x->new == w->im->nodes[n].pe) {
+            return true;
+        }
+    }
+    return false;
+}
+
 struct finding {
     bool *lost, *covering, *retained;
     const struct pgraph *g;
@@ -156,7 +168,8 @@ static struct finding begin_finding(struct rs *w, const struct rs_plan *x, bool 
     f.retained = mem_array(f.g->channel_count, sizeof *f.retained);
     for (uint32_t i = 0; i < f.g->instance_count; i++) {
         uint32_t n = node_of(w, x->side, i);
-        f.lost[i] = !lives_on(w, n, x->place, again);
+        bool goes = w->chief.repairs && !rs_without(w, NO_COVERING) && rs_has_other_code(w, n);
+        f.lost[i] = goes || !lives_on(w, n, x->place, again);
         f.covering[i] = !covered && w->im->nodes[n].member;
     }
     for (uint32_t k = 0; k < f.g->channel_count; k++) {
@@ -268,6 +281,7 @@ bool rs_recover_step(struct rs *w)
     memset(x->stays, 0, w->im->node_count * sizeof *x->stays);
     memset(x->logged, 0, w->im->channel_count * sizeof *x->logged);
     bool covered = x->slot >= 0 ? w->slots[x->slot].side == x->side : x->side == SIDE_V;
+    covered = covered || a->repairs; /* what differs counts as lost */
     bool again = !a->apart && a->tries > 0 && w->k.small_again && !a->refused;
     w->stats.recoveries++;
     w->stats.again += a->tries > 0;
@@ -301,7 +315,7 @@ void rs_recover_over(struct rs *w, bool done)
     }
     RS_TRACE(w, "recovered, generation %u", a->d.gen);
     const struct rs_plan *x = rs_plan(w, a->d.plan);
-    a->d.recovering = false;
+    a->d.recovering = a->repairs = false;
     a->tries = 0;
     w->moved++;
     rs_keep(w, CHECKPOINT_IN_RESET, NULL);

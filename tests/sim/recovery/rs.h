@@ -34,7 +34,8 @@
 enum rs_rule { /* bits: those that are switched off */
     NO_DESCENDANTS = 1 << 0,  /* R20: with whoever is in the set, all below it */
     NO_PRODUCERS = 1 << 1,    /* R20: and who feeds it without a log that reaches back */
-    NO_COVERING = 1 << 2,     /* R20: decided and not covered: the whole covering set */
+    NO_COVERING = 1 << 2,     /* R20: decided and not covered: the whole covering set; repaired:
+                               * all that has other code */
     NO_GEN = 1 << 3,          /* I6 I9: lower generations are refused by workers */
     NO_FRESH_IDS = 1 << 4,    /* R25: a recovery makes channels under new ids */
     NO_VOID = 1 << 5,         /* R17: a decision makes the live checkpoint void */
@@ -252,12 +253,14 @@ struct rs_chief {             /* the master's memory */
     uint64_t ended_nodes;     /* as READY told */
     uint32_t final_epoch, tries, attempts;
     bool apart, refused;      /* refused: a worker could not do what the last try asked */
+    bool repairs;             /* what is under way, or asked for, is a repair (repair.c) */
 };
 
 struct rs_knobs {             /* of one schedule, drawn from its seed */
     uint32_t capacity, budget;
     uint32_t kills, crashes, losses, zombies;
     uint32_t start, every;
+    bool stuck;               /* the upgrade replaces a stuck PE, where that can be */
     bool naive_whole;         /* not covered by a checkpoint: all is restored, as when the
                                * master does not know the covering set */
     bool small_again;         /* a second try leaves alone what the first left alone, as
@@ -269,7 +272,7 @@ struct rs_knobs {             /* of one schedule, drawn from its seed */
 
 struct rs_stats {
     uint64_t kills, forgot, zombies, crashes, recoveries, partial, again, in_upgrade, restored,
-        kept, resent, checkpoints, voids, upgrades, aborts, too_big;
+        kept, resent, checkpoints, voids, upgrades, repairs, aborts, too_big;
 };
 
 struct rs {
@@ -314,6 +317,7 @@ struct rs {
     uint32_t tempted;         /* something happened that a fault should follow */
     enum wrong found;
     bool too_big, hurry, upgraded;
+    bool repaired;            /* as a repair: who has the same code is as good as no member */
     struct rs_stats stats;    /* over all schedules */
 };
 
@@ -411,6 +415,8 @@ bool rs_defers(struct rs *w, uint32_t p, uint32_t n);
 bool rs_chief_event(struct rs *w, bool idle);
 void rs_chief_takes(struct rs *w, const struct rs_message *m);
 void rs_upgrade_start(struct rs *w);
+/* rs_hand_on - the version decided is what runs, or what will be recovered. */
+void rs_hand_on(struct rs *w);
 struct rs_plan *rs_plan_new(struct rs *w);
 
 /* chief.c: messages, coordinators */
@@ -434,6 +440,7 @@ bool rs_is_used(struct rs *w, uint32_t plan, uint32_t worker); /* holds somethin
 /* recover.c */
 void rs_lost(struct rs *w);        /* something that runs is gone */
 bool rs_recover_step(struct rs *w);
+bool rs_has_other_code(const struct rs *w, uint32_t n); /* in V' */
 void rs_recover_over(struct rs *w, bool done);
 
 /* books.c */

@@ -179,6 +179,7 @@ static void draw_knobs(struct rs *w)
                              .naive_whole = rs_draw(w, 3) == 0,
                              .small_again = rs_draw(w, 2) == 0,
                              .bound = rs_draw(w, 3) == 0,
+                             .stuck = rs_draw(w, 3) == 0,
                              .commits = (uint8_t)(rs_draw(w, 3) == 0 ? rs_draw(w, 256) : 255)};
     for (unsigned key = 0; key < KEYS; key++) {
         w->k.groups[key] = (uint8_t)rs_draw(w, KEY_GROUPS);
@@ -260,7 +261,7 @@ static void reset(struct rs *w, uint64_t seed, uint32_t off, FILE *trace)
     w->steps = w->moved = w->now = 0;
     w->tempted = 0;
     w->found = NOTHING;
-    w->too_big = w->hurry = w->upgraded = false;
+    w->too_big = w->hurry = w->upgraded = w->repaired = false;
     w->transfer_count = w->message_count = 0;
     draw_knobs(w);
     draw_places(w);
