@@ -51,7 +51,7 @@ LIB := $(CORE) $(PE) $(NET) $(WORKER)
 SUPPORT := $(call src,tests/support/*.c)
 UNIT := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/*/*_test.c tests/sim/*_test.c \
         tests/sim/recovery/*_test.c))
-E2E_TOOLS := $(patsubst %.c,$(B)/%,$(filter-out %/poison.c,$(wildcard tests/e2e/*.c))) # a plug-in
+E2E_TOOLS := $(patsubst %.c,$(B)/%,$(filter-out %/poison.c %/later.c,$(wildcard tests/e2e/*.c))) # plug-ins
 FUZZ := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/*_fuzz.c))
 BENCH := $(call src,$(filter-out bench/gentext.c bench/%_bench.c,$(wildcard bench/*.c)))
 BENCH_UPGRADE := $(call src,$(filter-out bench/upgrade/pes.c,$(wildcard bench/upgrade/*.c)) \

@@ -79,6 +79,7 @@
 #ifndef RUN_BATCHES_MAX
 #define RUN_BATCHES_MAX 16          /* batches one instance takes before the next one runs */
 #endif
+#define KEY_TIMERS_MAX 256          /* timers of keys that one instance calls before that */
 #define RUN_NS_MAX 2000000          /* and in which time: others of this executor wait */
 #define REST_TURNS 64               /* of a source without a row, before it is asked less often, */
 #define REST_TURN_NS 200000         /* each shorter than this; */

@@ -11,6 +11,7 @@
 #include "core/strbuf.h"
 #include "pe/expr.h"
 #include "pe/instance.h"
+#include "pe/registry.h"
 
 #include <poll.h>
 #include <stdio.h>
@@ -59,7 +60,8 @@ struct oxb_harness *oxb_harness_new(const struct oxb_pe_type *type, const char *
     h->type = type;
     h->pool = pool_new(POOL_CACHED_BYTES);
     struct fail f = {0};
-    if (harness_open(h, params_json, in_schema, out_schema, &f) != ERR_OK) {
+    if (type_check(type, &f) != ERR_OK ||
+        harness_open(h, params_json, in_schema, out_schema, &f) != ERR_OK) {
         if (err != NULL && err_bytes > 0) {
             snprintf(err, err_bytes, "%s%s%s", f.what, f.hint[0] != '\0' ? "; " : "", f.hint);
         }
@@ -342,19 +344,39 @@ static void on_wake(void *ctx)
     (void)ctx; /* every turn calls produce anyway */
 }
 
+/* How long until the first timer is due, of the instance or of a key; UINT64_MAX: there is none. */
+static uint64_t first_in_us(const struct oxb_harness *h)
+{
+    uint64_t now = clock_now_us() + h->pe->skew_us, first = UINT64_MAX;
+    int64_t wall = clock_wall_us() + (int64_t)h->pe->skew_us, next = pe_key_timer_next(h->pe);
+    for (size_t i = 0; i < h->timer_count; i++) {
+        uint64_t in = h->timers[i].due_us > now ? h->timers[i].due_us - now : 0;
+        first = in < first ? in : first;
+    }
+    if (next != INT64_MAX) {
+        uint64_t in = next > wall ? (uint64_t)(next - wall) : 0;
+        first = in < first ? in : first;
+    }
+    return first;
+}
+
+static int fire_key_timers(struct oxb_harness *h)
+{
+    int result = OXB_OK;
+    int64_t now = clock_wall_us() + (int64_t)h->pe->skew_us;
+    for (int n = 0; n < KEY_TIMERS_MAX && result == OXB_OK; n++) {
+        result = pe_key_timer_next(h->pe) <= now ? outcome(h, pe_key_timer(h->pe, now)) : OXB_IDLE;
+    }
+    return result == OXB_IDLE ? OXB_OK : result;
+}
+
 /* fire_timers - those due; with `skip`, jump to the earliest when none is (H2). */
 static int fire_timers(struct oxb_harness *h, bool skip)
 {
+    uint64_t in_us = skip ? first_in_us(h) : UINT64_MAX;
+    h->pe->skew_us += in_us != UINT64_MAX ? in_us : 0;
     uint64_t now = clock_now_us() + h->pe->skew_us;
-    const struct harness_timer *first = NULL;
-    for (size_t i = 0; i < h->timer_count; i++) {
-        first = first == NULL || h->timers[i].due_us < first->due_us ? &h->timers[i] : first;
-    }
-    if (first != NULL && skip && first->due_us > now) {
-        h->pe->skew_us += first->due_us - now;
-        now = first->due_us;
-    }
-    int result = OXB_OK;
+    int result = fire_key_timers(h);
     for (size_t guard = h->timer_count; guard > 0 && result != OXB_ERROR; guard--) {
         size_t due = h->timer_count;
         for (size_t i = 0; i < h->timer_count; i++) {

@@ -104,6 +104,15 @@ bool pe_bad_input(const struct oxb_pe *pe, struct oxb_str *out);
 int pe_produce(struct oxb_pe *pe, uint32_t rows_max);
 int pe_ready(struct oxb_pe *pe, int fd, uint32_t events);
 int pe_timer(struct oxb_pe *pe, uint64_t id);
+static inline bool pe_type_has_key_timer(const struct oxb_pe_type *t)
+{
+    return (t->abi & 0xffffu) >= 3 && t->key_timer != NULL; /* an older struct ends before it */
+}
+/* pe_key_timer_next - when the first timer of a key is due; wall clock, us.  INT64_MAX: there is
+ * none. */
+int64_t pe_key_timer_next(const struct oxb_pe *pe);
+/* pe_key_timer - one that is due by `now_us`.  Return: OXB_IDLE: there is none. */
+int pe_key_timer(struct oxb_pe *pe, int64_t now_us);
 int pe_finish(struct oxb_pe *pe);
 int pe_flush_sink(struct oxb_pe *pe); /* type->flush, if any */
 void pe_stop(struct oxb_pe *pe);

@@ -65,6 +65,7 @@ void pe_free(struct oxb_pe *pe)
     consts_free(pe);
     metrics_free(pe);
     strbuf_fini(&pe->bad_input);
+    strbuf_fini(&pe->timer_key);
     params_free(pe);
     mem_free(pe->states);
     mem_free(pe->outputs);
@@ -146,6 +147,30 @@ int pe_timer(struct oxb_pe *pe, uint64_t id)
     }
     emit_begin(pe, NULL);
     return callback_end(pe, pe->type->timer(pe, id));
+}
+
+int64_t pe_key_timer_next(const struct oxb_pe *pe)
+{
+    int64_t next = INT64_MAX;
+    for (unsigned i = 0; i < pe->state_count && pe_type_has_key_timer(pe->type); i++) {
+        int64_t at = state_timer_next(pe->states[i]);
+        next = at < next ? at : next;
+    }
+    return next;
+}
+
+int pe_key_timer(struct oxb_pe *pe, int64_t now_us)
+{
+    assert(pe->phase == PE_STARTED && pe_type_has_key_timer(pe->type));
+    for (unsigned i = 0; i < pe->state_count; i++) {
+        struct oxb_key key;
+        unsigned cell;
+        if (state_timer_take(pe->states[i], now_us, &pe->timer_key, &key, &cell)) {
+            emit_begin(pe, NULL);
+            return callback_end(pe, pe->type->key_timer(pe, pe->states[i], key, cell));
+        }
+    }
+    return OXB_IDLE;
 }
 
 int pe_finish(struct oxb_pe *pe)
@@ -397,7 +422,7 @@ void oxb_log(struct oxb_pe *pe, enum oxb_log_level level, const char *fmt, ...)
 int64_t oxb_now_us(struct oxb_pe *pe)
 {
     if (pe->now_us == 0 || pe->depth == 0) {
-        pe->now_us = clock_wall_us();
+        pe->now_us = clock_wall_us() + (int64_t)pe->skew_us;
     }
     return pe->now_us;
 }
@@ -502,6 +527,7 @@ static void states_init(struct oxb_pe *pe)
     pe->states = mem_array(pe->state_count, sizeof(struct oxb_state *));
     for (unsigned i = 0; i < pe->state_count; i++) {
         pe->states[i] = state_new(&d[i]);
+        state_keep_timers(pe->states[i], pe_type_has_key_timer(pe->type));
     }
 }
 

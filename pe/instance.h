@@ -78,7 +78,7 @@ struct oxb_pe {
     int64_t at_us;               /* stamp of what is written now; 0: not known yet */
     int64_t now_us;              /* wall clock, read in this callback; 0: not yet */
     uint64_t mono_us;            /* monotonic, likewise */
-    uint64_t skew_us;            /* added to the monotonic clock by the harness */
+    uint64_t skew_us;            /* added to both clocks by the harness */
     uint64_t epoch;              /* of the checkpoint whose snapshot runs; 0: none */
     bool failed;                 /* oxb_fail ran and no callback has reported it yet */
     bool row_named;              /* and oxb_failed_at: which row it was */
@@ -93,6 +93,7 @@ struct oxb_pe {
     _Atomic(struct oxb_metric *) metrics;
     struct pe_counters counters;
     char error[512];
+    struct strbuf timer_key;     /* of the key_timer call that runs */
 };
 
 /* params.c */

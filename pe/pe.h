@@ -25,7 +25,7 @@ extern "C" {
 #endif
 
 #define OXB_ABI_MAJOR 1u
-#define OXB_ABI_MINOR 2u
+#define OXB_ABI_MINOR 3u
 #define OXB_ABI ((OXB_ABI_MAJOR << 16) | OXB_ABI_MINOR)
 
 struct oxb_pe;     /* one running instance; opaque */
@@ -228,6 +228,7 @@ enum oxb_flags {
     OXB_MERGES = 1u << 6,      /* takes several streams on one input port */
 };
 
+struct oxb_key;
 struct oxb_blob;               /* bytes being written by a snapshot */
 
 struct oxb_pe_type {
@@ -297,6 +298,13 @@ struct oxb_pe_type {
      *         its end, and when that counts a new instance does `restore` (without keyed tables),
      *         `start`, `commit`, `stop`, perhaps elsewhere, perhaps more than once. */
     int (*commit)(struct oxb_pe *pe, uint64_t epoch);
+
+    /* From ABI 1.3 on.
+     * key_timer: the timer in cell number `cell` of the entry `key` is due (oxb_key_timer_set); the
+     *         cell is 0 by now.  The entry is there until this call deletes it.
+     *         Between two batches; not while the instance is held, nor after its end: what is still
+     *         set when all inputs have ended is for `finish` to look at.  `key` is borrowed. */
+    int (*key_timer)(struct oxb_pe *pe, struct oxb_state *s, struct oxb_key key, unsigned cell);
 };
 
 void oxb_blob_add(struct oxb_blob *out, const void *data, size_t bytes);
@@ -552,6 +560,14 @@ void oxb_state_each(struct oxb_state *s,
 /* OXB_BYTES cells own a blob: set copies; get borrows until the next change of that entry. */
 void oxb_cell_set(struct oxb_state *s, void *cell, const void *data, uint32_t bytes);
 struct oxb_str oxb_cell_get(const void *cell);
+/* Timers of keys.  In the states of a PE with `key_timer` every OXB_TIME cell is a timer: a time of
+ * the wall clock in microseconds, 0: not set.  It is a part of its entry, and so of checkpoints; it
+ * goes with the key to another instance, to new code, and through a recovery; a deleted entry has
+ * none.
+ * oxb_key_timer_set - @cells: of the entry, as oxb_state_rows, _put or _get gave them, still valid.
+ * Replaces the time that the cell has; putting it off is as cheap as writing a cell.  Only this may
+ * write such a cell, and `migrate`.  Return: false, and nothing is done: it is no such cell. */
+bool oxb_key_timer_set(struct oxb_state *s, void *cells, unsigned cell, int64_t at_us);
 /* oxb_put_key - write an encoded key's fields into row `row`, starting at field `first`.
  * `schema` gives the types: the fields that were the key, in order. */
 void oxb_put_key(struct oxb_writer *w, const struct oxb_schema *schema, unsigned first,
@@ -561,7 +577,9 @@ void oxb_put_key(struct oxb_writer *w, const struct oxb_schema *schema, unsigned
 
 int64_t oxb_now_us(struct oxb_pe *pe);     /* wall clock, read at most once per batch */
 uint64_t oxb_mono_us(struct oxb_pe *pe);   /* monotonic, likewise */
-void oxb_timer_set(struct oxb_pe *pe, uint64_t id, uint64_t due_mono_us); /* replaces the same id */
+/* Timers of the instance, in this process: neither saved nor handed on, so `start` sets those it
+ * needs.  What has to outlive the instance is a timer of a key.  The same id is replaced. */
+void oxb_timer_set(struct oxb_pe *pe, uint64_t id, uint64_t due_mono_us);
 void oxb_timer_clear(struct oxb_pe *pe, uint64_t id);
 int oxb_watch(struct oxb_pe *pe, int fd, uint32_t events); /* EPOLLIN|EPOLLOUT; 0: no longer */
 /* oxb_wake - make the engine call `produce` (sources) soon.  Thread: any, while the PE lives. */

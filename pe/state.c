@@ -5,7 +5,8 @@
  * Invariants: S1 an entry is found in its own group's range only.
  *             S3 the sum over groups of live entries is oxb_state_count.
  * Files:      state_rows.c searches for whole batches, state_group.c keeps the ranges,
- *             state_read.c readers, state_wire.c bytes, state_cell.c keys and blobs.
+ *             state_read.c readers, state_wire.c bytes, state_cell.c keys and blobs,
+ *             state_timers.c timers of keys.
  * See:        pe/state.h, pe/state_table.h, tests/unit/pe/state_test.c */
 #include "pe/state_table.h"
 
@@ -38,6 +39,13 @@ struct oxb_state *state_new(const struct oxb_state_decl *decl)
     }
     state_count_bytes(s, sizeof(*s), 0);
     return s;
+}
+
+struct oxb_state *state_new_like(const struct oxb_state *s)
+{
+    struct oxb_state *like = state_new(&s->decl);
+    like->timed = s->timed;
+    return like;
 }
 
 void state_free(struct oxb_state *s)
@@ -183,6 +191,7 @@ bool state_swap(struct oxb_state *a, struct oxb_state *b)
     }
     struct oxb_state_decl decl_a = a->decl, decl_b = b->decl;
     struct oxb_value *values_a = a->values, *values_b = b->values;
+    bool timed_a = a->timed, timed_b = b->timed;
     void *whole = mem_alloc(sizeof *a);
     memcpy(whole, a, sizeof *a);
     memcpy((void *)a, b, sizeof *a);
@@ -192,5 +201,7 @@ bool state_swap(struct oxb_state *a, struct oxb_state *b)
     b->decl = decl_b;
     a->values = values_a;
     b->values = values_b;
+    state_keep_timers(a, timed_a);
+    state_keep_timers(b, timed_b);
     return true;
 }

@@ -25,12 +25,24 @@
 struct strbuf;
 
 struct oxb_state *state_new(const struct oxb_state_decl *decl);
+struct oxb_state *state_new_like(const struct oxb_state *s); /* empty, declared alike */
 void state_free(struct oxb_state *s); /* accepts NULL */
 const struct oxb_state_decl *state_decl(const struct oxb_state *s);
 uint64_t state_bytes(const struct oxb_state *s);                       /* memory held */
 uint64_t state_group_count(const struct oxb_state *s, unsigned group); /* live entries */
 uint64_t state_version(const struct oxb_state *s);
 uint64_t state_writes(const struct oxb_state *s); /* calls of the owner that may have changed it */
+
+/* Timers of keys: see oxb_key_timer_set.
+ * state_keep_timers - its OXB_TIME cells are timers from now on, or are not.  Looks at all entries
+ * when that changes. */
+void state_keep_timers(struct oxb_state *s, bool keep);
+/* state_timer_next - no timer is due before; wall clock, us.  INT64_MAX: there is none. */
+int64_t state_timer_next(const struct oxb_state *s);
+/* state_timer_take - one that is due by `now_us`; its cell is 0 then.  @key: what *out borrows.
+ * Return: false: there is none. */
+bool state_timer_take(struct oxb_state *s, int64_t now_us, struct strbuf *key, struct oxb_key *out,
+                      unsigned *cell);
 
 /* Readers.  A reader copies groups changed since its base (0: everything), as of the freeze. */
 struct state_reader;

@@ -276,6 +276,7 @@ void group_clear(struct oxb_state *s, unsigned group)
     }
     s->count -= g->used - g->dead;
     s->dead -= g->dead;
+    group_timers_free(s, group);
     group_vacate(s, group);
 }
 

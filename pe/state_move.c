@@ -285,9 +285,13 @@ static void take_one_by_one(struct oxb_state *to, struct oxb_state *from, unsign
         struct slot *p = slot_at(from, group, i);
         uint64_t room;
         if (slot_is_live(p)) {
-            uint64_t *cells = slot_cells(to, group_enter(to, slot_key(from, p, &room), NULL));
+            struct slot *q = group_enter(to, slot_key(from, p, &room), NULL);
+            uint64_t *cells = slot_cells(to, q);
             memcpy(cells, slot_cells(from, p), from->cell_count * sizeof *cells);
             memset(slot_cells(from, p), 0, from->cell_count * sizeof *cells); /* blobs too */
+            if (to->timed) {
+                slot_timers_note(to, q);
+            }
         }
     }
     group_clear(from, group);
@@ -312,6 +316,7 @@ static void take_range(struct oxb_state *to, struct oxb_state *from, unsigned gr
     from->count -= g->used - g->dead;
     from->dead -= g->dead;
     old->slot_count = old->slack = old->limit = old->used = old->dead = 0;
+    old->timers = NULL;
     old->places++;
     from->ranges[group].slots = from->nothing;
     from->ranges[group].shift = 63;
@@ -341,6 +346,9 @@ bool state_take_group(struct oxb_state *to, struct oxb_state *from, unsigned gro
         take_one_by_one(to, from, group);
     } else {
         take_range(to, from, group);
+    }
+    if (to->timed != from->timed) { /* only one of them has timers in these cells */
+        group_timers_renew(to, group);
     }
     return true;
 }

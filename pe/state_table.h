@@ -56,6 +56,7 @@ struct group {           /* the rest of it */
     uint32_t places;      /* times its entries got other places: see pe/state_move.c */
     struct state_mover *mover; /* it is on its way to another table, or NULL */
     uint64_t imported;         /* version of the writer up to which it was taken in; 0: never */
+    struct due_heap *timers;   /* of its keys; NULL: none */
 };
 
 struct hashes { /* of entries */
@@ -79,6 +80,7 @@ struct oxb_state {
     bool iterating;
     bool moving;  /* some group has a mover */
     bool watched; /* there is a reader or a mover: first writes to entries are noted */
+    bool timed;   /* its OXB_TIME cells are timers */
     unsigned purge_next;
     uint64_t count;  /* live entries */
     uint64_t dead;   /* tombstones */
@@ -168,6 +170,11 @@ static inline void state_watch(struct oxb_state *s) /* a reader or mover has com
 {
     s->watched = s->moving || s->readers != NULL;
 }
+
+/* pe/state_timers.c */
+void slot_timers_note(struct oxb_state *s, struct slot *p); /* its cells were written otherwise */
+void group_timers_free(struct oxb_state *s, unsigned group);
+void group_timers_renew(struct oxb_state *s, unsigned group); /* by what its cells say */
 
 /* pe/state_wire.c */
 /* wire_head, wire_entry, wire_count - a group's bytes by hand; count_at: where the count goes. */

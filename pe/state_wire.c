@@ -270,6 +270,9 @@ static void take_old_cells(struct oxb_state *s, struct cursor *c, uint64_t count
     if (!c->how->entry(c->how, s, slot_cells(s, p))) {
         c->problem = c->how->fail.what;
     }
+    if (s->timed) {
+        slot_timers_note(s, p);
+    }
     for (uint64_t i = 0; i < count; i++) {
         if (blobs[i]) {
             oxb_cell_set(s, &old[i], NULL, 0);
@@ -304,7 +307,11 @@ static void take_entry(struct oxb_state *s, unsigned group, struct cursor *c, bo
     if (!dead && c->how != NULL) {
         take_old_cells(s, c, fields - 2, key, apply);
     } else if (!dead) {
-        take_cells(s, c, apply ? slot_cells(s, group_enter(s, key, NULL)) : NULL);
+        struct slot *p = apply ? group_enter(s, key, NULL) : NULL;
+        take_cells(s, c, p != NULL ? slot_cells(s, p) : NULL);
+        if (p != NULL && s->timed) {
+            slot_timers_note(s, p);
+        }
     } else if (apply) {
         (void)oxb_state_delete(s, key);
     }

@@ -5,6 +5,7 @@
  * See:        pe/pe.h, tests/unit/pe/registry_test.c */
 #include "core/limits.h"
 #include "core/text.h"
+#include "pe/host.h"
 #include "pe/registry.h"
 
 #define TYPE_HINT "see struct oxb_pe_type in oxbow/pe.h"
@@ -101,9 +102,11 @@ static enum err check_ports(const struct oxb_pe_type *t, const struct oxb_port *
 
 static enum err check_states(const struct oxb_pe_type *t, struct fail *f)
 {
+    bool timed = false;
     for (const struct oxb_state_decl *s = t->states; s != NULL && s->name != NULL; s++) {
         const struct oxb_value *v = s->values;
         for (; v != NULL && v->name != NULL; v++) {
+            timed = timed || v->type == OXB_TIME;
             bool good = v->type == OXB_I64 || v->type == OXB_F64 || v->type == OXB_BOOL ||
                         v->type == OXB_TIME || v->type == OXB_BYTES;
             if (!good) {
@@ -116,6 +119,11 @@ static enum err check_states(const struct oxb_pe_type *t, struct fail *f)
             return fail_set(f, ERR_INVALID, TYPE_HINT, "the state `%.70s` of `%s` has no values",
                             s->name, t->name);
         }
+    }
+    if (pe_type_has_key_timer(t) && !timed) {
+        return fail_set(f, ERR_INVALID, "declare one; oxb_key_timer_set writes it",
+                        "the PE type `%s` has key_timer and no state with a cell of type time",
+                        t->name);
     }
     return ERR_OK;
 }

@@ -9,6 +9,7 @@
 #include "worker/cut.h"
 #include "worker/fault.h"
 #include "worker/hold.h"
+#include "worker/key_timers.h"
 #include "worker/moves.h"
 #include "worker/resend.h"
 #include "worker/squeeze.h"
@@ -406,6 +407,7 @@ void chain_leave(struct chain *from, struct instance *i)
     from->changed = true;
     from->next_input = 0;
     from->spilled -= instance_spilling(i);
+    key_timers_leave(from, i);
     i->arms = task_disarm(&from->task, i, &i->arm_count);
     task_notify(&from->task);
 }
@@ -501,15 +503,9 @@ static void end_late(struct chain *c)
     }
 }
 
-static enum task_after chain_run(struct task *t)
+static enum task_after run_turn(struct task *t)
 {
     struct chain *c = chain_of(t);
-    if (atomic_load(&t->halt)) {
-        return end(c);
-    }
-    if (!atomic_load(&c->go)) {
-        return AFTER_IDLE;
-    }
     /* Asked first: who is no longer missing now is among the arrivals taken next.  The other way
      * round an instance may arrive in between, and a new chain would take itself for empty. */
     bool waiting = atomic_load(&c->missing) > 0;
@@ -573,6 +569,22 @@ static enum task_after chain_run(struct task *t)
     return after == AFTER_IDLE && sweeps ? AFTER_AGAIN : after;
 }
 
+static enum task_after chain_run(struct task *t)
+{
+    struct chain *c = chain_of(t);
+    if (atomic_load(&t->halt)) {
+        return end(c);
+    }
+    if (!atomic_load(&c->go)) {
+        return AFTER_IDLE;
+    }
+    enum task_after after = run_turn(t);
+    if (after != AFTER_DEAD) {
+        key_timers_arm(c);
+    }
+    return after;
+}
+
 /* ---------------------------------------------------------------- other events */
 
 /* What the callback emitted is flushed by the run that follows, together with what other events of
@@ -590,9 +602,13 @@ static void after_event(struct chain *c, struct instance *i, int result)
 static void chain_timer(struct task *t, void *who, uint64_t id)
 {
     struct chain *c = chain_of(t);
-    struct instance *i = who;
+    struct instance *i = who, *of_keys = key_timers_of(c, who);
     if (who == c) { /* see rest */
         task_notify(t);
+    } else if (of_keys != NULL) {
+        if (!atomic_load(&t->halt)) {
+            after_event(c, of_keys, key_timers_run(c, of_keys));
+        }
     } else if (!c->failed && !atomic_load(&t->halt) && !i->finished && i->started) {
         watch_begin(i, clock_now_ns(), "timer");
         int result = pe_timer(i->pe, id);

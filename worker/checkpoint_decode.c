@@ -98,7 +98,7 @@ static enum err take_in(struct decoder *d, const struct parcel *p, const struct 
     unsigned group = p->to.group;
     struct oxb_state **own = &d->tables[p->to.state];
     if (*own == NULL) {
-        *own = state_new(state_decl(table));
+        *own = state_new_like(table);
     }
     lend(d->set, *own, table, group);
     struct state_piece head = {0};

@@ -76,6 +76,7 @@ struct instance {
     struct instance *next_arrival;
     struct chain *future;  /* loop: the chain a new instance of a change goes to */
     struct task_arm *arms; /* timers and watches while it moves between chains */
+    int64_t key_timer_us;  /* worker/key_timers.h; 0: not set */
     size_t arm_count;
     bool retiring; /* its cut was its last act */
     /* state on the move: worker/moves.h */

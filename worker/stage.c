@@ -13,7 +13,7 @@ struct stage *stage_new(struct oxb_pe *like, const bool *groups)
     s->state_count = pe_state_count(like);
     s->states = mem_array(s->state_count, sizeof(struct oxb_state *));
     for (unsigned n = 0; n < s->state_count; n++) {
-        s->states[n] = state_new(state_decl(pe_state_at(like, n)));
+        s->states[n] = state_new_like(pe_state_at(like, n));
     }
     return s;
 }

@@ -1,13 +1,14 @@
 /* tests/unit/pe/harness_test.c - the harness runs PEs as a topology would.
  *
  * Goal:   a PE written with the public header only works in the harness: filter, map, flat-map,
- *         source, timers, snapshot, errors.
+ *         source, timers of both kinds, snapshot, errors.
  * Method: small PEs defined here; output compared as JSON lines. */
 #include "pe/pe.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -210,6 +211,72 @@ static void timers_fire_in_skipped_time(void **state)
     oxb_harness_free(h);
 }
 
+/* ---- timers of keys: a sum per key, given out a minute after its first tuple ---- */
+enum { WINDOW_SUM, WINDOW_DUE };
+static int window_process(struct oxb_pe *pe, unsigned port, struct oxb_batch *in)
+{
+    (void)port;
+    const unsigned by[] = {0};
+    void *slots[1024];
+    unsigned k = 0;
+    struct oxb_state *s = oxb_state(pe, "windows");
+    if (oxb_state_rows(s, in, by, 1, slots) != OXB_OK) {
+        return OXB_ERROR;
+    }
+    OXB_EACH (in, i) {
+        int64_t *cells = slots[k++];
+        cells[WINDOW_SUM] += oxb_i64s(in, 1)[i];
+        if (cells[WINDOW_DUE] == 0) {
+            oxb_key_timer_set(s, cells, WINDOW_DUE, oxb_now_us(pe) + 60000000);
+        }
+    }
+    return OXB_OK;
+}
+static int window_due(struct oxb_pe *pe, struct oxb_state *s, struct oxb_key key, unsigned cell)
+{
+    struct oxb_writer *w = oxb_writer(pe, 0);
+    const int64_t *cells = oxb_state_get(s, key);
+    uint32_t row = oxb_row(w);
+    assert_int_equal(cell, WINDOW_DUE);
+    assert_int_equal(cells[WINDOW_DUE], 0);
+    oxb_put_key(w, oxb_out_schema(pe, 0), 0, 1, row, key);
+    oxb_put_i64(w, 1, row, cells[WINDOW_SUM]);
+    oxb_commit(w);
+    oxb_state_delete(s, key);
+    return OXB_OK;
+}
+static const struct oxb_value window_values[] = {{"sum", OXB_I64}, {"due", OXB_TIME}, {0}};
+static const struct oxb_state_decl window_states[] = {{"windows", window_values}, {0}};
+static const struct oxb_port window_out[] = {{"out", "k: str, sum: i64", ""}, {0}};
+static const struct oxb_pe_type window = {.abi = OXB_ABI, .name = "window", .flags = OXB_MANY,
+    .outputs = window_out, .states = window_states, .state_version = 1,
+    .process = window_process, .key_timer = window_due};
+
+static void timers_of_keys_fire_in_skipped_time(void **state)
+{
+    (void)state;
+    struct oxb_harness *h = open_harness(&window, NULL, "k: str, n: i64", NULL);
+    assert_int_equal(oxb_harness_feed(h, "{\"k\":\"a\",\"n\":1}\n{\"k\":\"b\",\"n\":5}"), OXB_OK);
+    assert_int_equal(oxb_harness_feed(h, "{\"k\":\"a\",\"n\":2}"), OXB_OK);
+    assert_string_equal(oxb_harness_output(h, 0), "");
+    assert_int_equal(oxb_harness_run(h, 2), OXB_OK);
+    const char *out = oxb_harness_output(h, 0);
+    assert_non_null(strstr(out, "{\"k\":\"a\",\"sum\":3}\n"));
+    assert_non_null(strstr(out, "{\"k\":\"b\",\"sum\":5}\n"));
+    assert_int_equal(strlen(out), 2 * strlen("{\"k\":\"a\",\"sum\":3}\n"));
+    oxb_harness_free(h);
+}
+
+static void a_key_timer_wants_a_cell_for_it(void **state)
+{
+    (void)state;
+    char err[512] = "";
+    struct oxb_pe_type none = window;
+    none.states = NULL;
+    assert_null(oxb_harness_new(&none, NULL, "k: str, n: i64", NULL, err, sizeof err));
+    assert_non_null(strstr(err, "no state with a cell of type time"));
+}
+
 /* ---- schema expressions of ports ---- */
 static int pass(struct oxb_pe *pe, unsigned port, struct oxb_batch *in)
 {
@@ -273,6 +340,8 @@ int main(void)
         cmocka_unit_test(missing_required_parameter_is_named),
         cmocka_unit_test(bad_restore_reports_the_text_of_the_pe),
         cmocka_unit_test(timers_fire_in_skipped_time),
+        cmocka_unit_test(timers_of_keys_fire_in_skipped_time),
+        cmocka_unit_test(a_key_timer_wants_a_cell_for_it),
         cmocka_unit_test(derived_batch_with_an_unset_field_is_an_error),
         cmocka_unit_test(projection_keeps_the_named_fields),
         cmocka_unit_test(bad_json_is_refused_with_its_place),
