@@ -9,8 +9,8 @@
  *             `threads: own` keeps that from its neighbours.
  * Invariants: K1 lines are only ever appended whole batches at a time, in order.
  *             K2 a snapshot covers what was written: it writes out the buffer first.
- *             K3 a fresh instance truncates its file; one restored from a snapshot of the same path
- *             appends. */
+ *             K3 its file is emptied when the topology begins, and never again: an upgrade that
+ *             leads to a file, perhaps back to it, goes on behind what it holds. */
 #include "pe/builtin/builtin.h"
 #include "pe/builtin/outbuf.h"
 #include "pe/builtin/pending.h"
@@ -29,7 +29,6 @@ struct file_sink {
     int fd;        /* -1: none; when lines appear as they are written */
     bool is_exact; /* lines wait for their checkpoint */
     bool is_restored;
-    bool is_same;      /* restored for the same path */
     bool is_successor; /* restored from the instance before it, not from a checkpoint */
 };
 
@@ -48,8 +47,9 @@ static int prepare(struct oxb_pe *pe)
 static int start(struct oxb_pe *pe)
 {
     struct file_sink *s = oxb_self(pe);
+    enum pending_from fresh = oxb_begins(pe) ? PENDING_NOTHING : PENDING_NEWCOMER;
     if (s->is_exact) {
-        enum pending_from from = !s->is_restored        ? PENDING_NOTHING
+        enum pending_from from = !s->is_restored        ? fresh
                                  : s->is_successor      ? PENDING_HEIR
                                  : oxb_output_stays(pe) ? PENDING_PASSED
                                                         : PENDING_CHECKPOINT;
@@ -58,8 +58,9 @@ static int start(struct oxb_pe *pe)
     if (!pending_commit(&s->pending, UINT64_MAX)) { /* the instance before it waited */
         return oxb_fail(pe, "%s", s->pending.error);
     }
+    bool empties = !s->is_restored && fresh == PENDING_NOTHING;
     int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK;
-    s->fd = open(s->path, flags | (s->is_same ? 0 : O_TRUNC), 0666);
+    s->fd = open(s->path, flags | (empties ? O_TRUNC : 0), 0666);
     if (s->fd < 0) {
         return oxb_fail(pe, "%s: cannot open it for writing: %s", s->path, strerror(errno));
     }
@@ -135,14 +136,12 @@ static int restore(struct oxb_pe *pe, const void *data, size_t bytes, uint32_t v
 {
     struct file_sink *s = oxb_self(pe);
     json_t *saved = version == 2 ? json_loadb(data, bytes, 0, NULL) : NULL;
-    const char *path = json_string_value(json_object_get(saved, "path"));
-    if (path == NULL || !pending_load(&s->pending, saved)) {
+    if (!json_is_object(saved) || !pending_load(&s->pending, saved)) {
         json_decref(saved);
         return oxb_fail(pe, "the saved state is not one of this file-sink");
     }
     s->is_successor = json_is_true(json_object_get(saved, "successor"));
     s->is_restored = true;
-    s->is_same = strcmp(path, s->path) == 0; /* K3 */
     json_decref(saved);
     return OXB_OK;
 }
@@ -160,8 +159,9 @@ static int commit(struct oxb_pe *pe, uint64_t epoch)
 static const struct oxb_param params[] = {
     {.name = "path",
      .type = OXB_P_PATH,
-     .flags = OXB_REQUIRED,
-     .doc = "the file; with parallelism N: path.0 ... path.N-1"},
+     .flags = OXB_REQUIRED | OXB_WRITES,
+     .doc = "the file; with parallelism N: path.0 ... path.N-1. A deploy empties it, an upgrade "
+            "that leads to it goes on behind what it holds"},
     OUTBUF_PARAM,
     {.name = "commit",
      .type = OXB_P_ENUM,

@@ -2,20 +2,23 @@
 # tests/e2e/ended_code.sh - what was running when a change was prepared has said all it had by the
 # time the change goes: code, parameters and place change all the same, once, and nothing is lost.
 #
-# A worker of its own, stopped by a signal, keeps the change from going until the source is at its end.
+# A worker of its own, stopped by a signal, keeps the change from going until the source has ended.
 source "$(dirname "$0")/lib.sh"
 
 COUNT=20000
-# topology NAME: in COUNT_NOW, RATE, EMIT, FORMAT, PLACE, CHECKPOINT what changes.
+# topology NAME: in COUNT_NOW, RATE, EMIT, SHORT_ON, CHECKPOINT what changes.
 topology() {
     cat >"$WORK/$1.yaml" <<YAML
 oxbow: 1
 topology: $1
 ${CHECKPOINT:-}
 pes:
-  short: {use: sequence, with: {count: ${COUNT_NOW:-$COUNT}, rate: ${RATE:-20000}, keys: 100}, place: {labels: {name: ${SHORT_ON:-w1}}}}
+  short:
+    use: sequence
+    with: {count: ${COUNT_NOW:-$COUNT}, rate: ${RATE:-20000}, keys: 100}
+    place: {labels: {name: ${SHORT_ON:-w1}}}
   tally: {use: count, with: {by: key, emit: ${EMIT:-each}}, place: {labels: {name: w1}}}
-  store: {use: file-sink, with: {path: $WORK/$1.out, format: ${FORMAT:-tsv}}, place: {labels: {name: w1}}}
+  store: {use: file-sink, with: {path: $WORK/$1.out, format: tsv}, place: {labels: {name: w1}}}
   other: {use: sequence, with: {rate: ${RATE:-20000}}, place: {labels: {name: w3}}}
   drop: {use: null-sink, place: {labels: {name: w3}}}
 streams:
@@ -44,7 +47,8 @@ change() {
     local name=$1 upgrade
     topology "$name"
     kill -STOP "${WORKER_PID[w3]}"
-    spawn upgrade timeout -k 5 60 "$BIN/oxbow" --master "$URL" -o json upgrade "$WORK/$name.yaml" --yes
+    spawn upgrade timeout -k 5 60 "$BIN/oxbow" --master "$URL" -o json \
+        upgrade "$WORK/$name.yaml" --yes
     upgrade=$LAST_PID
     wait_for 20 grep -q "w1 is ready" "$WORK/upgrade.err" ||
         give_up "$name: the first worker is ready" "$(tail -n1 "$WORK/upgrade.err")"
@@ -59,8 +63,10 @@ change() {
 # ends NAME COUNT: everything has ended, and each tuple was counted once
 ends() {
     check "$1: all that comes from it ends" wait_for 20 has_ended "$1" store
-    check_same "$1: each tuple was counted once" "$(lines_in "$WORK/$1.out") $(cut -f2 "$WORK/$1.out" |
-        sort -n | tail -n1)" "$2 $(($2 / 100))"
+    local most
+    most=$(cut -f2 "$WORK/$1.out" | sort -n | tail -n1)
+    check_same "$1: each tuple was counted once" "$(lines_in "$WORK/$1.out") $most" \
+        "$2 $(($2 / 100))"
     oxbow stop "$1" --now >/dev/null 2>&1
 }
 

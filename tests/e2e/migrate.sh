@@ -192,13 +192,13 @@ for v in 2 3; do
     check_same "ended: to version $v" "$(upgrade)" 0
     check_same "ended: every entry was moved" \
         "$(sed -nE 's/.*"state_entries_moved": ([0-9]+).*/\1/p' "$WORK/receipt")" 500
-    timeout -k 5 60 "$BIN/oxbow" --master "$URL" checkpoint ended >/dev/null 2>"$WORK/checkpoint.err"
+    oxbow checkpoint ended >/dev/null 2>"$WORK/checkpoint.err"
     check_same "ended: saved under version $v" $? 0
 done
 kill -9 "${WORKER_PID[w1]}"
 start_worker w1 --label name=w1
 check "ended: its worker dies and comes back" wait_for 20 state_is ended running
-timeout -k 5 60 "$BIN/oxbow" --master "$URL" checkpoint ended >/dev/null 2>"$WORK/checkpoint.err"
+oxbow checkpoint ended >/dev/null 2>"$WORK/checkpoint.err"
 check_same "ended: and is saved again" $? 0
 oxbow stop ended --now >/dev/null 2>&1
 check_same "ended: nothing is said again" "$(lines_in "$WORK/ended")" 5000
