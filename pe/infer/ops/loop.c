@@ -185,7 +185,6 @@ static enum op_result number_trip(struct op_ctx *ctx, const struct loop *l, stru
 
 static enum op_result one_trip(struct op_ctx *ctx, const struct loop *l, struct trips *t)
 {
-    TRY(subgraph_charge(ctx, &l->body));
     TRY(number_trip(ctx, l, t));
     TRY(subgraph_run(ctx, &l->body, t->in, t->out));
     TRY(take_condition(ctx, t));

@@ -252,7 +252,6 @@ static enum op_result take_element(struct op_ctx *ctx, const struct scan *s, uns
 static enum op_result one_trip(struct op_ctx *ctx, const struct scan *s, int64_t row,
                                int64_t length, int64_t at, struct trips *t)
 {
-    TRY(subgraph_charge(ctx, &s->body));
     for (unsigned i = 0; i < s->sequences; i++) {
         bool backward = s->in_backward != NULL && s->in_backward[i] != 0;
         TRY(take_element(ctx, s, i, row, backward ? length - 1 - at : at, &t->in[s->states + i]));

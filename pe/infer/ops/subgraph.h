@@ -25,16 +25,15 @@ enum op_result subgraph_body(struct op_ctx *ctx, struct subgraph *out);
 struct tensor *subgraph_inputs(const struct op_ctx *ctx, const struct subgraph *s);
 /* subgraph_types - what it gives for inputs of these types; values where inputs have some.
  * @types: [output_count], without data, but borrowed for a constant of one byte: a condition.
+ * Sets ctx->folds.
  * Return: OP_NEEDS_DATA where a shape in it depends on data. */
 enum op_result subgraph_types(struct op_ctx *ctx, const struct subgraph *s, const struct tensor *in,
                               struct tensor *types);
-/* subgraph_run - @out: [output_count], zeroed; caller finis. */
+/* subgraph_run - @out: [output_count], zeroed; caller finis.
+ * Both take what they cost off the budget of the inference.  Return: OP_FAILED when it is used up.
+ */
 enum op_result subgraph_run(struct op_ctx *ctx, const struct subgraph *s, const struct tensor *in,
                             struct tensor *out);
-/* subgraph_charge - one more trip through a body: counted in what loops may do in one inference.
- * Return: OP_FAILED beyond it. */
-enum op_result subgraph_charge(struct op_ctx *ctx, const struct subgraph *s);
-
 bool subgraph_same_type(const struct tensor *a, const struct tensor *b);
 /* subgraph_give - run's answer for output i: copied to where infer typed it, else made. */
 enum op_result subgraph_give(struct op_ctx *ctx, unsigned i, const struct tensor *from);
