@@ -151,7 +151,7 @@ static bool scan_field(struct source *s, struct span *p, const ProtobufCMessageD
 /* ---- where it is ---- */
 
 #define NAME_BYTES 64
-#define PLACE_BYTES (2 * NAME_BYTES + 32)
+#define PLACE_BYTES (3 * NAME_BYTES + 32)
 
 static void read_text(struct source *s, uint64_t at, uint64_t bytes, char out[NAME_BYTES])
 {
