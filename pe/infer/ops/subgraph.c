@@ -193,3 +193,51 @@ void pile_fini(struct pile *p)
     mem_free(p->data);
     *p = (struct pile){0};
 }
+
+/* ---- trips through a body */
+
+void trips_init(struct trips *t, const struct op_ctx *ctx, const struct subgraph *body,
+                unsigned first_piled)
+{
+    uint32_t outputs = body->graph->output_count;
+    *t = (struct trips){.body = body,
+                        .in = subgraph_inputs(ctx, body),
+                        .out = mem_array(outputs, sizeof *t->out),
+                        .piles = mem_array(outputs - first_piled, sizeof *t->piles),
+                        .first_piled = first_piled};
+}
+
+enum op_result trips_run(struct trips *t, struct op_ctx *ctx, unsigned given)
+{
+    TRY(subgraph_run(ctx, t->body, t->in, t->out));
+    for (unsigned i = t->first_piled; i < t->body->graph->output_count; i++) {
+        unsigned k = i - t->first_piled;
+        TRY(pile_add(ctx, &t->piles[k], given + k, &t->out[i]));
+    }
+    return OP_OK;
+}
+
+void trips_carry(struct trips *t, unsigned to, unsigned from)
+{
+    tensor_share(&t->in[to], &t->out[from]);
+}
+
+void trips_end(struct trips *t)
+{
+    for (uint32_t i = 0; i < t->body->graph->output_count; i++) {
+        tensor_fini(&t->out[i]);
+    }
+}
+
+void trips_fini(struct trips *t)
+{
+    for (unsigned i = 0; i < subgraph_own(t->body); i++) {
+        tensor_fini(&t->in[i]);
+    }
+    for (unsigned i = t->first_piled; i < t->body->graph->output_count; i++) {
+        pile_fini(&t->piles[i - t->first_piled]);
+    }
+    mem_free(t->piles);
+    mem_free(t->out);
+    mem_free(t->in);
+}

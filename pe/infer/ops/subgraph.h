@@ -54,4 +54,25 @@ enum op_result pile_add(struct op_ctx *ctx, struct pile *p, unsigned output,
                         const struct tensor *t);
 void pile_fini(struct pile *p);
 
+/* ---- trips through a body, of Loop and Scan: what one hands to the next */
+
+struct trips { /* zeroed, then trips_init */
+    const struct subgraph *body;
+    struct tensor *in;    /* of the body; its own are held */
+    struct tensor *out;   /* of the body; held during a trip */
+    struct pile *piles;   /* [body's outputs - first_piled] */
+    unsigned first_piled; /* outputs of the body before it are not piled up */
+};
+
+void trips_init(struct trips *t, const struct op_ctx *ctx, const struct subgraph *body,
+                unsigned first_piled);
+/* trips_run - once through the body with t->in: its last outputs go on the piles.  The others stay
+ * in t->out until trips_end.
+ * @given: output of the node that the first pile makes, for messages. */
+enum op_result trips_run(struct trips *t, struct op_ctx *ctx, unsigned given);
+/* trips_carry - the body's output `from` is what the next trip finds as its input `to`. */
+void trips_carry(struct trips *t, unsigned to, unsigned from);
+void trips_end(struct trips *t); /* also of a trip that failed */
+void trips_fini(struct trips *t);
+
 #endif
