@@ -22,10 +22,11 @@ ARCH_FLAGS := $(if $(filter x86_64,$(shell uname -m)),-march=x86-64-v2)
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
         -Wvla -Werror
 HARDEN := -fstack-protector-strong -fstack-clash-protection -fPIC $(if $(SAN),,-D_FORTIFY_SOURCE=2)
+# A fuzzer's models are to end soon: values and loops of less.
+FUZZ_LIMITS := -DTENSOR_BYTES_MAX=0x10000ull -DINFER_LOOP_STEPS_MAX=0x1000u
 # Adding nothing to NULL is allowed by the next C and done where a tensor has no data yet.
 OPT := $(if $(SAN),-O1 -fno-omit-frame-pointer -fsanitize=$(SAN) \
          $(if $(findstring fuzzer,$(SAN)),-fno-sanitize=pointer-overflow $(FUZZ_LIMITS)),-O3)
-FUZZ_LIMITS := -DTENSOR_BYTES_MAX=0x10000ull -DINFER_LOOP_STEPS_MAX=0x1000u
 PACKAGES := libevent_core libevent_extra libevent_pthreads msgpack yaml-0.1 jansson sqlite3 \
             libzstd libxxhash libcrypto libcurl libprotobuf-c OpenCL
 PKG_CFLAGS = $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
