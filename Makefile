@@ -22,9 +22,11 @@ ARCH_FLAGS := $(if $(filter x86_64,$(shell uname -m)),-march=x86-64-v2)
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
         -Wvla -Werror
 HARDEN := -fstack-protector-strong -fstack-clash-protection -fPIC $(if $(SAN),,-D_FORTIFY_SOURCE=2)
+# A fuzzer's models are to end soon: values and loops of less.
+FUZZ_LIMITS := -DTENSOR_BYTES_MAX=0x10000ull -DINFER_LOOP_STEPS_MAX=0x1000u
 # Adding nothing to NULL is allowed by the next C and done where a tensor has no data yet.
 OPT := $(if $(SAN),-O1 -fno-omit-frame-pointer -fsanitize=$(SAN) \
-         $(if $(findstring fuzzer,$(SAN)),-fno-sanitize=pointer-overflow),-O3)
+         $(if $(findstring fuzzer,$(SAN)),-fno-sanitize=pointer-overflow $(FUZZ_LIMITS)),-O3)
 PACKAGES := libevent_core libevent_extra libevent_pthreads msgpack yaml-0.1 jansson sqlite3 \
             libzstd libxxhash libcrypto libcurl libprotobuf-c OpenCL
 PKG_CFLAGS = $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
@@ -102,13 +104,15 @@ $(B)/liboxbow.so: $(LIB)
 	@echo "  LD $@"
 	@$(CC) -shared $(LDFLAGS) -Wl,-soname,liboxbow.so.1 -o $@ $^ $(LIBS)
 	@ln -sf liboxbow.so $(@D)/liboxbow.so.1
-$(B)/oxbow-worker: $(B)/worker/main.o $(LIB)
+# Under LeakSanitizer programs that open devices forgive what tests do.
+LEAKS := $(if $(findstring address,$(SAN)),$(B)/tests/support/leaks.o)
+$(B)/oxbow-worker: $(B)/worker/main.o $(LIB) $(LEAKS)
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(LIBS)
 $(B)/oxbow-master: $(B)/master/main.o $(MASTER) $(TOPOLOGY) $(NET) $(PE) $(CORE)
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(LIBS)
-$(B)/oxbow: $(B)/cli/main.o $(CLI) $(TOPOLOGY) $(NET) $(PE) $(CORE)
+$(B)/oxbow: $(B)/cli/main.o $(CLI) $(TOPOLOGY) $(NET) $(PE) $(CORE) $(LEAKS)
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(LIBS)
 $(B)/include/oxbow/pe.h: pe/pe.h
@@ -211,13 +215,17 @@ fuzz: ## run each fuzzer for FUZZ_SECONDS (60); needs clang
 	@$(MAKE) --no-print-directory $(JOBS) fuzz-build CC=clang SAN=$(FUZZ_SAN)
 	@mkdir -p build/fuzz/model_fuzz; for m in $(ONNX_DATA)/node/*/model.onnx; do \
 	  [ ! -f "$$m" ] || cp -n "$$m" build/fuzz/model_fuzz/$$(basename $$(dirname $$m)); done
+	@$(FUZZ_DIR)/tests/fuzz/model_seeds build/fuzz/model_fuzz 300
 	@for f in $(basename $(notdir $(FUZZ))); do \
 	  mkdir -p build/fuzz/$$f tests/fuzz/corpus/$${f%_fuzz}; echo "== $$f"; \
 	  UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 $(FUZZ_DIR)/tests/fuzz/$$f \
 	    -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix=build/fuzz/$$f- \
 	    build/fuzz/$$f tests/fuzz/corpus/$${f%_fuzz}; done
 	@echo "fuzz: $(words $(FUZZ)) fuzzers, no crash"
-fuzz-build: $(FUZZ)
+fuzz-build: $(FUZZ) $(B)/tests/fuzz/model_seeds
+$(B)/tests/fuzz/model_seeds: $(B)/tests/fuzz/model_seeds.o $(B)/tests/support/onnx_build.o $(CORE)
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(B)/tests/fuzz/model_fuzz: $(B)/tests/fuzz/model_fuzz.o $(PE) $(CORE)
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)

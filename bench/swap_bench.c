@@ -4,11 +4,13 @@
  *         queues, so all processors are busy.  The sink writes when each tuple was made and when it
  *         arrived.  One model is exchanged for another, whose kernels are not known, and then back
  *         and forth, when all are: latency before, from the order to the end of the change, and
- *         after.  Both models cost the same, so that the three compare.  Before each change lies a
- *         window as long as it in which nothing is changed: how much latency varies by itself.
+ *         after.  Both models cost the same, so that the three compare.  Each change has a control:
+ *         a window as long as it in which nothing is changed, with a window of its own before it:
+ *         how much latency varies by itself.  It lies behind a change to new kernels, whose length
+ *         nobody knows before, and before the others.
  *         Lost, doubled or disordered tuples are errors.
- * Run:    swap_bench [-r ROUNDS]; build/bench/upgrade/pes.so must be there (`make bench-upgrade`).
- */
+ * Run:    swap_bench [-f] [-r ROUNDS]; -f: only changes to new kernels.
+ *         build/bench/upgrade/pes.so must be there (`make bench-upgrade`). */
 #include "bench/cluster.h"
 #include "bench/infer_models.h"
 #include "bench/procs.h"
@@ -17,6 +19,7 @@
 #include "core/mem.h"
 
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +37,7 @@
 struct swap_bench {
     char bin[400], dir[64];
     char yaml[PATH_BYTES], out[PATH_BYTES], arrivals[PATH_BYTES];
+    bool only_fresh;
     struct cluster cluster;
 };
 
@@ -41,13 +45,14 @@ struct window { /* of one change, or of none */
     uint64_t begin_ns, end_ns;
 };
 
-enum kind { FRESH, FRESH_STILL, KNOWN, KNOWN_STILL, KINDS }; /* _STILL: nothing is changed */
+enum kind { FRESH, FRESH_STILL, KNOWN, KNOWN_STILL, KINDS }; /* _STILL: its control */
+enum { PERCENTILES = 2, WINDOWS_MAX = ROUNDS_MAX * SWAPS };
 
 static const char *const kind_names[KINDS] = {"new kernels", "  no change", "known kernels",
                                               "  no change"};
 
-struct ratios { /* during / before, of all windows of a kind */
-    double of[2][ROUNDS_MAX * SWAPS];
+struct ratios { /* during / before, of all windows of a kind, in their order */
+    double of[PERCENTILES][WINDOWS_MAX];
     int count;
 };
 
@@ -152,14 +157,25 @@ static void judge_window(struct series *s, enum kind kind, struct window w, stru
     }
 }
 
-/* The change, and a window as long that ends a little before it. */
-static void judge_change(struct series *s, enum kind kind, struct window w, struct ratios *all)
+/* A window as long as that of a change, but never back into the change before, which ends a little
+ * before it. */
+static struct window still_before(struct window w)
 {
     uint64_t length = w.end_ns - w.begin_ns, end = w.begin_ns - MARGIN_NS;
     uint64_t room = (WINDOW_MS - 2000) * UINT64_C(1000000) - 2 * MARGIN_NS;
-    length = length < room ? length : room; /* none reaches back into the change before */
-    judge_window(s, kind + 1, (struct window){end - length, end}, all);
-    judge_window(s, kind, w, all);
+    length = length < room ? length : room;
+    return (struct window){end - length, end};
+}
+
+/* As long as the change, with two seconds between them that it is compared with. */
+static struct window still_after(struct window w)
+{
+    struct window still;
+    pause_ms(WINDOW_MS);
+    still.begin_ns = clock_now_ns();
+    pause_ms((unsigned)((w.end_ns - w.begin_ns) / 1000000));
+    still.end_ns = clock_now_ns();
+    return still;
 }
 
 /* A cluster of its own, so that no kernel is known: on disk neither. */
@@ -182,8 +198,9 @@ static void run_round(struct swap_bench *b, struct ratios *all)
     write_topology(b, one);
     oxbow(b, "deploy", b->yaml, NULL);
     await_flow(b);
-    struct window first = change(b, two), more[SWAPS];
-    for (int i = 0; i < SWAPS; i++) {
+    struct window first = change(b, two), still = still_after(first), more[SWAPS];
+    int swaps = b->only_fresh ? 0 : SWAPS;
+    for (int i = 0; i < swaps; i++) {
         more[i] = change(b, i % 2 == 0 ? one : two);
     }
     pause_ms(WINDOW_MS);
@@ -193,9 +210,11 @@ static void run_round(struct swap_bench *b, struct ratios *all)
     if (s == NULL) {
         give_up(b, "the sink wrote nothing");
     }
-    judge_change(s, FRESH, first, all);
-    for (int i = 0; i < SWAPS; i++) {
-        judge_change(s, KNOWN, more[i], all);
+    judge_window(s, FRESH, first, all);
+    judge_window(s, FRESH_STILL, still, all);
+    for (int i = 0; i < swaps; i++) {
+        judge_window(s, KNOWN_STILL, still_before(more[i]), all);
+        judge_window(s, KNOWN, more[i], all);
     }
     series_free(s);
     char *command = mem_printf("rm -rf %s", b->dir);
@@ -203,16 +222,45 @@ static void run_round(struct swap_bench *b, struct ratios *all)
     mem_free(command);
 }
 
-static void print_ratios(const char *name, struct ratios *r)
+/* Median and extremes of each percentile's numbers, which are sorted after. */
+static void print_spread(const char *name, const char *what, double of[PERCENTILES][WINDOWS_MAX],
+                         int count)
 {
-    size_t n = (size_t)r->count;
-    printf("%-14s during / before:", name);
-    for (int k = 0; k < 2; k++) {
-        qsort(r->of[k], n, sizeof(double), by_value);
-        printf(" %s %.2f [%.2f, %.2f]", k == 0 ? "p50" : "p99", r->of[k][n / 2], r->of[k][0],
-               r->of[k][n - 1]);
+    size_t n = (size_t)count;
+    printf("%-14s %s:", name, what);
+    for (int k = 0; k < PERCENTILES; k++) {
+        qsort(of[k], n, sizeof(double), by_value);
+        printf(" %s %.2f [%.2f, %.2f]", k == 0 ? "p50" : "p99", of[k][n / 2], of[k][0],
+               of[k][n - 1]);
     }
-    printf("\n");
+    printf(", n=%d\n", count);
+}
+
+/* What the change does beyond what latency does by itself, round by round. */
+static void print_pair(struct ratios *change, struct ratios *still, const char *name)
+{
+    double(*over)[WINDOWS_MAX] = mem_array(PERCENTILES, sizeof *over);
+    for (int k = 0; k < PERCENTILES; k++) {
+        for (int i = 0; i < change->count; i++) {
+            over[k][i] = change->of[k][i] / still->of[k][i];
+        }
+    }
+    print_spread(name, "during / before ", change->of, change->count);
+    print_spread("  no change", "during / before ", still->of, still->count);
+    print_spread("", "over no change  ", over, change->count);
+    mem_free(over);
+}
+
+static bool parse(struct swap_bench *b, int argc, char **argv, int *rounds)
+{
+    for (int option; (option = getopt(argc, argv, "fr:")) != -1;) {
+        if (option == '?') {
+            return false;
+        }
+        b->only_fresh = b->only_fresh || option == 'f';
+        *rounds = option == 'r' ? atoi(optarg) : *rounds;
+    }
+    return optind == argc && *rounds >= 1 && *rounds <= ROUNDS_MAX;
 }
 
 int main(int argc, char **argv)
@@ -220,13 +268,11 @@ int main(int argc, char **argv)
     struct swap_bench b = {.cluster = {.master = -1}};
     struct ratios *all = mem_array(KINDS, sizeof *all);
     int rounds = 3;
-    if (argc == 3 && strcmp(argv[1], "-r") == 0) {
-        rounds = atoi(argv[2]);
-    }
+    bool ok = parse(&b, argc, argv, &rounds);
     ssize_t n = readlink("/proc/self/exe", b.bin, sizeof b.bin - 1);
     char *slash = n > 0 ? strstr(b.bin, "/bench/swap_bench") : NULL;
-    if (slash == NULL || rounds < 1 || rounds > ROUNDS_MAX) {
-        fprintf(stderr, "usage: swap_bench [-r 1..%d]\n", ROUNDS_MAX);
+    if (slash == NULL || !ok) {
+        fprintf(stderr, "usage: swap_bench [-f] [-r 1..%d]\n", ROUNDS_MAX);
         return 2;
     }
     *slash = '\0';
@@ -235,8 +281,9 @@ int main(int argc, char **argv)
     for (int i = 0; i < rounds; i++) {
         run_round(&b, all);
     }
-    for (int k = 0; k < KINDS; k++) {
-        print_ratios(kind_names[k], &all[k]);
+    print_pair(&all[FRESH], &all[FRESH_STILL], kind_names[FRESH]);
+    if (!b.only_fresh) {
+        print_pair(&all[KNOWN], &all[KNOWN_STILL], kind_names[KNOWN]);
     }
     mem_free(all);
     return 0;

@@ -100,11 +100,15 @@
 #define FOLD_BYTES_BASE (4u << 20)   /* that folding may add to constants, beside their own size */
 #define FOLD_HEAVY_BYTES_MAX (64u << 10) /* inputs and outputs of a heavy operator that is folded */
 #define TENSOR_RANK_MAX 8
+#ifndef TENSOR_BYTES_MAX /* a fuzzer has less, and fewer steps: its models are to end soon */
 #define TENSOR_BYTES_MAX (1ull << 30) /* one value while a model runs, and its scratch */
+#endif
 #define ARENA_BYTES_MAX (4ull << 30)  /* all values of one compiled model */
 #define INFER_BATCH_MAX 1024          /* rows of one inference; as many as a batch of tuples has */
+#ifndef INFER_LOOP_STEPS_MAX
 #define INFER_LOOP_STEPS_MAX (1u << 24) /* operators run by loops in one inference; some 10 seconds
                                          * of small ones, 500 tokens of a decoder of 30,000 */
+#endif
 #define INFER_BUCKETS_MAX 8           /* programs per model, one per batch size */
 
 /* ---- control plane ---- */

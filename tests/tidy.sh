@@ -107,7 +107,7 @@ do
 done
 built='^((core|topology|pe|pe/builtin|pe/infer(/[a-z]+)?|net|worker|master|cli|bench(/[a-z]+)?'
 built+='|tests/support|tests/e2e|tests/conformance)/[^/]+|(tests/(unit|fault)/([^/]+/)?[^/]+_test)'
-built+='|tests/sim/(recovery/)?[^/]+|tests/fuzz/[^/]+_fuzz'
+built+='|tests/sim/(recovery/)?[^/]+|tests/fuzz/[^/]+_(fuzz|seeds)'
 built+='|examples/.+)\.c$'
 for f in $(pick '\.c$' | grep -vE "$built"); do say "$f:1: no rule of the Makefile builds it"; done
 for f in $(grep -lE 'pthread_(mutex|rwlock|spinlock)_t ' "${sources[@]}" |

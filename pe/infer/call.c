@@ -9,13 +9,13 @@ void call_init(struct call *c, struct fail *f)
     *c = (struct call){0};
     c->ctx.scratch = scratch_new();
     c->ctx.fail = f;
-    c->ctx.loop_left = &c->loop_left;
+    c->ctx.budget = &c->budget;
     call_begin(c);
 }
 
 void call_begin(struct call *c)
 {
-    c->loop_left = INFER_LOOP_STEPS_MAX;
+    c->budget = (struct op_budget){INFER_LOOP_STEPS_MAX, FOLD_BYTES_BASE};
 }
 
 void call_fini(struct call *c)
@@ -45,6 +45,7 @@ void call_bind(struct call *c, const struct node *n, void *first, size_t stride)
         c->out[i] = v != VALUE_NONE ? (void *)((uint8_t *)first + v * stride) : NULL;
     }
     c->ctx.node = n;
+    c->ctx.folds = false;
     c->ctx.opset = n->opset;
     c->ctx.in = c->in;
     c->ctx.in_count = n->input_count;

@@ -1,7 +1,7 @@
 /* pe/infer/call.h - one operator call: finds the tensors of a node's inputs and outputs.
  *
  * Owns:       struct call: the pointer arrays of an op_ctx, reused from node to node, and what
- *             loops may still do. */
+ *             subgraphs may still do. */
 #ifndef OXB_PE_INFER_CALL_H
 #define OXB_PE_INFER_CALL_H
 
@@ -13,12 +13,12 @@ struct call { /* zeroed, then call_init */
     struct tensor **out;
     unsigned in_capacity;
     unsigned out_capacity;
-    uint64_t loop_left; /* what ctx.loop_left points to, unless the call is inside a loop */
+    struct op_budget budget; /* what ctx.budget points to, unless the call is in a subgraph */
 };
 
 /* It stays where it is until call_fini. */
 void call_init(struct call *c, struct fail *f);
-/* call_begin - an inference begins: loops may run INFER_LOOP_STEPS_MAX operators in it. */
+/* call_begin - an inference begins, with a whole budget. */
 void call_begin(struct call *c);
 void call_fini(struct call *c);
 /* call_bind - point the context at `n`.  The tensor of value v lies `stride` * v bytes behind

@@ -44,12 +44,12 @@ static void release(struct tensor *values, uint32_t *uses, const uint32_t *list,
 enum err graph_run(const struct graph *g, const struct tensor *inputs, struct tensor *outputs,
                    struct fail *f)
 {
-    uint64_t loop_left = INFER_LOOP_STEPS_MAX;
-    return graph_run_within(g, inputs, outputs, &loop_left, f);
+    struct op_budget budget = {INFER_LOOP_STEPS_MAX, FOLD_BYTES_BASE};
+    return graph_run_within(g, inputs, outputs, &budget, f);
 }
 
 enum err graph_run_within(const struct graph *g, const struct tensor *inputs,
-                          struct tensor *outputs, uint64_t *loop_left, struct fail *f)
+                          struct tensor *outputs, struct op_budget *budget, struct fail *f)
 {
     enum err e = graph_check_inputs(g, inputs, f);
     if (e != ERR_OK) {
@@ -59,7 +59,7 @@ enum err graph_run_within(const struct graph *g, const struct tensor *inputs,
     uint32_t *uses = graph_uses(g);
     struct call call;
     call_init(&call, f);
-    call.ctx.loop_left = loop_left;
+    call.ctx.budget = budget;
     for (uint32_t i = 0; i < g->value_count; i++) {
         if (g->values[i].kind == VALUE_CONST) {
             tensor_share(&values[i], &g->values[i].type);

@@ -5,15 +5,16 @@
 #ifndef OXB_PE_INFER_EXEC_H
 #define OXB_PE_INFER_EXEC_H
 
-#include "pe/infer/graph.h"
+#include "pe/infer/op.h"
 
 /* graph_run - @inputs: [g->input_count], with data.  @outputs: [g->output_count], zeroed; filled on
  * success, the caller finis them.  Errors: as graph_specialise's, and ERR_NOMEM. */
 MUST_CHECK enum err graph_run(const struct graph *g, const struct tensor *inputs,
                               struct tensor *outputs, struct fail *f);
 
-/* graph_run_within - likewise as part of an inference: what loops do is taken off *loop_left. */
+/* graph_run_within - likewise as part of an inference: what it does is taken off its budget. */
 MUST_CHECK enum err graph_run_within(const struct graph *g, const struct tensor *inputs,
-                                     struct tensor *outputs, uint64_t *loop_left, struct fail *f);
+                                     struct tensor *outputs, struct op_budget *budget,
+                                     struct fail *f);
 
 #endif

@@ -15,6 +15,7 @@ struct graph *graph_new(void)
 {
     struct graph *g = mem_alloc(sizeof *g);
     g->name = mem_dup("");
+    atomic_init(&g->refs, 1);
     return g;
 }
 
@@ -63,7 +64,7 @@ static void value_fini(struct value *v)
 
 void graph_free(struct graph *g)
 {
-    if (g == NULL) {
+    if (g == NULL || atomic_fetch_sub_explicit(&g->refs, 1, memory_order_acq_rel) != 1) {
         return;
     }
     for (uint32_t i = 0; i < g->node_count; i++) {
@@ -103,7 +104,9 @@ static void attr_copy(struct attr *to, const struct attr *a)
     }
     to->tensor = (struct tensor){0};
     tensor_share(&to->tensor, &a->tensor);
-    to->graph = a->graph != NULL ? graph_clone(a->graph) : NULL;
+    if (a->graph != NULL) {
+        atomic_fetch_add_explicit(&a->graph->refs, 1, memory_order_relaxed);
+    }
 }
 
 static void node_copy(struct node *to, const struct node *n)
@@ -122,11 +125,16 @@ static void node_copy(struct node *to, const struct node *n)
 
 struct graph *graph_clone(const struct graph *g)
 {
-    struct graph *c = mem_alloc(sizeof *c);
-    *c = *g;
+    struct graph *c = graph_new();
+    mem_free(c->name);
     c->name = mem_dup(g->name);
-    c->value_capacity = g->value_count;
-    c->node_capacity = g->node_count;
+    c->opset = g->opset;
+    c->batch = g->batch;
+    c->capture_count = g->capture_count;
+    c->value_count = c->value_capacity = g->value_count;
+    c->node_count = c->node_capacity = g->node_count;
+    c->input_count = c->input_capacity = g->input_count;
+    c->output_count = g->output_count;
     c->values = copy_of(g->values, g->value_count, sizeof *g->values);
     for (uint32_t i = 0; i < g->value_count; i++) {
         struct value *v = &c->values[i];
@@ -160,6 +168,14 @@ uint32_t graph_add_value(struct graph *g, enum value_kind kind, const char *name
         .node = VALUE_NONE,
     };
     return v;
+}
+
+void graph_add_input(struct graph *g, uint32_t value)
+{
+    size_t capacity = g->input_capacity;
+    g->inputs = mem_grow(g->inputs, g->input_count, &capacity, sizeof *g->inputs);
+    g->input_capacity = (uint32_t)capacity;
+    g->inputs[g->input_count++] = value;
 }
 
 uint32_t graph_add_const(struct graph *g, const char *name, struct tensor *t TAKES)

@@ -10,6 +10,8 @@
  *             G4 a node that a pass removed stays in place with `dead` set; its values are unused.
  *             G5 in a *specialised* graph every live value has a dtype and a shape without free
  *                dims, except behind a node marked `dynamic`.
+ *             G6 a subgraph, once it is in an attribute, never changes: copies of its node share it
+ *                by reference count, and whoever works on one clones it first.
  * Why:        indices, not pointers: a clone per batch size is a copy, and passes can grow arrays.
  * See:        pe/infer/load.h (ONNX -> graph), specialise.h (shapes), fuse.h (rewrites),
  *             op.h (what a node means). */
@@ -17,6 +19,8 @@
 #define OXB_PE_INFER_GRAPH_H
 
 #include "pe/infer/tensor.h"
+
+#include <stdatomic.h>
 
 struct op;
 struct graph;
@@ -66,7 +70,7 @@ struct attr {
     float *floats;          /* [count] */
     char **strings;         /* [count], NUL-terminated */
     struct tensor tensor;
-    struct graph *graph;    /* a subgraph (of If); NULL for operators that nobody here can do */
+    struct graph *graph;    /* a subgraph (G6); NULL for operators that nobody here can do */
 };
 
 struct node {
@@ -99,15 +103,18 @@ struct graph {
     uint32_t capture_count; /* of a subgraph: so many inputs, the last, are values from outside;
                              * its node reads them too, behind its own inputs, graph by graph */
     int64_t batch;          /* specialised for this batch size; 0: not specialised, or none */
-    uint32_t value_capacity, node_capacity;
+    uint32_t value_capacity, node_capacity, input_capacity;
+    atomic_uint refs;       /* holders; more than one only of a subgraph (G6) */
 };
 
 struct graph *graph_new(void);
-void graph_free(struct graph *g);                 /* accepts NULL */
-struct graph *graph_clone(const struct graph *g); /* constants are shared, not copied */
+void graph_free(struct graph *g);                 /* one holder less; accepts NULL */
+/* graph_clone - nodes and values are copied, constants and subgraphs shared. */
+struct graph *graph_clone(const struct graph *g);
 
 /* Building, for the loader, passes and tests.  Names are copied. */
 uint32_t graph_add_value(struct graph *g, enum value_kind kind, const char *name);
+void graph_add_input(struct graph *g, uint32_t value); /* the last of inputs[] */
 uint32_t graph_add_const(struct graph *g, const char *name, struct tensor *t TAKES);
 /* graph_add_node - appended; its outputs become VALUE_NODEs of it; `row` is looked up. */
 uint32_t graph_add_node(struct graph *g, const char *domain, const char *op, int opset,

@@ -14,16 +14,51 @@
 #include "pe/infer/names.h"
 #include "pe/infer/op.h"
 #include "pe/infer/proto.h"
+#include "pe/infer/specialise.h"
 
+#include <stdio.h>
 #include <string.h>
+
+struct census { /* of the model and all its subgraphs so far, what they capture included */
+    size_t nodes, values, reads;
+};
 
 struct loader {
     const Onnx__ModelProto *model;
     struct loader *outer; /* of a subgraph: of the graph around it */
     struct graph *graph;
     struct names names;
+    struct census *census;
+    char place[200]; /* for messages: "in node 'l' (Loop), 'body': "; "" in the model itself */
     struct fail *fail;
 };
+
+/* ---- how much there is ----
+ * A name that is captured through several subgraphs is a value in each, and an input of each node
+ * around: little in the file, so the pre-scan does not see it. */
+
+static enum err check_census(const struct loader *l, const struct node *at)
+{
+    const struct census *c = l->census;
+    const struct {
+        const char *things;
+        size_t count, most;
+    } all[] = {{"nodes", c->nodes, MODEL_NODES_MAX},
+               {"values", c->values, MODEL_VALUES_MAX},
+               {"inputs of nodes", c->reads, MODEL_READS_MAX}};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        if (all[i].count > all[i].most) {
+            return at == NULL
+                       ? fail_set(l->fail, ERR_LIMIT, "", "%sthe model has more than %zu %s",
+                                  l->place, all[i].most, all[i].things)
+                       : fail_set(l->fail, ERR_LIMIT, "",
+                                  "node '%.80s' (%.60s): with what its subgraphs capture the model "
+                                  "has more than %zu %s",
+                                  at->name, at->op, all[i].most, all[i].things);
+        }
+    }
+    return ERR_OK;
+}
 
 static const char *text_of(const char *s)
 {
@@ -80,7 +115,7 @@ static enum err name_value(struct loader *l, uint32_t value)
     const char *name = l->graph->values[value].name;
     if (!names_add(&l->names, name, value)) {
         return fail_set(l->fail, ERR_INVALID, "each value is made once",
-                        "two things make the value '%.80s'", name);
+                        "%stwo things make the value '%.80s'", l->place, name);
     }
     return ERR_OK;
 }
@@ -88,13 +123,15 @@ static enum err name_value(struct loader *l, uint32_t value)
 static enum err load_constants(struct loader *l, const Onnx__GraphProto *g)
 {
     if (g->n_sparse_initializer > 0) {
-        return fail_set(l->fail, ERR_NOTFOUND, "", "sparse initialisers are not supported");
+        return fail_set(l->fail, ERR_NOTFOUND, "", "%ssparse initialisers are not supported",
+                        l->place);
     }
     for (size_t i = 0; i < g->n_initializer; i++) {
         struct tensor t = {0};
-        enum err e = proto_tensor(g->initializer[i], &t, l->fail);
+        struct fail inner = {0};
+        enum err e = proto_tensor(g->initializer[i], &t, &inner);
         if (e != ERR_OK) {
-            return e;
+            return fail_set(l->fail, e, inner.hint, "%s%.300s", l->place, inner.what);
         }
         uint32_t v = graph_add_const(l->graph, text_of(g->initializer[i]->name), &t);
         e = name_value(l, v);
@@ -108,8 +145,8 @@ static enum err load_constants(struct loader *l, const Onnx__GraphProto *g)
 static enum err load_dims(struct loader *l, struct value *v, const Onnx__TensorShapeProto *s)
 {
     if (s->n_dim > TENSOR_RANK_MAX) {
-        return fail_set(l->fail, ERR_NOTFOUND, "", "value '%.80s' has rank %zu; %d is the most",
-                        v->name, s->n_dim, TENSOR_RANK_MAX);
+        return fail_set(l->fail, ERR_NOTFOUND, "", "%svalue '%.80s' has rank %zu; %d is the most",
+                        l->place, v->name, s->n_dim, TENSOR_RANK_MAX);
     }
     v->type.shape.rank = (uint32_t)s->n_dim;
     v->has_shape = true;
@@ -118,8 +155,8 @@ static enum err load_dims(struct loader *l, struct value *v, const Onnx__TensorS
         v->type.shape.dims[i] = DIM_FREE;
         if (d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE) {
             if (d->dim_value < 0) {
-                return fail_set(l->fail, ERR_INVALID, "", "value '%.80s': dimension %zu is %lld",
-                                v->name, i, (long long)d->dim_value);
+                return fail_set(l->fail, ERR_INVALID, "", "%svalue '%.80s': dimension %zu is %lld",
+                                l->place, v->name, i, (long long)d->dim_value);
             }
             v->type.shape.dims[i] = d->dim_value;
         } else if (d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM) {
@@ -141,9 +178,9 @@ static uint32_t find_value(struct loader *l, const char *name)
     struct graph *g = l->graph;
     v = graph_add_value(g, VALUE_INPUT, name);
     (void)names_add(&l->names, g->values[v].name, v); /* it was not there */
-    g->inputs = mem_resize(g->inputs, g->input_count + 1, sizeof *g->inputs);
-    g->inputs[g->input_count++] = v;
+    graph_add_input(g, v);
     g->capture_count++;
+    l->census->values++;
     return v;
 }
 
@@ -156,13 +193,14 @@ static enum err load_type(struct loader *l, uint32_t value, const Onnx__TypeProt
     }
     if (t->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE || t->tensor_type == NULL) {
         return fail_set(l->fail, ERR_NOTFOUND, "",
-                        "value '%.80s' is a sequence, map or optional; tensors are supported",
-                        v->name);
+                        "%svalue '%.80s' is a sequence, map or optional; tensors are supported",
+                        l->place, v->name);
     }
     int32_t type = t->tensor_type->elem_type;
     if (type <= 0 || type >= DT_COUNT || dtype_size((enum dtype)type) == 0) {
-        return fail_set(l->fail, ERR_NOTFOUND, "", "value '%.80s': data type %s is not supported",
-                        v->name, type > 0 && type < DT_COUNT ? dtype_name((enum dtype)type) : "?");
+        return fail_set(l->fail, ERR_NOTFOUND, "", "%svalue '%.80s': data type %s is not supported",
+                        l->place, v->name,
+                        type > 0 && type < DT_COUNT ? dtype_name((enum dtype)type) : "?");
     }
     v->type.dtype = (enum dtype)type;
     return t->tensor_type->shape != NULL ? load_dims(l, v, t->tensor_type->shape) : ERR_OK;
@@ -170,7 +208,6 @@ static enum err load_type(struct loader *l, uint32_t value, const Onnx__TypeProt
 
 static enum err load_inputs(struct loader *l, const Onnx__GraphProto *g)
 {
-    l->graph->inputs = mem_array(g->n_input, sizeof *l->graph->inputs);
     for (size_t i = 0; i < g->n_input; i++) {
         const char *name = text_of(g->input[i]->name);
         uint32_t known = names_find(&l->names, name);
@@ -185,7 +222,7 @@ static enum err load_inputs(struct loader *l, const Onnx__GraphProto *g)
         if (e != ERR_OK) {
             return e;
         }
-        l->graph->inputs[l->graph->input_count++] = v;
+        graph_add_input(l->graph, v);
     }
     return ERR_OK;
 }
@@ -193,22 +230,26 @@ static enum err load_inputs(struct loader *l, const Onnx__GraphProto *g)
 static enum err load_outputs(struct loader *l, const Onnx__GraphProto *g)
 {
     if (g->n_output == 0) {
-        return fail_set(l->fail, ERR_INVALID, "", "the model has no outputs");
+        return fail_set(l->fail, ERR_INVALID, "", "%s%s", l->place,
+                        l->outer == NULL ? "the model has no outputs" : "it has no outputs");
     }
     l->graph->outputs = mem_array(g->n_output, sizeof *l->graph->outputs);
     for (size_t i = 0; i < g->n_output; i++) {
         const char *name = text_of(g->output[i]->name);
         uint32_t v = find_value(l, name);
         if (v == VALUE_NONE) {
-            return fail_set(l->fail, ERR_INVALID, "", "nothing makes the output '%.80s'", name);
+            return fail_set(l->fail, ERR_INVALID, "", "%snothing makes the output '%.80s'",
+                            l->place, name);
         }
-        enum err e = l->graph->values[v].kind == VALUE_NODE
-                         ? load_type(l, v, g->output[i]->type)
-                         : ERR_OK;
+        enum err e =
+            l->graph->values[v].kind == VALUE_NODE ? load_type(l, v, g->output[i]->type) : ERR_OK;
         if (e != ERR_OK) {
             return e;
         }
         l->graph->outputs[l->graph->output_count++] = v;
+        if (l->census->values > MODEL_VALUES_MAX) {
+            return check_census(l, NULL);
+        }
     }
     return ERR_OK;
 }
@@ -267,8 +308,8 @@ static enum err load_attr_tensor(struct loader *l, struct node *n, const Onnx__A
 static enum err load_attr(struct loader *l, struct node *n, const Onnx__AttributeProto *a)
 {
     struct attr keep = {.name = a->name, .count = 1};
-    if (a->name == NULL || a->name[0] == '\0' || (a->ref_attr_name != NULL &&
-                                                  a->ref_attr_name[0] != '\0')) {
+    if (a->name == NULL || a->name[0] == '\0' ||
+        (a->ref_attr_name != NULL && a->ref_attr_name[0] != '\0')) {
         return fail_set(l->fail, ERR_INVALID, "",
                         "node '%.80s' (%.60s): an attribute without a name, or of a function",
                         n->name, n->op);
@@ -314,17 +355,17 @@ static enum err load_node(struct loader *l, const Onnx__NodeProto *p)
         }
     }
     if (e == ERR_OK) {
-        uint32_t at = graph_add_node(l->graph, domain, text_of(p->op_type),
-                                     opset_of(l->model, domain), NULL, 0, outputs,
-                                     (uint32_t)p->n_output);
+        uint32_t at =
+            graph_add_node(l->graph, domain, text_of(p->op_type), opset_of(l->model, domain), NULL,
+                           0, outputs, (uint32_t)p->n_output);
         struct node *n = &l->graph->nodes[at];
         if (p->name != NULL && p->name[0] != '\0') {
             mem_free(n->name);
             n->name = mem_dup(p->name);
         }
         if (p->n_attribute > MODEL_ATTRS_MAX) {
-            e = fail_set(l->fail, ERR_LIMIT, "", "node '%.80s' (%.60s) has %zu attributes",
-                         n->name, n->op, p->n_attribute);
+            e = fail_set(l->fail, ERR_LIMIT, "", "node '%.80s' (%.60s) has %zu attributes", n->name,
+                         n->op, p->n_attribute);
         }
         for (size_t i = 0; i < p->n_attribute && e == ERR_OK; i++) {
             e = load_attr(l, n, p->attribute[i]);
@@ -336,6 +377,11 @@ static enum err load_node(struct loader *l, const Onnx__NodeProto *p)
 
 static enum err bind_node(struct loader *l, const Onnx__NodeProto *p, struct node *n)
 {
+    l->census->reads += p->n_input;
+    enum err e = check_census(l, n);
+    if (e != ERR_OK) {
+        return e;
+    }
     n->inputs = mem_resize(n->inputs, p->n_input, sizeof *n->inputs);
     for (size_t i = 0; i < p->n_input; i++) {
         n->inputs[i] = VALUE_NONE;
@@ -348,6 +394,9 @@ static enum err bind_node(struct loader *l, const Onnx__NodeProto *p, struct nod
             }
         }
         n->input_count = (uint32_t)i + 1;
+        if (l->census->values > MODEL_VALUES_MAX) { /* with what was captured */
+            return check_census(l, n);
+        }
     }
     return ERR_OK;
 }
@@ -357,11 +406,14 @@ static enum err load_body(struct loader *l, const Onnx__GraphProto *g);
 static enum err bind_subgraph(struct loader *l, uint32_t at, const Onnx__AttributeProto *a)
 {
     struct loader inner = {
-        .model = l->model, .outer = l, .graph = graph_new(), .fail = l->fail};
+        .model = l->model, .outer = l, .graph = graph_new(), .census = l->census, .fail = l->fail};
     inner.graph->opset = l->graph->opset;
-    enum err e = a->g != NULL ? load_body(&inner, a->g)
-                              : fail_set(l->fail, ERR_INVALID, "", "attribute '%.40s' has no graph",
-                                         text_of(a->name));
+    snprintf(inner.place, sizeof inner.place,
+             "in node '%.80s' (%.60s), '%.40s': ", l->graph->nodes[at].name, l->graph->nodes[at].op,
+             text_of(a->name));
+    enum err e = a->g != NULL
+                     ? load_body(&inner, a->g)
+                     : fail_set(l->fail, ERR_INVALID, "", "%sthere is no graph", inner.place);
     names_fini(&inner.names);
     if (e != ERR_OK) {
         graph_free(inner.graph);
@@ -373,8 +425,10 @@ static enum err bind_subgraph(struct loader *l, uint32_t at, const Onnx__Attribu
     for (uint32_t i = g->input_count - g->capture_count; i < g->input_count; i++) {
         n->inputs[n->input_count++] = find_value(l, g->values[g->inputs[i]].name);
     }
+    l->census->reads += g->capture_count;
+    graph_drop_dead(inner.graph); /* what nobody reads is never run, typed or folded */
     node_set_graph(n, a->name, inner.graph);
-    return ERR_OK;
+    return check_census(l, n);
 }
 
 /* Of operators that take subgraphs; those of others stay unread, their nodes are unsupported. */
@@ -396,29 +450,20 @@ static enum err bind_subgraphs(struct loader *l, const Onnx__NodeProto *p, uint3
 
 static enum err load_nodes(struct loader *l, const Onnx__GraphProto *g)
 {
-    size_t values = g->n_input + g->n_initializer;
+    l->census->nodes += g->n_node;
+    l->census->values += g->n_input + g->n_initializer;
     for (size_t i = 0; i < g->n_node; i++) {
-        values += g->node[i]->n_output;
+        l->census->values += g->node[i]->n_output;
     }
-    if (g->n_node > MODEL_NODES_MAX || values > MODEL_VALUES_MAX) {
-        return fail_set(l->fail, ERR_LIMIT, "",
-                        "the model has %zu nodes and %zu values; %d and %d are the most",
-                        g->n_node, values, MODEL_NODES_MAX, MODEL_VALUES_MAX);
+    enum err e = check_census(l, NULL);
+    for (size_t i = 0; i < g->n_node && e == ERR_OK; i++) {
+        e = load_node(l, g->node[i]);
     }
-    for (size_t i = 0; i < g->n_node; i++) {
-        enum err e = load_node(l, g->node[i]);
-        if (e != ERR_OK) {
-            return e;
-        }
-    }
-    for (size_t i = 0; i < g->n_node; i++) {
-        enum err e = bind_node(l, g->node[i], &l->graph->nodes[i]);
+    for (size_t i = 0; i < g->n_node && e == ERR_OK; i++) {
+        e = bind_node(l, g->node[i], &l->graph->nodes[i]);
         e = e == ERR_OK ? bind_subgraphs(l, g->node[i], (uint32_t)i) : e;
-        if (e != ERR_OK) {
-            return e;
-        }
     }
-    return ERR_OK;
+    return e;
 }
 
 /* A graph or subgraph, in the order of the head comment. */
@@ -457,9 +502,11 @@ enum err graph_load(const void *bytes, size_t size, struct graph **out, struct f
     if (e != ERR_OK) {
         return e;
     }
+    struct census census = {0};
     struct loader l = {
         .model = (const Onnx__ModelProto *)m,
         .graph = graph_new(),
+        .census = &census,
         .fail = f,
     };
     e = load_graph(&l);

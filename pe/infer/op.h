@@ -32,6 +32,11 @@ enum op_result {
     OP_FAILED,      /* out of memory or over a limit */
 };
 
+struct op_budget { /* of a graph together with all its subgraphs, however deep */
+    uint64_t steps;    /* operators that subgraphs may still type or run in this inference */
+    size_t fold_bytes; /* that folding may still add to the constants */
+};
+
 struct op_ctx {
     const struct node *node;
     int opset;                      /* of the node's domain in the model */
@@ -40,7 +45,8 @@ struct op_ctx {
     struct tensor *const *out;      /* [out_count]; an entry is NULL where nobody wants it */
     unsigned out_count;
     struct scratch *scratch;
-    uint64_t *loop_left; /* operators that loops may still run in this inference */
+    struct op_budget *budget;
+    bool folds; /* infer says, where there is a subgraph: folding did all that run would do */
     struct fail *fail;
 };
 

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -28,6 +29,12 @@ struct source {           /* what is scanned: memory, or a file seen through a w
 
 struct span { /* of the whole; the scan stands at `at` */
     uint64_t at, end;
+};
+
+struct level { /* a message that the scan is in */
+    const ProtobufCMessageDescriptor *type;
+    uint64_t begin;
+    struct span span;
 };
 
 struct census { /* of a model, subgraphs counted in */
@@ -87,7 +94,8 @@ static void count(struct census *c, const ProtobufCMessageDescriptor *d, uint64_
     }
 }
 
-static enum err check_census(const struct census *c, const char *what, struct fail *f)
+static enum err check_census(const struct census *c, const char *what, const char *place,
+                             struct fail *f)
 {
     const struct {
         const char *things;
@@ -97,7 +105,7 @@ static enum err check_census(const struct census *c, const char *what, struct fa
                {"inputs of nodes", c->reads, MODEL_READS_MAX}};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         if (all[i].count > all[i].most) {
-            return fail_set(f, ERR_LIMIT, "", "the %s has more than %llu %s", what,
+            return fail_set(f, ERR_LIMIT, "", "%sthe %s has more than %llu %s", place, what,
                             (unsigned long long)all[i].most, all[i].things);
         }
     }
@@ -140,28 +148,90 @@ static bool scan_field(struct source *s, struct span *p, const ProtobufCMessageD
     return true;
 }
 
+/* ---- where it is ---- */
+
+#define NAME_BYTES 64
+#define PLACE_BYTES (3 * NAME_BYTES + 32)
+
+static void read_text(struct source *s, uint64_t at, uint64_t bytes, char out[NAME_BYTES])
+{
+    size_t n = 0;
+    while (n < bytes && n < NAME_BYTES - 1 && ((at >= s->from && at < s->to) || look(s, at))) {
+        uint8_t c = s->bytes[at++ - s->from];
+        out[n++] = c >= ' ' && c != 0x7f ? (char)c : '?';
+    }
+    out[n] = '\0';
+}
+
+/* "in node 'l' (Loop): " of the outermost node that the scan is in, by whose name the user knows
+ * the place; "" outside of one.  Its name is looked for from its begin, as far as it can be read.
+ */
+static void place_of(struct source *s, const struct level *stack, unsigned depth,
+                     char out[PLACE_BYTES])
+{
+    char first[NAME_BYTES] = "", name[NAME_BYTES] = "", op[NAME_BYTES] = "";
+    unsigned i = 0;
+    uint64_t tag, bytes;
+    out[0] = '\0';
+    while (i < depth && stack[i].type != &onnx__node_proto__descriptor) {
+        i++;
+    }
+    if (i == depth) {
+        return;
+    }
+    struct span p = {stack[i].begin, stack[i].span.end};
+    while (p.at < p.end && scan_varint(s, &p, &tag) && (tag & 7) == 2 &&
+           scan_varint(s, &p, &bytes) && bytes <= p.end - p.at) {
+        char *to = tag >> 3 == 2 && first[0] == '\0' ? first
+                   : tag >> 3 == 3                   ? name
+                   : tag >> 3 == 4                   ? op
+                                                     : NULL;
+        if (to != NULL) {
+            read_text(s, p.at, bytes, to);
+        }
+        p.at += bytes;
+    }
+    if (name[0] != '\0') {
+        snprintf(out, PLACE_BYTES, "in node '%s' (%s): ", name, op);
+    } else { /* as the loader calls it */
+        snprintf(out, PLACE_BYTES, "in node '%.30s(%s)' (%s): ", op, first, op);
+    }
+}
+
+static enum err too_much(const char *what, size_t size, const char *place, struct fail *f)
+{
+    return fail_set(f, ERR_LIMIT, "", "%sthe %s has %zu bytes and unpacks to more than %zu", place,
+                    what, size, UNPACK_BYTES_BASE + UNPACK_RATIO * size);
+}
+
 enum err proto_too_much(const char *what, size_t size, struct fail *f)
 {
-    return fail_set(f, ERR_LIMIT, "", "the %s has %zu bytes and unpacks to more than %zu", what,
-                    size, UNPACK_BYTES_BASE + UNPACK_RATIO * size);
+    return too_much(what, size, "", f);
 }
+
+static enum err unreadable(const struct source *s, uint64_t at, const char *what, const char *place,
+                           struct fail *f)
+{
+    return fail_set(f, s->failed ? ERR_IO : ERR_INVALID, "is it an ONNX file, and whole?",
+                    "%sthe %s is not a readable protobuf message (at byte %llu)%s%s", place, what,
+                    (unsigned long long)at, s->failed ? ": " : "",
+                    s->failed ? strerror(errno) : "");
+}
+
+/* ---- the scan ---- */
 
 /* What the messages alone will take is added up, so that a file of nothing but messages is refused
  * at once. */
 static enum err scan(struct source *s, const ProtobufCMessageDescriptor *d, const char *what,
                      uint64_t size, struct fail *f)
 {
-    struct {
-        const ProtobufCMessageDescriptor *type;
-        struct span span;
-    } stack[MODEL_DEPTH_MAX];
+    struct level stack[MODEL_DEPTH_MAX];
     struct census census = {0};
+    char place[PLACE_BYTES];
     unsigned depth = 1;
     size_t unpacked = 0;
-    enum err e = ERR_OK;
-    stack[0].type = d;
-    stack[0].span = (struct span){0, size};
-    while (depth > 0 && e == ERR_OK) {
+    stack[0] = (struct level){d, 0, {0, size}};
+    while (depth > 0) {
         struct span *p = &stack[depth - 1].span;
         const ProtobufCMessageDescriptor *inner_type;
         struct span inner;
@@ -170,27 +240,30 @@ static enum err scan(struct source *s, const ProtobufCMessageDescriptor *d, cons
             continue;
         }
         if (!scan_field(s, p, stack[depth - 1].type, &census, &inner_type, &inner)) {
-            return fail_set(f, s->failed ? ERR_IO : ERR_INVALID, "is it an ONNX file, and whole?",
-                            "the %s is not a readable protobuf message (at byte %llu)%s%s", what,
-                            (unsigned long long)p->at, s->failed ? ": " : "",
-                            s->failed ? strerror(errno) : "");
+            uint64_t at = p->at;
+            place_of(s, stack, depth, place);
+            return unreadable(s, at, what, place, f);
         }
-        e = check_census(&census, what, f);
+        if (check_census(&census, what, "", NULL) != ERR_OK) {
+            place_of(s, stack, depth, place);
+            return check_census(&census, what, place, f);
+        }
         if (inner_type == NULL) {
             continue;
         }
         unpacked += inner_type->sizeof_message + UNPACK_BLOCK_HEAD;
         if (unpacked > UNPACK_BYTES_BASE + UNPACK_RATIO * size) {
-            return proto_too_much(what, size, f);
+            place_of(s, stack, depth, place);
+            return too_much(what, size, place, f);
         }
         if (depth == MODEL_DEPTH_MAX) {
-            return fail_set(f, ERR_LIMIT, "", "the %s nests messages deeper than %d", what,
+            place_of(s, stack, depth, place);
+            return fail_set(f, ERR_LIMIT, "", "%sthe %s nests messages deeper than %d", place, what,
                             MODEL_DEPTH_MAX);
         }
-        stack[depth].type = inner_type;
-        stack[depth++].span = inner;
+        stack[depth++] = (struct level){inner_type, inner.at, inner};
     }
-    return e;
+    return ERR_OK;
 }
 
 static enum err check_size(const char *what, uint64_t size, struct fail *f)

@@ -2,8 +2,9 @@
  *
  * Invariants: G5 of graph.h.
  * Limits:     folding adds at most FOLD_BYTES_BASE and once more what the model's own constants
- *             have; a heavy operator is folded only when small, so that a hostile model cannot make
- *             loading slow. */
+ *             have, subgraphs counted in; a heavy operator is folded only when small, and one with
+ *             subgraphs only when all in them was, so that a hostile model cannot make loading
+ *             slow. */
 #include "pe/infer/specialise.h"
 
 #include "core/mem.h"
@@ -14,7 +15,6 @@
 struct specialiser {
     struct graph *graph;
     struct call call;
-    size_t fold_left; /* bytes that folding may still add */
     struct fail *fail;
 };
 
@@ -94,29 +94,28 @@ static size_t bytes_around(const struct graph *g, const uint32_t *values, uint32
     return bytes;
 }
 
-static bool has_loop(const struct node *n)
+static bool has_subgraph(const struct node *n)
 {
-    bool found = n->row != NULL && (n->row->flags & OP_LOOPS) != 0;
-    for (uint32_t i = 0; i < n->attr_count && !found; i++) {
-        const struct graph *g = n->attrs[i].type == ATTR_GRAPH ? n->attrs[i].graph : NULL;
-        for (uint32_t k = 0; g != NULL && k < g->node_count && !found; k++) {
-            found = has_loop(&g->nodes[k]);
+    for (uint32_t i = 0; i < n->attr_count; i++) {
+        if (n->attrs[i].type == ATTR_GRAPH) {
+            return true;
         }
     }
-    return found;
+    return false;
 }
 
 static bool may_fold(const struct specialiser *s, const struct node *n)
 {
     const struct graph *g = s->graph;
     unsigned flags = n->row->flags;
-    if ((flags & OP_RANDOM) != 0 || has_loop(n) ||
+    if ((flags & (OP_RANDOM | OP_LOOPS)) != 0 || (has_subgraph(n) && !s->call.ctx.folds) ||
         ((flags & OP_SHAPE_ONLY) == 0 && !inputs_constant(g, n))) {
         return false;
     }
     size_t out = bytes_around(g, n->outputs, n->output_count);
     size_t in = (flags & OP_SHAPE_ONLY) != 0 ? 0 : bytes_around(g, n->inputs, n->input_count);
-    return out <= s->fold_left && ((flags & OP_HEAVY) == 0 || out + in <= FOLD_HEAVY_BYTES_MAX);
+    return out <= s->call.ctx.budget->fold_bytes &&
+           ((flags & OP_HEAVY) == 0 || out + in <= FOLD_HEAVY_BYTES_MAX);
 }
 
 static enum err fold(struct specialiser *s, struct node *n)
@@ -128,7 +127,7 @@ static enum err fold(struct specialiser *s, struct node *n)
             if (e != ERR_OK) {
                 return e;
             }
-            s->fold_left -= tensor_bytes(t);
+            s->call.ctx.budget->fold_bytes -= tensor_bytes(t);
         }
     }
     enum op_result r = op_run(&s->call.ctx);
@@ -231,6 +230,13 @@ static enum err refuse_unknown(struct specialiser *s)
 
 enum err graph_specialise(struct graph *g, const struct tensor *inputs, struct fail *f)
 {
+    struct op_budget budget = {INFER_LOOP_STEPS_MAX, FOLD_BYTES_BASE};
+    return graph_specialise_within(g, inputs, &budget, f);
+}
+
+enum err graph_specialise_within(struct graph *g, const struct tensor *inputs,
+                                 struct op_budget *budget, struct fail *f)
+{
     enum err e = graph_check_inputs(g, inputs, f);
     if (e != ERR_OK) {
         return e;
@@ -238,8 +244,9 @@ enum err graph_specialise(struct graph *g, const struct tensor *inputs, struct f
     take_inputs(g, inputs);
     graph_drop_dead(g);
     struct specialiser s = {.graph = g, .fail = f};
-    s.fold_left = FOLD_BYTES_BASE + constant_bytes(g);
     call_init(&s.call, f);
+    s.call.ctx.budget = budget;
+    budget->fold_bytes += constant_bytes(g);
     e = refuse_unknown(&s);
     for (uint32_t i = 0; i < g->node_count && e == ERR_OK; i++) {
         if (!g->nodes[i].dead) {

@@ -6,7 +6,7 @@
 #ifndef OXB_PE_INFER_SPECIALISE_H
 #define OXB_PE_INFER_SPECIALISE_H
 
-#include "pe/infer/graph.h"
+#include "pe/infer/op.h"
 
 /* graph_specialise - in place: gives every value its dtype and shape, replaces what is computed
  * from constants alone by constants, drops nodes nobody needs.  Nodes whose output shapes depend on
@@ -16,6 +16,9 @@
  * an operator is not supported; ERR_LIMIT. */
 MUST_CHECK enum err graph_specialise(struct graph *g, const struct tensor *inputs,
                                      struct fail *f);
+/* graph_specialise_within - likewise as a part of another graph, whose budget it has. */
+MUST_CHECK enum err graph_specialise_within(struct graph *g, const struct tensor *inputs,
+                                            struct op_budget *budget, struct fail *f);
 /* graph_check_inputs - do tensors fit the declared types?  Part of the above. */
 MUST_CHECK enum err graph_check_inputs(const struct graph *g, const struct tensor *inputs,
                                        struct fail *f);

@@ -4,7 +4,9 @@
  *         makemodel FILE sum W        x: f32[N,4] -> y = relu(W * (x0+x1+x2+x3)), f32[N,1]
  *         makemodel FILE three W      p: f32[N,2] -> q = W * p0 three times, f32[N,3]
  *         makemodel FILE deep W       x: f32[N,4] -> y = W * x0, f32[N,1], the long way: through
- *                                     dense layers of 256 */
+ *                                     dense layers of 256
+ *         makemodel FILE loop W       x: f32[N,4] -> y = W * x0, f32[N,1]: a Loop adds x0 W times
+ *         makemodel FILE scan W       the same by a Scan over W ones */
 #include "tests/support/onnx_build.h"
 
 #include <stdbool.h>
@@ -64,6 +66,59 @@ static void deep(struct onnx_build *m, float w)
     onnx_output(m, "y", 1, 2, (int[]){-1, 1});
 }
 
+/* s = x0, f32[N,1]. */
+static void first_column(struct onnx_build *m)
+{
+    static const float first[4] = {1, 0, 0, 0};
+    onnx_input(m, "x", 1, 2, rows);
+    onnx_floats(m, "first", 2, (int[]){4, 1}, first);
+    onnx_node(m, "MatMul", "x first", "s", NULL);
+    onnx_node(m, "Sub", "s s", "zero", NULL);
+}
+
+/* The body reads s, which is outside of it. */
+static void loop(struct onnx_build *m, int64_t w)
+{
+    static const int column[] = {-1, 1}, none[] = {0};
+    struct onnx_build body = {0};
+    struct strbuf attrs = {0};
+    first_column(m);
+    onnx_ints(m, "w", 1, &w);
+    onnx_input(&body, "trip", 7, 0, none);
+    onnx_input(&body, "go", 9, 0, none);
+    onnx_input(&body, "v", 1, 2, column);
+    onnx_node(&body, "Add", "v s", "more", NULL);
+    onnx_output(&body, "go", 9, 0, none);
+    onnx_output(&body, "more", 1, 2, column);
+    onnx_attr_graph(&attrs, "body", &body);
+    onnx_node(m, "Loop", "w - zero", "y", &attrs);
+    onnx_output(m, "y", 1, 2, column);
+}
+
+static void scan(struct onnx_build *m, int w)
+{
+    enum { MOST = 64 };
+    static const int column[] = {-1, 1}, one[] = {1};
+    struct onnx_build body = {0};
+    struct strbuf attrs = {0};
+    float ones[MOST];
+    w = w < MOST ? w : MOST;
+    for (int i = 0; i < w; i++) {
+        ones[i] = 1;
+    }
+    first_column(m);
+    onnx_floats(m, "ones", 2, (int[]){w, 1}, ones);
+    onnx_input(&body, "v", 1, 2, column);
+    onnx_input(&body, "e", 1, 1, one);
+    onnx_node(&body, "Mul", "s e", "part", NULL);
+    onnx_node(&body, "Add", "v part", "more", NULL);
+    onnx_output(&body, "more", 1, 2, column);
+    onnx_attr_graph(&attrs, "body", &body);
+    onnx_attr_int(&attrs, "num_scan_inputs", 1);
+    onnx_node(m, "Scan", "zero ones", "y", &attrs);
+    onnx_output(m, "y", 1, 2, column);
+}
+
 int main(int argc, char **argv)
 {
     struct onnx_build m = {0};
@@ -76,8 +131,13 @@ int main(int argc, char **argv)
         three(&m, strtof(argv[3], NULL));
     } else if (argc == 4 && strcmp(argv[2], "deep") == 0) {
         deep(&m, strtof(argv[3], NULL));
+    } else if (argc == 4 && strcmp(argv[2], "loop") == 0) {
+        loop(&m, atoi(argv[3]));
+    } else if (argc == 4 && strcmp(argv[2], "scan") == 0) {
+        scan(&m, atoi(argv[3]));
     } else {
-        fprintf(stderr, "usage: makemodel FILE affine A B | sum W | three W | deep W\n");
+        fprintf(stderr,
+                "usage: makemodel FILE affine A B | sum W | three W | deep W | loop W | scan W\n");
         return 2;
     }
     onnx_finish(&m, 13, &out);

@@ -205,7 +205,7 @@ void op_case_init(struct op_case *c, const char *op, int opset, const char *inpu
         c->out_at[k] = &c->out[k];
     }
     c->scratch = scratch_new();
-    c->loop_left = INFER_LOOP_STEPS_MAX;
+    c->budget = (struct op_budget){INFER_LOOP_STEPS_MAX, FOLD_BYTES_BASE};
     c->ctx = (struct op_ctx){.node = c->node,
                              .opset = opset,
                              .in = c->in_at,
@@ -213,7 +213,7 @@ void op_case_init(struct op_case *c, const char *op, int opset, const char *inpu
                              .out = c->out_at,
                              .out_count = outputs,
                              .scratch = c->scratch,
-                             .loop_left = &c->loop_left,
+                             .budget = &c->budget,
                              .fail = &c->fail};
 }
 

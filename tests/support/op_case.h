@@ -22,7 +22,7 @@ struct op_case {
     struct scratch *scratch;
     struct fail fail;
     struct op_ctx ctx;
-    uint64_t loop_left;
+    struct op_budget budget;
 };
 
 /* op_case_init - @inputs, @attrs: as above; a mistake in them ends the test.  @random: for elements

@@ -262,7 +262,7 @@ static void reference(struct step_case *c, struct tensor *results)
         }
     }
     struct fail f = {0};
-    uint64_t loop_left = INFER_LOOP_STEPS_MAX;
+    struct op_budget budget = {INFER_LOOP_STEPS_MAX, FOLD_BYTES_BASE};
     struct op_ctx ctx = {.node = c->node,
                          .opset = c->node->opset,
                          .in = in,
@@ -270,7 +270,7 @@ static void reference(struct step_case *c, struct tensor *results)
                          .out = out,
                          .out_count = out_count,
                          .scratch = scratch_new(),
-                         .loop_left = &loop_left,
+                         .budget = &budget,
                          .fail = &f};
     if (op_run(&ctx) != OP_OK) {
         fail_msg("reference: %s", f.what);

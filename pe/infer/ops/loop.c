@@ -152,70 +152,64 @@ static enum op_result loop_infer(struct op_ctx *ctx)
 
 /* ---- running */
 
-struct trips {
-    struct tensor *in;  /* of the body; all but the captures are held */
-    struct tensor *out; /* of the body; held during a trip */
-    struct pile *piles; /* [piled] */
+struct run { /* of one call */
+    struct trips trips;
     uint64_t trip;
     uint8_t condition;
 };
 
-static enum op_result take_condition(struct op_ctx *ctx, struct trips *t)
+static enum op_result take_condition(struct op_ctx *ctx, struct run *run)
 {
-    const struct tensor *c = &t->out[0];
+    const struct tensor *c = &run->trips.out[0];
     if (c->dtype != DT_BOOL || tensor_count(c) != 1) {
         return op_invalid(ctx, "the body's first output is no condition");
     }
-    t->condition = tensor_u8(c)[0] != 0;
+    run->condition = tensor_u8(c)[0] != 0;
     return OP_OK;
 }
 
 /* In memory of their own in each trip: the body may hand them on to the next one. */
-static enum op_result number_trip(struct op_ctx *ctx, const struct loop *l, struct trips *t)
+static enum op_result number_trip(struct op_ctx *ctx, const struct loop *l, struct run *run)
 {
     struct shape trip = declared(&l->body, 0), condition = declared(&l->body, 1);
-    if (tensor_alloc(&t->in[0], DT_I64, &trip, ctx->fail) != ERR_OK ||
-        tensor_alloc(&t->in[1], DT_BOOL, &condition, ctx->fail) != ERR_OK) {
+    struct tensor *in = run->trips.in;
+    if (tensor_alloc(&in[0], DT_I64, &trip, ctx->fail) != ERR_OK ||
+        tensor_alloc(&in[1], DT_BOOL, &condition, ctx->fail) != ERR_OK) {
         return OP_FAILED;
     }
-    tensor_i64(&t->in[0])[0] = (int64_t)t->trip;
-    tensor_u8(&t->in[1])[0] = t->condition;
+    tensor_i64(&in[0])[0] = (int64_t)run->trip;
+    tensor_u8(&in[1])[0] = run->condition;
     return OP_OK;
 }
 
-static enum op_result one_trip(struct op_ctx *ctx, const struct loop *l, struct trips *t)
+static enum op_result one_trip(struct op_ctx *ctx, const struct loop *l, struct run *run)
 {
-    TRY(subgraph_charge(ctx, &l->body));
-    TRY(number_trip(ctx, l, t));
-    TRY(subgraph_run(ctx, &l->body, t->in, t->out));
-    TRY(take_condition(ctx, t));
+    struct trips *t = &run->trips;
+    TRY(number_trip(ctx, l, run));
+    TRY(trips_run(t, ctx, l->carried));
+    TRY(take_condition(ctx, run));
     for (unsigned i = 0; i < l->carried; i++) {
-        struct tensor *before = &t->in[2 + i], *after = &t->out[1 + i];
+        const struct tensor *before = &t->in[2 + i], *after = &t->out[1 + i];
         if (after->dtype != before->dtype) {
             return op_invalid(ctx, "the body makes %s of carried value %u, which is %s",
                               dtype_name(after->dtype), i, dtype_name(before->dtype));
         }
-        tensor_share(before, after);
-    }
-    for (unsigned i = 0; i < l->piled; i++) {
-        TRY(pile_add(ctx, &t->piles[i], l->carried + i, &t->out[1 + l->carried + i]));
+        trips_carry(t, 2 + i, 1 + i);
     }
     return OP_OK;
 }
 
-static enum op_result all_trips(struct op_ctx *ctx, const struct loop *l, struct trips *t)
+static enum op_result all_trips(struct op_ctx *ctx, const struct loop *l, struct run *run)
 {
     enum op_result r = OP_OK;
     for (unsigned i = 0; i < l->carried; i++) {
-        tensor_share(&t->in[2 + i], op_in(ctx, 2 + i));
+        tensor_share(&run->trips.in[2 + i], op_in(ctx, 2 + i));
     }
-    t->condition = l->condition;
-    while (r == OP_OK && t->condition && t->trip < l->count) {
-        r = one_trip(ctx, l, t);
-        for (uint32_t i = 0; i < l->body.graph->output_count; i++) {
-            tensor_fini(&t->out[i]);
-        }
-        t->trip++;
+    run->condition = l->condition;
+    while (r == OP_OK && run->condition && run->trip < l->count) {
+        r = one_trip(ctx, l, run);
+        trips_end(&run->trips);
+        run->trip++;
     }
     return r;
 }
@@ -258,20 +252,11 @@ static enum op_result loop_run(struct op_ctx *ctx)
 {
     struct loop l = {.carried = 0};
     TRY(loop_look(ctx, &l));
-    struct trips t = {.in = subgraph_inputs(ctx, &l.body),
-                      .out = mem_array(l.body.graph->output_count, sizeof *t.out),
-                      .piles = mem_array(l.piled, sizeof *t.piles)};
-    enum op_result r = all_trips(ctx, &l, &t);
-    r = r == OP_OK ? give_all(ctx, &l, &t) : r;
-    for (unsigned i = 0; i < 2 + l.carried; i++) {
-        tensor_fini(&t.in[i]);
-    }
-    for (unsigned i = 0; i < l.piled; i++) {
-        pile_fini(&t.piles[i]);
-    }
-    mem_free(t.piles);
-    mem_free(t.out);
-    mem_free(t.in);
+    struct run run = {.trip = 0};
+    trips_init(&run.trips, ctx, &l.body, 1 + l.carried);
+    enum op_result r = all_trips(ctx, &l, &run);
+    r = r == OP_OK ? give_all(ctx, &l, &run.trips) : r;
+    trips_fini(&run.trips);
     return r;
 }
 

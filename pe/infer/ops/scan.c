@@ -219,10 +219,8 @@ static enum op_result scan_infer(struct op_ctx *ctx)
 
 /* ---- running */
 
-struct trips {
-    struct tensor *in;  /* of the body; its own are held */
-    struct tensor *out; /* of the body; held during a trip */
-    struct pile *piles; /* [outputs] */
+struct run { /* of one call */
+    struct trips trips;
     struct tensor *all; /* [out_count]: what the node gives, held */
 };
 
@@ -252,20 +250,16 @@ static enum op_result take_element(struct op_ctx *ctx, const struct scan *s, uns
 static enum op_result one_trip(struct op_ctx *ctx, const struct scan *s, int64_t row,
                                int64_t length, int64_t at, struct trips *t)
 {
-    TRY(subgraph_charge(ctx, &s->body));
     for (unsigned i = 0; i < s->sequences; i++) {
         bool backward = s->in_backward != NULL && s->in_backward[i] != 0;
         TRY(take_element(ctx, s, i, row, backward ? length - 1 - at : at, &t->in[s->states + i]));
     }
-    TRY(subgraph_run(ctx, &s->body, t->in, t->out));
+    TRY(trips_run(t, ctx, s->states));
     for (unsigned i = 0; i < s->states; i++) {
         if (!subgraph_same_type(&t->in[i], &t->out[i])) {
             return op_invalid(ctx, "the body changes the shape of state %u", i);
         }
-        tensor_share(&t->in[i], &t->out[i]);
-    }
-    for (unsigned i = 0; i < s->outputs; i++) {
-        TRY(pile_add(ctx, &t->piles[i], s->states + i, &t->out[s->states + i]));
+        trips_carry(t, i, i);
     }
     return OP_OK;
 }
@@ -324,18 +318,19 @@ static enum op_result make_room(struct op_ctx *ctx, const struct scan *s, unsign
 }
 
 static enum op_result keep_row(struct op_ctx *ctx, const struct scan *s, int64_t row,
-                               struct trips *t)
+                               struct run *run)
 {
+    struct trips *t = &run->trips;
     for (unsigned i = 0; i < s->states; i++) {
         size_t bytes = tensor_bytes(&t->in[i]);
-        TRY(make_room(ctx, s, i, &t->in[i], &t->all[i]));
+        TRY(make_room(ctx, s, i, &t->in[i], &run->all[i]));
         if (bytes != 0) {
-            memcpy((uint8_t *)t->all[i].data + (size_t)row * bytes, t->in[i].data, bytes);
+            memcpy((uint8_t *)run->all[i].data + (size_t)row * bytes, t->in[i].data, bytes);
         }
     }
     for (unsigned i = 0; i < s->outputs; i++) {
         struct pile *p = &t->piles[i];
-        struct tensor *all = &t->all[s->states + i];
+        struct tensor *all = &run->all[s->states + i];
         unsigned axis = 0;
         TRY(make_room(ctx, s, s->states + i, &p->type, all));
         if (p->count != 0 && s->out_axes != NULL) {
@@ -349,7 +344,7 @@ static enum op_result keep_row(struct op_ctx *ctx, const struct scan *s, int64_t
 }
 
 static enum op_result one_row(struct op_ctx *ctx, const struct scan *s, int64_t row,
-                              struct trips *t)
+                              struct run *run)
 {
     const struct tensor *lengths = s->first != 0 ? op_in(ctx, 0) : NULL;
     int64_t length = lengths != NULL ? tensor_i64(lengths)[row] : s->length;
@@ -358,51 +353,32 @@ static enum op_result one_row(struct op_ctx *ctx, const struct scan *s, int64_t 
         return op_invalid(ctx, "a length of %lld in sequences of %lld", (long long)length,
                           (long long)s->length);
     }
-    TRY(take_states(ctx, s, row, t));
+    TRY(take_states(ctx, s, row, &run->trips));
     for (int64_t at = 0; at < length && r == OP_OK; at++) {
-        r = one_trip(ctx, s, row, length, at, t);
-        for (unsigned i = 0; i < ctx->out_count; i++) {
-            tensor_fini(&t->out[i]);
-        }
+        r = one_trip(ctx, s, row, length, at, &run->trips);
+        trips_end(&run->trips);
     }
-    return r == OP_OK ? keep_row(ctx, s, row, t) : r;
-}
-
-static void trips_fini(const struct op_ctx *ctx, const struct scan *s, struct trips *t)
-{
-    for (unsigned i = 0; i < s->states + s->sequences; i++) {
-        tensor_fini(&t->in[i]);
-    }
-    for (unsigned i = 0; i < s->outputs; i++) {
-        pile_fini(&t->piles[i]);
-    }
-    for (unsigned i = 0; i < ctx->out_count; i++) {
-        tensor_fini(&t->all[i]);
-    }
-    mem_free(t->piles);
-    mem_free(t->all);
-    mem_free(t->out);
-    mem_free(t->in);
+    return r == OP_OK ? keep_row(ctx, s, row, run) : r;
 }
 
 static enum op_result scan_run(struct op_ctx *ctx)
 {
     struct scan s = {.first = 0};
     TRY(scan_look(ctx, &s));
-    struct trips t = {.in = subgraph_inputs(ctx, &s.body),
-                      .out = mem_array(ctx->out_count, sizeof *t.out),
-                      .all = mem_array(ctx->out_count, sizeof *t.all),
-                      .piles = mem_array(s.outputs, sizeof *t.piles)};
+    struct run run = {.all = mem_array(ctx->out_count, sizeof *run.all)};
     enum op_result r = OP_OK;
+    trips_init(&run.trips, ctx, &s.body, s.states);
     for (int64_t row = 0; row < s.batch && r == OP_OK; row++) {
-        r = one_row(ctx, &s, row, &t);
+        r = one_row(ctx, &s, row, &run);
     }
-    for (unsigned i = 0; i < ctx->out_count && r == OP_OK; i++) {
+    for (unsigned i = 0; i < ctx->out_count; i++) {
         static const struct tensor none;
-        r = make_room(ctx, &s, i, &none, &t.all[i]); /* of a batch of none */
-        r = r == OP_OK ? subgraph_give(ctx, i, &t.all[i]) : r;
+        r = r == OP_OK ? make_room(ctx, &s, i, &none, &run.all[i]) : r; /* of a batch of none */
+        r = r == OP_OK ? subgraph_give(ctx, i, &run.all[i]) : r;
+        tensor_fini(&run.all[i]);
     }
-    trips_fini(ctx, &s, &t);
+    mem_free(run.all);
+    trips_fini(&run.trips);
     return r;
 }
 

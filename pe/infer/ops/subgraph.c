@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+#define TYPES_COST 3 /* of working out what an operator gives, when running a small one is 1 */
+
 static enum op_result answer_of(enum err e)
 {
     switch (e) {
@@ -62,11 +64,49 @@ static struct tensor type_of(const struct value *v)
     return tensor_borrow(t->dtype, &t->shape, data);
 }
 
+static bool is_folded(const struct graph *g)
+{
+    for (uint32_t i = 0; i < g->node_count; i++) {
+        if (!g->nodes[i].dead) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Its declared inputs are the node's business: nothing inside can be named for them. */
+static enum op_result check_inputs(struct op_ctx *ctx, const struct subgraph *s,
+                                   const struct tensor *in)
+{
+    struct fail f = {0};
+    enum err e = graph_check_inputs(s->graph, in, &f);
+    return e == ERR_OK ? OP_OK : op_invalid(ctx, "its subgraph: %.200s", f.what);
+}
+
+/* One more time through a subgraph: counted in what one inference may do.  Names and constants cost
+ * something even where there is no operator. */
+static enum op_result charge(struct op_ctx *ctx, const struct subgraph *s, unsigned times)
+{
+    uint64_t values = s->graph->value_count / 4, nodes = s->graph->node_count;
+    uint64_t cost = times * (1 + (nodes > values ? nodes : values)); /* inner ones: by theirs */
+    if (ctx->budget->steps < cost) {
+        return op_failed(ctx, "loops would run more than %u operators in one inference",
+                         INFER_LOOP_STEPS_MAX);
+    }
+    ctx->budget->steps -= cost;
+    return OP_OK;
+}
+
 enum op_result subgraph_types(struct op_ctx *ctx, const struct subgraph *s, const struct tensor *in,
                               struct tensor *types)
 {
+    TRY(charge(ctx, s, TYPES_COST));
+    TRY(check_inputs(ctx, s, in));
     struct graph *g = graph_clone(s->graph);
-    enum err e = graph_specialise(g, in, ctx->fail);
+    size_t fold_bytes = ctx->budget->fold_bytes;
+    enum err e = graph_specialise_within(g, in, ctx->budget, ctx->fail);
+    ctx->budget->fold_bytes = fold_bytes; /* what was folded goes with the clone */
+    ctx->folds = e == ERR_OK && is_folded(g);
     if (e == ERR_OK && graph_is_dynamic(g)) {
         e = ERR_AGAIN;
         (void)op_dynamic(ctx);
@@ -81,18 +121,9 @@ enum op_result subgraph_types(struct op_ctx *ctx, const struct subgraph *s, cons
 enum op_result subgraph_run(struct op_ctx *ctx, const struct subgraph *s, const struct tensor *in,
                             struct tensor *out)
 {
-    return answer_of(graph_run_within(s->graph, in, out, ctx->loop_left, ctx->fail));
-}
-
-enum op_result subgraph_charge(struct op_ctx *ctx, const struct subgraph *s)
-{
-    uint64_t cost = 1 + s->graph->node_count; /* those of inner graphs are charged by their loops */
-    if (*ctx->loop_left < cost) {
-        return op_failed(ctx, "loops would run more than %u operators in one inference",
-                         INFER_LOOP_STEPS_MAX);
-    }
-    *ctx->loop_left -= cost;
-    return OP_OK;
+    TRY(charge(ctx, s, 1));
+    TRY(check_inputs(ctx, s, in));
+    return answer_of(graph_run_within(s->graph, in, out, ctx->budget, ctx->fail));
 }
 
 bool subgraph_same_type(const struct tensor *a, const struct tensor *b)
@@ -161,4 +192,52 @@ void pile_fini(struct pile *p)
 {
     mem_free(p->data);
     *p = (struct pile){0};
+}
+
+/* ---- trips through a body */
+
+void trips_init(struct trips *t, const struct op_ctx *ctx, const struct subgraph *body,
+                unsigned first_piled)
+{
+    uint32_t outputs = body->graph->output_count;
+    *t = (struct trips){.body = body,
+                        .in = subgraph_inputs(ctx, body),
+                        .out = mem_array(outputs, sizeof *t->out),
+                        .piles = mem_array(outputs - first_piled, sizeof *t->piles),
+                        .first_piled = first_piled};
+}
+
+enum op_result trips_run(struct trips *t, struct op_ctx *ctx, unsigned given)
+{
+    TRY(subgraph_run(ctx, t->body, t->in, t->out));
+    for (unsigned i = t->first_piled; i < t->body->graph->output_count; i++) {
+        unsigned k = i - t->first_piled;
+        TRY(pile_add(ctx, &t->piles[k], given + k, &t->out[i]));
+    }
+    return OP_OK;
+}
+
+void trips_carry(struct trips *t, unsigned to, unsigned from)
+{
+    tensor_share(&t->in[to], &t->out[from]);
+}
+
+void trips_end(struct trips *t)
+{
+    for (uint32_t i = 0; i < t->body->graph->output_count; i++) {
+        tensor_fini(&t->out[i]);
+    }
+}
+
+void trips_fini(struct trips *t)
+{
+    for (unsigned i = 0; i < subgraph_own(t->body); i++) {
+        tensor_fini(&t->in[i]);
+    }
+    for (unsigned i = t->first_piled; i < t->body->graph->output_count; i++) {
+        pile_fini(&t->piles[i - t->first_piled]);
+    }
+    mem_free(t->piles);
+    mem_free(t->out);
+    mem_free(t->in);
 }

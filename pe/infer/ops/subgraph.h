@@ -25,16 +25,15 @@ enum op_result subgraph_body(struct op_ctx *ctx, struct subgraph *out);
 struct tensor *subgraph_inputs(const struct op_ctx *ctx, const struct subgraph *s);
 /* subgraph_types - what it gives for inputs of these types; values where inputs have some.
  * @types: [output_count], without data, but borrowed for a constant of one byte: a condition.
+ * Sets ctx->folds.
  * Return: OP_NEEDS_DATA where a shape in it depends on data. */
 enum op_result subgraph_types(struct op_ctx *ctx, const struct subgraph *s, const struct tensor *in,
                               struct tensor *types);
-/* subgraph_run - @out: [output_count], zeroed; caller finis. */
+/* subgraph_run - @out: [output_count], zeroed; caller finis.
+ * Both take what they cost off the budget of the inference.  Return: OP_FAILED when it is used up.
+ */
 enum op_result subgraph_run(struct op_ctx *ctx, const struct subgraph *s, const struct tensor *in,
                             struct tensor *out);
-/* subgraph_charge - one more trip through a body: counted in what loops may do in one inference.
- * Return: OP_FAILED beyond it. */
-enum op_result subgraph_charge(struct op_ctx *ctx, const struct subgraph *s);
-
 bool subgraph_same_type(const struct tensor *a, const struct tensor *b);
 /* subgraph_give - run's answer for output i: copied to where infer typed it, else made. */
 enum op_result subgraph_give(struct op_ctx *ctx, unsigned i, const struct tensor *from);
@@ -54,5 +53,26 @@ struct pile {
 enum op_result pile_add(struct op_ctx *ctx, struct pile *p, unsigned output,
                         const struct tensor *t);
 void pile_fini(struct pile *p);
+
+/* ---- trips through a body, of Loop and Scan: what one hands to the next */
+
+struct trips { /* zeroed, then trips_init */
+    const struct subgraph *body;
+    struct tensor *in;    /* of the body; its own are held */
+    struct tensor *out;   /* of the body; held during a trip */
+    struct pile *piles;   /* [body's outputs - first_piled] */
+    unsigned first_piled; /* outputs of the body before it are not piled up */
+};
+
+void trips_init(struct trips *t, const struct op_ctx *ctx, const struct subgraph *body,
+                unsigned first_piled);
+/* trips_run - once through the body with t->in: its last outputs go on the piles.  The others stay
+ * in t->out until trips_end.
+ * @given: output of the node that the first pile makes, for messages. */
+enum op_result trips_run(struct trips *t, struct op_ctx *ctx, unsigned given);
+/* trips_carry - the body's output `from` is what the next trip finds as its input `to`. */
+void trips_carry(struct trips *t, unsigned to, unsigned from);
+void trips_end(struct trips *t); /* also of a trip that failed */
+void trips_fini(struct trips *t);
 
 #endif

@@ -2,15 +2,10 @@
  *
  * Goal:   each is refused with a reason, whichever way it is taken (`model check`, the check of a
  *         topology, the start of a PE), and no process grows by more than 64 MiB for it.
- * Method: a child per file; its greatest size is compared with that of a child that looks at a
- *         sound model.  Not under a sanitizer, whose own memory is in the figure.  A child that
- *         hangs is found by an alarm; the processor's time is printed, not judged. */
+ * Method: tests/support/hostile.h. */
 #include "core/limits.h"
 #include "core/mem.h"
-#include "pe/builtin/builtin.h"
-#include "pe/infer/describe.h"
-#include "pe/infer/graph.h"
-#include "pe/infer/model.h"
+#include "tests/support/hostile.h"
 #include "tests/support/onnx_build.h"
 
 #include <setjmp.h>
@@ -18,160 +13,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
-#define GROWTH_KIB_MAX (64 << 10)
-#define HANG_SECONDS 120
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#ifndef SANITIZED
-#define SANITIZED 0
-#endif
-
 static const int free4[] = {-1, 4};
-
-/* ---- a child looks at a file */
-
-static void ignore_port(void *arg, bool is_input, const struct model_port *p)
-{
-    (void)arg;
-    (void)is_input;
-    (void)p;
-}
-
-static void ignore_node(void *arg, const struct model_node *n)
-{
-    (void)arg;
-    (void)n;
-}
-
-/* How many of the three ways refuse it; each must say why. */
-static unsigned refusals(const char *path)
-{
-    static const struct model_sink sink = {.port = ignore_port, .node = ignore_node};
-    struct fail f = {0};
-    struct graph *g = NULL;
-    json_t *doc = NULL;
-    char err[512] = "";
-    unsigned count = 0;
-    if (model_open(path, &g, &f) != ERR_OK || model_check(g, "reference", &sink, &f) != ERR_OK) {
-        count += f.what[0] != '\0';
-    }
-    model_close(g);
-    f.what[0] = '\0';
-    if (model_describe(path, &doc, &f) != ERR_OK) {
-        count += f.what[0] != '\0';
-    } else {
-        json_decref(doc);
-    }
-    char *params = mem_printf("{\"model\": \"%s\", \"device\": \"reference\"}", path);
-    struct oxb_harness *h =
-        oxb_harness_new(&builtin_infer, params, "x: f32[4]", "y: f32[4]", err, sizeof err);
-    count += h == NULL && err[0] != '\0';
-    if (h != NULL) {
-        oxb_harness_free(h);
-    }
-    mem_free(params);
-    return count;
-}
-
-struct outcome {
-    unsigned refusals;
-    long peak_kib;
-    double ms; /* of a processor, all three ways */
-};
-
-static struct outcome look(const char *path)
-{
-    int status = 0;
-    struct rusage use;
-    pid_t child = fork();
-    assert_true(child >= 0);
-    if (child == 0) {
-        alarm(HANG_SECONDS);
-        _exit((int)refusals(path));
-    }
-    assert_int_equal(wait4(child, &status, 0, &use), child);
-    if (!WIFEXITED(status)) {
-        fail_msg("%s: the child died of signal %d", path, WTERMSIG(status));
-    }
-    double us = (double)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) * 1e6 +
-                (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec);
-    return (struct outcome){(unsigned)WEXITSTATUS(status), use.ru_maxrss, us / 1e3};
-}
-
-/* ---- files */
-
-struct file {
-    char path[64];
-    FILE *to;
-};
-
-static struct file open_file(void)
-{
-    struct file f = {"/tmp/oxbow-hostile.XXXXXX", NULL};
-    int fd = mkstemp(f.path);
-    assert_true(fd >= 0);
-    f.to = fdopen(fd, "w");
-    assert_non_null(f.to);
-    return f;
-}
-
-static void put(struct file *f, const struct strbuf *b, size_t bytes)
-{
-    assert_int_equal(fwrite(b->data, 1, bytes, f->to), bytes);
-}
-
-static struct file file_of(struct strbuf *bytes)
-{
-    struct file f = open_file();
-    put(&f, bytes, bytes->bytes);
-    strbuf_fini(bytes);
-    return f;
-}
-
-static struct file finish(struct onnx_build *m)
-{
-    struct strbuf bytes = {0};
-    onnx_finish(m, 13, &bytes);
-    return file_of(&bytes);
-}
-
-static long sound_kib(void)
-{
-    struct onnx_build m = {0};
-    onnx_input(&m, "x", 1, 2, free4);
-    onnx_node(&m, "Neg", "x", "y", NULL);
-    onnx_output(&m, "y", 1, 2, free4);
-    struct file f = finish(&m);
-    assert_int_equal(fclose(f.to), 0);
-    struct outcome o = look(f.path);
-    assert_int_equal(o.refusals, 0);
-    unlink(f.path);
-    return o.peak_kib;
-}
-
-static void refused(const char *what, struct file *f)
-{
-    assert_int_equal(fclose(f->to), 0);
-    struct outcome o = look(f->path);
-    unlink(f->path);
-    long growth = o.peak_kib - sound_kib();
-    print_message("# %s: %.1f MiB, three times in %.1f ms\n", what, (double)growth / 1024, o.ms);
-    assert_int_equal(o.refusals, 3);
-    if (!SANITIZED && growth > GROWTH_KIB_MAX) {
-        fail_msg("%s: refusing it took %ld KiB", what, growth);
-    }
-}
 
 /* ---- what they are */
 
@@ -187,8 +33,8 @@ static void nested_without_end(void **state)
         inner = graph;
     }
     pb_message(&model, 7, &inner);
-    struct file f = file_of(&model);
-    refused("nested 10,000 deep", &f);
+    struct hostile_file f = hostile_of(&model);
+    hostile_refused("nested 10,000 deep", &f, "");
 }
 
 /* A megabyte of weights, and then the file ends. */
@@ -204,11 +50,11 @@ static void cut_off(void **state)
     onnx_node(&m, "MatMul", "x w", "y", NULL);
     onnx_output(&m, "y", 1, 2, (int[]){-1, (int)(count / 4)});
     onnx_finish(&m, 13, &bytes);
-    struct file f = open_file();
-    put(&f, &bytes, bytes.bytes * 3 / 4);
+    struct hostile_file f = hostile_open();
+    hostile_put(&f, &bytes, bytes.bytes * 3 / 4);
     strbuf_fini(&bytes);
     mem_free(w);
-    refused("cut off", &f);
+    hostile_refused("cut off", &f, "");
 }
 
 static void initialiser(struct onnx_build *m, const uint64_t *dims, size_t rank)
@@ -233,14 +79,14 @@ static void dims_that_lie(void **state)
                    below[] = {(uint64_t)-4};
     struct onnx_build m = {0};
     initialiser(&m, two_gib, 1);
-    struct file f = finish(&m);
-    refused("four bytes that are to be 2 GiB", &f);
+    struct hostile_file f = hostile_model(&m, 13);
+    hostile_refused("four bytes that are to be 2 GiB", &f, "");
     initialiser(&m, too_far, 2);
-    f = finish(&m);
-    refused("dims whose product leaves 64 bits", &f);
+    f = hostile_model(&m, 13);
+    hostile_refused("dims whose product leaves 64 bits", &f, "");
     initialiser(&m, below, 1);
-    f = finish(&m);
-    refused("a dim below zero", &f);
+    f = hostile_model(&m, 13);
+    hostile_refused("a dim below zero", &f, "");
 }
 
 /* The file's own lengths: a field of 2 GiB - 1 of which nothing is there, at each level. */
@@ -249,31 +95,31 @@ static void lengths_that_lie(void **state)
     (void)state;
     static const char claim[] = "\x3a\xff\xff\xff\xff\x07",       /* ModelProto.graph */
         inner[] = "\x3a\x0c\x2a\x0a\x4a\xff\xff\xff\xff\x07zzzz"; /* ... a tensor's raw_data */
-    struct file f = open_file();
+    struct hostile_file f = hostile_open();
     assert_int_equal(fwrite(claim, 1, sizeof claim - 1, f.to), sizeof claim - 1);
-    refused("a graph of 2 GiB", &f);
-    f = open_file();
+    hostile_refused("a graph of 2 GiB", &f, "");
+    f = hostile_open();
     assert_int_equal(fwrite(inner, 1, sizeof inner - 1, f.to), sizeof inner - 1);
-    refused("raw data of 2 GiB", &f);
+    hostile_refused("raw data of 2 GiB", &f, "");
 }
 
 /* Files with holes: as large as they say, with nothing in them. */
 static void large_files_with_nothing_in_them(void **state)
 {
     (void)state;
-    struct file f = open_file();
+    struct hostile_file f = hostile_open();
     assert_int_equal(ftruncate(fileno(f.to), 2ll << 30), 0);
-    refused("a file of 2 GiB", &f);
-    f = open_file();
+    hostile_refused("a file of 2 GiB", &f, "");
+    f = hostile_open();
     assert_int_equal(ftruncate(fileno(f.to), 200ll << 20), 0);
-    refused("a file of 200 MiB of zeros", &f);
+    hostile_refused("a file of 200 MiB of zeros", &f, "");
     /* One unknown field that holds everything, well formed, and then no graph. */
     static const char head[] = "\xa2\x06\x80\x80\x80\x60";
-    f = open_file();
+    f = hostile_open();
     assert_int_equal(fwrite(head, 1, sizeof head - 1, f.to), sizeof head - 1);
     assert_int_equal(fflush(f.to), 0);
     assert_int_equal(ftruncate(fileno(f.to), (192ll << 20) + (long)sizeof head - 1 - 5), 0);
-    refused("192 MiB in one field, cut off", &f);
+    hostile_refused("192 MiB in one field, cut off", &f, "");
 }
 
 static void cycles_and_unknown_operators(void **state)
@@ -284,13 +130,13 @@ static void cycles_and_unknown_operators(void **state)
     onnx_node(&m, "Add", "x b", "a", NULL);
     onnx_node(&m, "Abs", "a", "b", NULL);
     onnx_output(&m, "b", 1, 2, free4);
-    struct file f = finish(&m);
-    refused("a cycle", &f);
+    struct hostile_file f = hostile_model(&m, 13);
+    hostile_refused("a cycle", &f, "");
     onnx_input(&m, "x", 1, 2, free4);
     onnx_node(&m, "Frobnicate", "x", "y", NULL);
     onnx_output(&m, "y", 1, 2, free4);
-    f = finish(&m);
-    refused("an unknown operator", &f);
+    f = hostile_model(&m, 13);
+    hostile_refused("an unknown operator", &f, "");
 }
 
 /* Little in the file, much in memory. */
@@ -302,16 +148,17 @@ static void things_by_the_million(void **state)
         pb_bytes(&graph, 1, "", 0);
     }
     pb_message(&model, 7, &graph);
-    struct file f = file_of(&model);
-    refused("two million empty nodes", &f);
+    struct hostile_file f = hostile_of(&model);
+    hostile_refused("two million empty nodes", &f, "");
     for (unsigned field = 1; field <= 2; field++) {
         for (unsigned i = 0; i < 1000000; i++) {
             pb_bytes(&node, field, "", 0);
         }
         pb_message(&graph, 1, &node);
         pb_message(&model, 7, &graph);
-        f = file_of(&model);
-        refused(field == 1 ? "a node with a million inputs" : "a node with a million outputs", &f);
+        f = hostile_of(&model);
+        hostile_refused(
+            field == 1 ? "a node with a million inputs" : "a node with a million outputs", &f, "");
     }
     struct strbuf t = {0};
     char *zeros = mem_alloc(6u << 20);
@@ -321,9 +168,9 @@ static void things_by_the_million(void **state)
     pb_bytes(&t, 7, zeros, 6u << 20); /* packed: each byte becomes eight */
     pb_message(&graph, 5, &t);
     pb_message(&model, 7, &graph);
-    f = file_of(&model);
+    f = hostile_of(&model);
     mem_free(zeros);
-    refused("packed integers that swell", &f);
+    hostile_refused("packed integers that swell", &f, "");
 }
 
 /* As many values as are let in, and one operator at the end that nobody knows. */
@@ -340,16 +187,16 @@ static void as_many_values_as_are_let_in(void **state)
     }
     onnx_node(&m, "Frobnicate", from, "y", NULL);
     onnx_output(&m, "y", 1, 2, free4);
-    struct file f = finish(&m);
-    refused("as many nodes as are let in, the last unknown", &f);
+    struct hostile_file f = hostile_model(&m, 13);
+    hostile_refused("as many nodes as are let in, the last unknown", &f, "");
     onnx_input(&m, "x", 1, 2, free4);
     for (unsigned i = 0; i < 120000; i++) {
         snprintf(to, sizeof to, "v%u", i);
         onnx_node(&m, "Neg", "x", to, NULL);
     }
     onnx_output(&m, "v0", 1, 2, free4);
-    f = finish(&m);
-    refused("120,000 nodes", &f);
+    f = hostile_model(&m, 13);
+    hostile_refused("120,000 nodes", &f, "");
 }
 
 /* Shapes inside that grow: by doubling, and by asking for them. */
@@ -368,16 +215,16 @@ static void values_that_grow(void **state)
         memcpy(from, to, sizeof from);
     }
     onnx_output(&m, to, 1, 2, free4);
-    struct file f = finish(&m);
-    refused("doubled sixty times", &f);
+    struct hostile_file f = hostile_model(&m, 13);
+    hostile_refused("doubled sixty times", &f, "");
     const int64_t shape[] = {1ll << 20, 1ll << 20};
     onnx_input(&m, "x", 1, 2, free4);
     onnx_ints(&m, "s", 2, shape);
     onnx_node(&m, "ConstantOfShape", "s", "c", NULL);
     onnx_node(&m, "Add", "x c", "y", NULL);
     onnx_output(&m, "y", 1, 2, free4);
-    f = finish(&m);
-    refused("a constant of 4 TiB", &f);
+    f = hostile_model(&m, 13);
+    hostile_refused("a constant of 4 TiB", &f, "");
 }
 
 int main(void)

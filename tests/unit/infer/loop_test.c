@@ -13,8 +13,10 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -245,6 +247,46 @@ static void a_loop_without_end_is_stopped(void **state)
     graph_free(g);
 }
 
+/* What an If in the body has to look at in each trip counts, taken or not. */
+static void a_loop_pays_for_its_branches(void **state)
+{
+    (void)state;
+    struct onnx_build m = {0}, body = {0}, b = {0};
+    struct strbuf attrs = {0};
+    struct graph *g = NULL;
+    struct fail f = {0};
+    onnx_input(&m, "x", F32, 1, two);
+    for (int i = 0; i < 2; i++) {
+        char from[16] = "v", to[16];
+        for (int k = 0; k < 4000; k++) {
+            snprintf(to, sizeof to, "n%d", k);
+            onnx_node(&b, "Neg", from, to, NULL);
+            memcpy(from, to, sizeof from);
+        }
+        onnx_output(&b, to, F32, 1, two);
+        onnx_attr_graph(&attrs, i == 0 ? "then_branch" : "else_branch", &b);
+    }
+    onnx_input(&body, "trip", I64, 0, none);
+    onnx_input(&body, "go", BOOL, 0, none);
+    onnx_input(&body, "v", F32, 1, two);
+    onnx_node(&body, "If", "go", "w", &attrs);
+    onnx_output(&body, "go", BOOL, 0, none);
+    onnx_output(&body, "w", F32, 1, two);
+    onnx_attr_graph(&attrs, "body", &body);
+    onnx_node(&m, "Loop", "- - x", "y", &attrs);
+    onnx_output(&m, "y", F32, 1, two);
+    assert_int_equal(load(&m, 13, &g, &f), ERR_OK);
+    struct shape list = {.rank = 1, .dims = {2}};
+    float x[] = {1, 2};
+    struct tensor in = tensor_borrow(DT_F32, &list, x);
+    struct answer out;
+    alarm(120); /* without it some hours */
+    assert_int_equal(run(g, "reference", &in, &out, &f), ERR_LIMIT);
+    assert_non_null(strstr(f.what, "loops would run more than"));
+    alarm(0);
+    graph_free(g);
+}
+
 /* Of the weights alone, so that it could be worked out at load: it is not. */
 static void loops_are_not_run_at_load(void **state)
 {
@@ -423,6 +465,7 @@ int main(void)
         cmocka_unit_test(known_trips_have_known_shapes),
         cmocka_unit_test(what_is_carried_may_change_its_shape),
         cmocka_unit_test(a_loop_without_end_is_stopped),
+        cmocka_unit_test(a_loop_pays_for_its_branches),
         cmocka_unit_test(loops_are_not_run_at_load),
         cmocka_unit_test(scan_goes_through_sequences),
         cmocka_unit_test(old_scans_have_batches_and_lengths),
