@@ -15,11 +15,13 @@
 #include "pe/builtin/outbuf.h"
 #include "pe/builtin/pending.h"
 
+#include "core/file.h"
 #include "core/mem.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct file_sink {
@@ -32,6 +34,26 @@ struct file_sink {
     bool is_successor; /* restored from the instance before it, not from a checkpoint */
 };
 
+/* check_place - said before anything runs, or changes: the file can be written, or made; beside it
+ * lines can wait. */
+static int check_place(struct oxb_pe *pe, const struct file_sink *s)
+{
+    char host[65] = "this machine";
+    char *folder = file_dir_of(s->path);
+    struct stat now;
+    bool is_there = stat(s->path, &now) == 0;
+    bool is_folder = is_there && S_ISDIR(now.st_mode);
+    bool is_open = (!is_there || access(s->path, W_OK) == 0) &&
+                   ((is_there && !s->is_exact) || access(folder, W_OK | X_OK) == 0);
+    const char *why = strerror(is_folder ? EISDIR : errno);
+    mem_free(folder);
+    if (is_open && !is_folder) {
+        return OXB_OK;
+    }
+    (void)gethostname(host, sizeof host - 1);
+    return oxb_fail(pe, "%s: cannot open it for writing on %s: %s", s->path, host, why);
+}
+
 static int prepare(struct oxb_pe *pe)
 {
     struct file_sink *s = oxb_self(pe);
@@ -41,7 +63,7 @@ static int prepare(struct oxb_pe *pe)
     s->path = oxb_parallelism(pe) > 1 ? mem_printf("%s.%u", path, oxb_index(pe)) : mem_dup(path);
     s->is_exact = oxb_checkpoints(pe) && strcmp(oxb_param_str(pe, "commit"), "checkpoint") == 0;
     pending_init(&s->pending, s->path, oxb_uid(pe), oxb_generation(pe));
-    return OXB_OK;
+    return check_place(pe, s);
 }
 
 static int start(struct oxb_pe *pe)

@@ -116,6 +116,30 @@ check_same "heir: unless it is the same under another name" $? 0
 flows_into heir file1
 once heir
 
+# ---- files that cannot be opened are told before anything runs, or changes
+topology turns nowhere/file
+run deploy "$WORK/turns.yaml"
+check "turns: a file that cannot be made fails the deploy" [ $? != 0 ]
+check "turns: with its name and the reason" grep -q \
+    "store; $WORK/turns.nowhere/file: cannot open it for writing on .*: No such file" \
+    "$WORK/run.err"
+topology heir file1
+deploy heir
+flows_into heir file1
+topology heir nowhere/file
+run upgrade "$WORK/heir.yaml" --yes
+check "heir: and the upgrade" [ $? != 0 ]
+check "heir: with the reason" grep -q "file: cannot open it for writing on .*: No such file" \
+    "$WORK/run.err"
+flows_into heir file1
+source='file-source, uid: other, with: {path: nowhere, format: jsonl}, out: {seq: i64, key: i64}}'
+sed -i "s/sequence, with: .*/$source/" "$WORK/heir.yaml"
+run upgrade "$WORK/heir.yaml" --yes
+check "heir: so does a file that is not there to be read" [ $? != 0 ]
+check "heir: with the reason" grep -q "nowhere: cannot open it on .*: No such file" "$WORK/run.err"
+flows_into heir file1
+run stop heir --now
+
 # ---- a deploy empties the file, as it says
 before=$(lines_in "$WORK/turns.file1")
 begins_anew() {

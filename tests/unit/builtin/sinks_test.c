@@ -139,9 +139,12 @@ static void a_full_disk_is_an_error_with_path_and_reason(void **state)
     strbuf_fini(&rows);
     assert_int_equal(pe_finish(r.pe), OXB_ERROR);
     pe_run_close(&r);
-    assert_true(open_sink(&r, "/nowhere/at/all", "", 0, 1));
-    assert_false(pe_run_start(&r));
+    assert_false(open_sink(&r, "/nowhere/at/all", "", 0, 1)); /* before it would start */
     assert_non_null(strstr(r.fail.what, "/nowhere/at/all: cannot open it"));
+    pe_run_close(&r);
+    assert_false(open_sink(&r, "/tmp", "", 0, 1));
+    assert_non_null(strstr(r.fail.what, "/tmp: cannot open it for writing on "));
+    assert_non_null(strstr(r.fail.what, ": Is a directory"));
     pe_run_close(&r);
 }
 
