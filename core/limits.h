@@ -123,6 +123,7 @@
 #define HEARTBEAT_MS 500
 #define PEER_DEAD_MS 3000           /* silence after which a connection is given up */
 #define WORKER_LOST_MS 1000         /* closed and not back: a killed one is replaced within 2 s */
+#define LOCK_WAIT_MS 2000           /* for a process that is just ending to leave its folder */
 #define TCP_USER_TIMEOUT_MS 3000    /* half-open links found by the kernel while we write */
 #define RECONNECT_MS_MIN 50
 #define RECONNECT_MS_MAX 2000
