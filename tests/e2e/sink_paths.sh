@@ -121,7 +121,7 @@ topology turns nowhere/file
 run deploy "$WORK/turns.yaml"
 check "turns: a file that cannot be made fails the deploy" [ $? != 0 ]
 check "turns: with its name and the reason" grep -q \
-    "store; $WORK/turns.nowhere/file: cannot open it for writing on .*: No such file" \
+    "'store'; $WORK/turns.nowhere/file: cannot open it for writing on .*: No such file" \
     "$WORK/run.err"
 topology heir file1
 deploy heir
