@@ -858,6 +858,40 @@ static void a_damaged_checkpoint_gives_way_to_an_older_one_then_to_a_clear_stop(
     json_decref(t);
 }
 
+/* What was damaged is in the past, with all that came before the recovery. */
+static void checkpoints_behind_a_damaged_one_count(void **state)
+{
+    (void)state;
+    struct plan p = deploy();
+    uint64_t older = complete(&a, &p, W1);
+    (void)complete(&a, &p, W1);
+    fake_leave(&a);
+    fake_join(&a, r.control, "w1", W1 + 7);
+    fake_report_end(&a, 0);
+    struct plan q = expect_prepare(&a);
+    send_ready(&a, &q, W1 + 7, ERR_CORRUPT);
+    (void)fake_expect(&a, M_ABORT);
+    q = expect_prepare(&a);
+    assert_int_equal(q.restored_epoch, older);
+    go_through(&a, &q, W1 + 7);
+    expect_state("running");
+    int status;
+    json_t *list = http_json(r.http, "GET", "/v1/topologies/t/receipts", NULL, NULL, &status);
+    json_t *damaged = json_object_get(json_array_get(list, 0), "damaged");
+    assert_int_equal(json_integer_value(damaged), older + 1);
+    json_decref(list);
+    const struct msg *told = fake_expect(&a, M_CHECKPOINT_COMPLETE); /* what it stands on */
+    assert_int_equal(told->CHECKPOINT_COMPLETE.epoch, older);
+    uint64_t newest = complete(&a, &q, W1 + 7);
+    fake_leave(&a);
+    fake_join(&a, r.control, "w1", W1 + 9);
+    fake_report_end(&a, 0);
+    q = expect_prepare(&a);
+    assert_int_equal(q.restored_epoch, newest);
+    go_through(&a, &q, W1 + 9);
+    expect_state("running");
+}
+
 static void a_second_loss_in_a_recovery_is_one_more_try(void **state)
 {
     (void)state;
@@ -962,6 +996,7 @@ int main(void)
         WITH_MASTER(a_later_loss_does_not_go_by_what_an_earlier_one_left),
         WITH_MASTER(a_second_loss_after_a_refusal_takes_all),
         WITH_MASTER(a_damaged_checkpoint_gives_way_to_an_older_one_then_to_a_clear_stop),
+        WITH_MASTER(checkpoints_behind_a_damaged_one_count),
         WITH_MASTER(a_second_loss_in_a_recovery_is_one_more_try),
         WITH_MASTER(a_master_that_dies_in_a_recovery_begins_it_once_more),
         WITH_MASTER(a_topology_that_never_gets_to_another_checkpoint_fails),
