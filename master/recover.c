@@ -232,13 +232,15 @@ static enum err make_restores(struct keeping *k, const struct pgraph *g,
                 continue;
             }
             bool same = from->parallelism == pe->parallelism;
-            if (!same && pe->desc->snapshots) {
+            if (!same && pe->desc->snapshots && !pe->desc->effects) {
                 return fail_set(f, ERR_VERSION, "roll back to the version that took it",
                                 "the checkpoint has %u instances of %s, now there are %u, and its "
                                 "state cannot be divided",
                                 from->parallelism, pe->name, pe->parallelism);
             }
-            bool own = same && from->index == n->index;
+            /* What a sink has not committed yet is its own whatever their number, as in the change
+             * that made it another one; of those that are gone all of it was committed before. */
+            bool own = (same || pe->desc->effects) && from->index == n->index;
             /* Which of them held a group then is not known here: groups move.  Of others it also
              * asks whether they had finished, and whether they kept input that nobody could take
              * over. */

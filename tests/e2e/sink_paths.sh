@@ -32,7 +32,8 @@ kill_worker() { # and it is started again
     kill -9 "${WORKER_PID[w1]}"
     start_worker w1
 }
-# once NAME: what all its files hold; drained and stopped before
+is_gone() { ! kill -0 "$1" 2>/dev/null; }
+# once NAME [DIED]: what all its files hold; drained and stopped before
 once() {
     run stop "$1"
     check_same "$1: stops" $? 0
@@ -44,7 +45,8 @@ once() {
         awk -v f="$f" '($2 in last) && $1 <= last[$2] {bad++} {last[$2] = $1}
             END {if (bad) print f, bad}' "$f"
     done)" ""
-    check_same "$1: nothing is left beside them" "$(find "$WORK" -name ".$1.*.oxbow.*")" ""
+    [ -n "${2:-}" ] ||
+        check_same "$1: nothing is left beside them" "$(find "$WORK" -name ".$1.*.oxbow.*")" ""
 }
 
 start_cluster 1
@@ -87,6 +89,27 @@ for n in 2 1 2 1; do
     if [ $n = 2 ]; then flows_into wide file1.0; else flows_into wide file1; fi
 done
 once wide
+
+# ---- the same, and the worker dies with the first checkpoint of each version: it goes back to one
+# of as many instances as there were before
+kill -9 "${WORKER_PID[w1]}"
+OXBOW_FAILPOINTS=checkpoint.taken=kill OXBOW_FAILPOINTS_WHEN=$WORK/armed start_worker w1
+CHECKPOINT='checkpoint: {every: 1h}'
+topology back file1
+deploy back
+check "back: lines come" wait_for 20 tuples_above back store in 500
+for n in 2 3 1; do
+    run checkpoint back
+    check_same "back: a checkpoint" $? 0
+    : >"$WORK/armed"
+    run scale back store=$n
+    check "back: its worker dies over $n" wait_for 20 is_gone "${WORKER_PID[w1]}"
+    rm "$WORK/armed"
+    OXBOW_FAILPOINTS=checkpoint.taken=kill OXBOW_FAILPOINTS_WHEN=$WORK/armed start_worker w1
+    check "back: it goes on over $n" wait_for 20 state_is back running
+done
+once back died # instances that are no more have left what was taken back
+CHECKPOINT='checkpoint: {every: 200ms}'
 
 # ---- the PE goes and comes back
 topology gone file1
