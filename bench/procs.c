@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define POLL_NS 2000000L
@@ -96,6 +97,33 @@ bool proc_said(const char *log, const char *key, char *out, size_t bytes, unsign
         poll_pause();
     }
     return true;
+}
+
+double proc_cpu_ns(pid_t pid)
+{
+    clockid_t clock;
+    struct timespec t;
+    if (pid <= 0 || clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &t) != 0) {
+        return 0;
+    }
+    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+}
+
+double cores_busy_ns(void)
+{
+    /* user, nice, system, idle, iowait, irq, softirq, steal: proc(5) */
+    unsigned long long v[8] = {0};
+    FILE *f = fopen("/proc/stat", "re");
+    int n = f == NULL ? 0
+                      : fscanf(f, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &v[0], &v[1],
+                               &v[2], &v[3], &v[4], &v[5], &v[6], &v[7]);
+    if (f != NULL) {
+        fclose(f);
+    }
+    if (n != 8) {
+        return 0;
+    }
+    return (double)(v[0] + v[1] + v[2] + v[5] + v[6] + v[7]) * 1e9 / (double)sysconf(_SC_CLK_TCK);
 }
 
 void log_tail(const char *log, char *out, size_t bytes)

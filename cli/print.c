@@ -64,9 +64,9 @@ int cli_refused(struct cli *cli, const struct client_reply *r, const char *file)
     char *status = mem_printf("the master answered with status %ld", r->status);
     const char *message = json_text_of(error, "message");
     const char *where = json_text_of(error, "where");
-    char *at = where[0] != '\0' ? mem_printf("at %s", where) : NULL;
-    cli_error(cli, message[0] != '\0' ? message : status, at, json_text_of(error, "hint"));
-    mem_free(at);
+    char *about = strstr(message, where) == NULL ? mem_printf("about '%s'", where) : NULL;
+    cli_error(cli, message[0] != '\0' ? message : status, about, json_text_of(error, "hint"));
+    mem_free(about);
     mem_free(status);
     if (r->status == 504 || r->status == 408) {
         return EXIT_TIMEOUT;

@@ -97,6 +97,10 @@ static void print_recovery(struct cli *cli, const json_t *r)
     } else {
         fputs("the beginning\n", cli->out);
     }
+    if (json_count_of(r, "damaged") != 0) {
+        fprintf(cli->out, "  checkpoint %" PRIu64 " is damaged: an older one was taken\n",
+                json_count_of(r, "damaged"));
+    }
     print_replayed(cli, r);
 }
 

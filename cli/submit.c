@@ -150,7 +150,7 @@ int submit_print_failure(struct cli *cli, const json_t *topology)
     const char *message = json_text_of(error, "message");
     const char *where = json_text_of(error, "where");
     const char *name = json_text_of(topology, "name");
-    char *what = where[0] != '\0' ? mem_printf("%s failed at %s", name, where)
+    char *what = where[0] != '\0' ? mem_printf("%s failed at '%s'", name, where)
                                   : mem_printf("%s failed", name);
     cli_error(cli, what, message, json_text_of(error, "hint"));
     mem_free(what);

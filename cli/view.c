@@ -302,10 +302,10 @@ void view_topology(const json_t *topology, FILE *out, bool color)
     }
     fputc('\n', out);
     if (json_is_object(error)) {
-        fprintf(out, "failed: %s%s%s%s%s\n", json_text_of(error, "message"),
-                json_text_of(error, "where")[0] != '\0' ? "; at " : "",
-                json_text_of(error, "where"), json_text_of(error, "hint")[0] != '\0' ? "; " : "",
-                json_text_of(error, "hint"));
+        const char *where = json_text_of(error, "where"), *hint = json_text_of(error, "hint");
+        fprintf(out, "failed%s%s%s: %s%s%s\n", where[0] != '\0' ? " at '" : "", where,
+                where[0] != '\0' ? "'" : "", json_text_of(error, "message"),
+                hint[0] != '\0' ? "; " : "", hint);
     }
     view_trouble(topology, out);
     fputc('\n', out);

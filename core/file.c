@@ -1,6 +1,8 @@
 /* core/file.c - reading and durable writing of whole files. */
 #include "core/file.h"
 
+#include "core/clock.h"
+#include "core/limits.h"
 #include "core/mem.h"
 
 #include <errno.h>
@@ -10,7 +12,9 @@
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 static enum err fail_errno(struct fail *f, const char *verb, const char *path)
@@ -145,6 +149,29 @@ enum err file_make_dirs(const char *path, struct fail *f)
         }
     }
     mem_free(copy);
+    return e;
+}
+
+enum err file_lock(const char *folder, const char *hint, int *fd, struct fail *f)
+{
+    char *path = file_join(folder, "lock");
+    uint64_t until_us = clock_now_us() + LOCK_WAIT_MS * 1000u;
+    enum err e = ERR_OK;
+    *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (*fd < 0) {
+        e = fail_errno(f, "open", path);
+    }
+    while (e == ERR_OK && flock(*fd, LOCK_EX | LOCK_NB) != 0) {
+        const struct timespec pause = {0, 10000000};
+        if (clock_now_us() >= until_us) {
+            close(*fd);
+            *fd = -1;
+            e = fail_set(f, ERR_DENIED, hint, "another process uses the folder %s", folder);
+            break;
+        }
+        nanosleep(&pause, NULL);
+    }
+    mem_free(path);
     return e;
 }
 

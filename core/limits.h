@@ -123,6 +123,7 @@
 #define HEARTBEAT_MS 500
 #define PEER_DEAD_MS 3000           /* silence after which a connection is given up */
 #define WORKER_LOST_MS 1000         /* closed and not back: a killed one is replaced within 2 s */
+#define LOCK_WAIT_MS 2000           /* for a process that is just ending to leave its folder */
 #define TCP_USER_TIMEOUT_MS 3000    /* half-open links found by the kernel while we write */
 #define RECONNECT_MS_MIN 50
 #define RECONNECT_MS_MAX 2000
@@ -158,9 +159,10 @@
 /* ---- checkpoints ---- */
 #define BLOCK_BYTES_MAX (1u << 30)  /* one key group, or one PE's own snapshot */
 #define SNAPSHOT_CHUNK_BYTES (256u << 10) /* of a snapshot on its way */
-#define SNAPSHOT_CHAIN_MAX 192      /* files of one instance; a restore reads them all */
-#define SNAPSHOT_TURNS 64           /* checkpoints in which every group that changes is saved whole
+#define SNAPSHOT_TURNS 128          /* checkpoints in which every group that changes is saved whole
                                      * once: what a restore reads of older files stays small */
+#define SNAPSHOT_CHAIN_MAX 384      /* files of one instance; a restore reads them all: those of all
+                                     * turns, and one for each group that has not changed since */
 #define SNAPSHOT_SLICE_BYTES (64u << 10) /* told by an instance between two batches: some 30 us */
 #define SNAPSHOT_SHARE 16           /* at most 1/16 of its time, where slices are more than one, */
 #define SNAPSHOT_TURN_US_MAX 1000   /* and not more at a time */

@@ -8,11 +8,9 @@
 #include "core/mem.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #define TICK_MS 100
@@ -24,23 +22,6 @@ static void on_tick(void *arg)
     control_tick(m, now_us);
     conduct_tick(m, now_us);
     events_tick(&m->events, now_us);
-}
-
-/* One master per data folder: the lock is held for the life of the process. */
-static enum err take_lock(struct master *m, struct fail *f)
-{
-    char *path = file_join(m->options.data, "lock");
-    enum err e = ERR_OK;
-    m->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (m->lock < 0) {
-        e = fail_set(f, ERR_IO, "check the folder and its permissions", "cannot open %s: %s", path,
-                     strerror(errno));
-    } else if (flock(m->lock, LOCK_EX | LOCK_NB) != 0) {
-        e = fail_set(f, ERR_DENIED, "stop the other master, or give this one its own --data",
-                     "another master uses %s", m->options.data);
-    }
-    mem_free(path);
-    return e;
 }
 
 /* Plug-ins are loaded by path in a child: a relative folder would depend on who looks. */
@@ -63,7 +44,8 @@ static enum err open_parts(struct master *m, struct fail *f)
         e = make_absolute(m, f);
     }
     if (e == ERR_OK) {
-        e = take_lock(m, f);
+        e = file_lock(m->options.data, "stop the other master, or give this one its own --data",
+                      &m->lock, f); /* for the life of the process */
     }
     if (e == ERR_OK) {
         e = store_sqlite_open(m->options.data, &m->store, f);

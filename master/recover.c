@@ -701,6 +701,8 @@ static void keep_receipt(struct master *m, const struct deployment *d, uint64_t 
     json_object_set_new(receipt, "discarded",
                         k->toll.known ? json_integer((json_int_t)k->toll.discarded) : json_null());
     json_object_set_new(receipt, "cause", status_text(k->cause));
+    json_object_set_new(receipt, "damaged",
+                        k->bad_epoch != 0 ? json_integer((json_int_t)k->bad_epoch) : json_null());
     char *why = gone != NULL ? mem_printf("'%s' cannot be read again: what it had read and no "
                                           "checkpoint covers is lost",
                                           gone->name)
@@ -744,6 +746,7 @@ void recover_over(struct master *m, struct deployment *d, bool done)
     free_restores(k);
     forget_staying(k); /* it was of this recovery's tries, and of this version's graph */
     d->fail = (struct fail){0};
+    k->bad_epoch = 0; /* checkpoints of now on are newer, and whole as far as anybody knows */
     k->recoveries++;
     k->fruitless = k->from_epoch == k->fruitless_epoch ? k->fruitless + 1 : 1;
     k->fruitless_epoch = k->from_epoch;

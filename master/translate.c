@@ -436,10 +436,8 @@ static void keep_text(char **to, const char *from)
     *to = from[0] != '\0' ? mem_dup(from) : NULL;
 }
 
-static void fold_instance(struct instance_view *v, const struct rec_INSTANCE_STATUS *s,
-                          uint64_t at_us)
+static void count_instance(struct instance_view *v, const struct rec_INSTANCE_STATUS *s)
 {
-    v->state = (unsigned)s->state;
     v->tuples_in = s->tuples_in;
     v->tuples_out = s->tuples_out;
     v->batches_in = s->batches_in;
@@ -449,6 +447,13 @@ static void fold_instance(struct instance_view *v, const struct rec_INSTANCE_STA
     v->errors = s->errors;
     v->busy_us = s->busy_us;
     v->blocked_us = s->blocked_us;
+}
+
+static void fold_instance(struct instance_view *v, const struct rec_INSTANCE_STATUS *s,
+                          uint64_t at_us)
+{
+    v->state = (unsigned)s->state;
+    count_instance(v, s);
     v->state_bytes = s->state_bytes;
     v->failed = s->failed;
     v->held = s->held;
@@ -521,8 +526,11 @@ void translate_report(struct deployment *d, struct part *p, const struct msg_REP
         const struct rec_INSTANCE_STATUS *s = &m->instances[i];
         struct instance_view *v = deployment_instance(d, s->id);
         if (v == NULL || s->state < INSTANCE_PREPARED || s->state > INSTANCE_STUCK ||
-            s->state == INSTANCE_RETIRED ||
             &d->parts[d->graph->instances[v->number].worker] != p) { /* R2 */
+            continue;
+        }
+        if (s->state == INSTANCE_RETIRED) { /* the last of it: see carry.h */
+            count_instance(v, s);
             continue;
         }
         fold_instance(v, s, m->at_us);

@@ -133,6 +133,7 @@ static json_t *params_json(const struct oxb_param *p)
         json_object_set_new(one, "name", text_json(p->name));
         json_object_set_new(one, "type", json_string(param_types[p->type]));
         json_object_set_new(one, "required", json_boolean((p->flags & OXB_REQUIRED) != 0));
+        json_object_set_new(one, "writes", json_boolean((p->flags & OXB_WRITES) != 0));
         json_object_set_new(one, "default", fallback != NULL ? fallback : json_null());
         json_object_set_new(one, "choices", choices_json(p->choices));
         json_object_set_new(one, "min", json_real(p->min));

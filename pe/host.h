@@ -47,6 +47,7 @@ struct pe_spec {
     bool checkpoints;       /* the topology takes some */
     uint64_t generation;
     bool output_stays;      /* oxb_output_stays */
+    bool joins;             /* the topology has run before: not oxb_begins */
     bool dead_letters;      /* one more output port behind the type's own: pe_write_dead_letter */
 };
 

@@ -36,6 +36,7 @@ struct oxb_pe *pe_new(const struct pe_spec *spec, const struct pe_host *host, st
     pe->checkpoints = spec->checkpoints;
     pe->generation = spec->generation;
     pe->output_stays = spec->output_stays;
+    pe->joins = spec->joins;
     pe->index = spec->index;
     pe->parallelism = spec->parallelism;
     pe->self = mem_alloc(spec->type->self_bytes);
@@ -341,6 +342,11 @@ uint64_t oxb_generation(struct oxb_pe *pe)
 bool oxb_output_stays(struct oxb_pe *pe)
 {
     return pe->output_stays;
+}
+
+bool oxb_begins(struct oxb_pe *pe)
+{
+    return !pe->joins;
 }
 
 const char *oxb_uid(struct oxb_pe *pe)

@@ -55,6 +55,7 @@ struct oxb_pe {
     bool checkpoints;
     uint64_t generation;
     bool output_stays;
+    bool joins;
     unsigned index;
     _Atomic unsigned parallelism; /* likewise, when it is scaled */
     const struct oxb_schema **in_schemas;    /* [input_count] */

@@ -178,11 +178,14 @@ enum oxb_param_type {
 };
 
 #define OXB_REQUIRED (1u << 0)
+/* OXB_WRITES - an OXB_P_PATH or OXB_P_STR that names a file of its host which the PE writes; with
+ * parallelism N > 1 it writes VALUE.0 ... VALUE.N-1.  Nobody else may name it.  From ABI 1.3 on. */
+#define OXB_WRITES (1u << 1)
 
 struct oxb_param {            /* array ends with name == NULL */
     const char *name;
     enum oxb_param_type type;
-    unsigned flags;           /* OXB_REQUIRED */
+    unsigned flags;           /* OXB_REQUIRED | OXB_WRITES */
     const char *fallback;     /* default as YAML text; NULL: none (absent) */
     const char *choices;      /* OXB_P_ENUM: "each final" */
     double min, max;          /* numbers, microseconds, bytes; both 0: unbounded */
@@ -318,6 +321,10 @@ uint64_t oxb_generation(struct oxb_pe *pe);    /* raised by every recovery of th
 /* oxb_output_stays - it is restored from a checkpoint after which more was committed, and that
  * stays (`rollback --to-checkpoint --keep-output`): go on behind what is there. */
 bool oxb_output_stays(struct oxb_pe *pe);
+/* oxb_begins - the topology begins with it: it was deployed, or is recovered from before its first
+ * checkpoint.  False: it was running before, and an upgrade or a recovery brings this instance:
+ * what it finds outside may be of a version before, and stays.  From ABI 1.3 on. */
+bool oxb_begins(struct oxb_pe *pe);
 const char *oxb_uid(struct oxb_pe *pe);        /* identity of the PE's state */
 
 /* A plug-in exports either `const struct oxb_pe_type oxb_pe` or, for several, the array

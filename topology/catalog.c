@@ -93,6 +93,7 @@ static enum err read_param(struct param_desc *p, const json_t *json, struct fail
     p->type = text_of(json, "type");
     p->doc = text_of(json, "doc");
     p->required = is_true(json, "required");
+    p->writes = is_true(json, "writes");
     const json_t *fallback = json_object_get(json, "default");
     p->fallback = fallback == NULL || json_is_null(fallback) ? NULL : json_deep_copy(fallback);
     p->min = json_number_value(json_object_get(json, "min"));

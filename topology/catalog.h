@@ -16,6 +16,7 @@ struct param_desc {
     char *name;
     char *type;         /* "i64", "enum", ... as in pe/registry.h */
     bool required;
+    bool writes;        /* a file of its host that the PE writes: OXB_WRITES */
     json_t *fallback;   /* NULL: none */
     char **choices;
     unsigned choice_count;

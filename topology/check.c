@@ -170,6 +170,7 @@ void check_topology(struct draft *dr)
         check_connected(dr);
     }
     check_sizes(dr);
+    check_files(dr);
     check_supported(dr);
     resolve_schemas(dr, ordered);
 }

@@ -56,6 +56,7 @@ void params_read(struct draft *dr, struct pe *p, const struct dpe *at); /* param
 /* params_check_fields - parameters that name input fields, once the input is known. */
 void params_check_fields(struct draft *dr, const struct pe *p, const struct dpe *at);
 void check_topology(struct draft *dr); /* check.c */
+void check_files(struct draft *dr);    /* files.c: one writer each */
 /* resolve_schemas - every port of the first `ordered` PEs of topology.order. */
 void resolve_schemas(struct draft *dr, uint32_t ordered); /* resolve.c */
 /* check_supported - what the format has and the engine has not yet. */

@@ -44,6 +44,7 @@ struct plan *plan_make(const struct plan_input *in)
                             in->placer != NULL ? in->placer : &placer_default, &p->next_id, &f);
     count_unchanged(p);
     plan_check_state(p, in);
+    plan_check_files(p);
     if (p->match == NULL) {
         plan_refuse(p, f.code, p->diff->to->name, mem_dup(f.what), f.hint);
     } else {

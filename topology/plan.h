@@ -148,6 +148,7 @@ json_t *plan_json(const struct plan *p);
 /* ---- plan_check.c: for plan.c only */
 void plan_check_state(struct plan *p, const struct plan_input *in);
 void plan_check_places(struct plan *p, const struct plan_input *in);
+void plan_check_files(struct plan *p); /* files.c */
 void plan_refuse(struct plan *p, enum err code, const char *where, char *what TAKES,
                  const char *hint);
 void plan_note(struct plan *p, char *text TAKES);

@@ -83,6 +83,13 @@ static enum err port_specs(struct part *d, const struct rec_PORT_SPEC *in, size_
     return ERR_OK;
 }
 
+/* joins - the topology has run before what is built now; a recovery from before the first
+ * checkpoint is a beginning, of all or of a part. */
+static bool joins(const struct msg_PREPARE *p)
+{
+    return p->from_epoch != 0 || (p->base_version != 0 && p->stay_instances_count == 0);
+}
+
 /* @i: the instance the code is for.  Return: *pe is set as soon as there is something to free. */
 static enum err build_code(struct part *d, const struct rec_INSTANCE_SPEC *spec, struct instance *i,
                            struct oxb_pe **out)
@@ -121,7 +128,8 @@ static enum err build_code(struct part *d, const struct rec_INSTANCE_SPEC *spec,
                          .checkpoints = plan_of(d)->checkpoints,
                          .generation = plan_of(d)->gen,
                          .dead_letters = true,
-                         .output_stays = plan_of(d)->output_stays};
+                         .output_stays = plan_of(d)->output_stays,
+                         .joins = joins(plan_of(d))};
     char *artifact = spec->artifact[0] != '\0' && registry_find(spec->type) == type
                          ? mem_printf("%s/%s.so", d->env->artifact_dir, spec->artifact)
                          : NULL;

@@ -265,6 +265,9 @@ static enum task_after run_source(struct chain *c)
         }
         if (result == OXB_END) {
             instance_finish(head);
+            if (head->finish_waits) { /* for a change: its last rows need not */
+                flush_all(c);
+            }
             return AFTER_IDLE;
         }
         if (result == OXB_IDLE || (c->spilled > 0 && !drain_spills(c)) || hold_is_full(c)) {

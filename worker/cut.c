@@ -162,9 +162,8 @@ static void replace_code(struct instance *i, struct cut *k)
     i->sink = k->sink;
     atomic_store(&i->policy, k->policy);
     k->pe = old;
-    if (i->finished) {
-        return;
-    }
+    /* What has ended starts too: it says nothing more, but is saved, commits and stops. */
+    i->finish_waits = i->finish_waits && !i->source; /* the new code may have more to say */
     if (k->fail.code == ERR_OK && migrates && k->takes != NULL) {
         i->started = false;
         return;

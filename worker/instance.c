@@ -329,7 +329,7 @@ bool instance_start(struct instance *i)
         instance_fail(i, f.what);
         return false;
     }
-    atomic_store(&i->state, INSTANCE_RUNNING);
+    atomic_store(&i->state, i->finished ? INSTANCE_ENDED : INSTANCE_RUNNING);
     care_begin(i);
     return true;
 }

@@ -202,7 +202,7 @@ int main(int argc, char **argv)
     p.worker = worker_new(&o, &cb, &f);
     if (p.worker == NULL) {
         fprintf(stderr, "error: %s; %s\n", f.what, f.hint);
-        return 1;
+        return f.code == ERR_INVALID ? 2 : f.code == ERR_DENIED ? 3 : 1;
     }
     pthread_t signals;
     if (pthread_create(&signals, NULL, wait_for_signal, &p) != 0) {

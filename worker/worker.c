@@ -24,6 +24,7 @@ struct worker {
     struct agent *agent;
     struct timer *deadline;
     char *name, *data_dir, *crash_path;
+    int lock; /* of data_dir; -1: not held */
     struct address listen; /* of the peer listener; the agent borrows its host */
     bool stuck; /* some PE did not return: leave its memory alone */
 };
@@ -82,7 +83,8 @@ static enum err name_and_dir(struct worker *w, const struct oxb_worker_options *
     char cwd[PATH_BYTES_MAX];
     w->data_dir = file_join(getcwd(cwd, sizeof cwd) != NULL ? cwd : ".", dir);
     mem_free(dir);
-    return file_make_dirs(w->data_dir, f);
+    enum err e = file_make_dirs(w->data_dir, f);
+    return e == ERR_OK ? file_lock(w->data_dir, "give each worker its own --data", &w->lock, f) : e;
 }
 
 struct worker *worker_new(const struct oxb_worker_options *o, const struct worker_callbacks *cb,
@@ -93,6 +95,7 @@ struct worker *worker_new(const struct oxb_worker_options *o, const struct worke
         .on_drained = links_drained, .on_state = links_state,
         .on_state_ack = links_state_ack, .on_peer = links_peer};
     struct worker *w = mem_alloc(sizeof *w);
+    w->lock = -1;
     struct agent_options ao = {.slots = o->slots != 0 ? o->slots : SLOTS_DEFAULT,
                                .labels = o->labels,
                                .callbacks = *cb};
@@ -188,6 +191,9 @@ void worker_free(struct worker *w)
     }
     if (w->pool != NULL) {
         pool_free(w->pool);
+    }
+    if (w->lock >= 0) {
+        close(w->lock);
     }
     mem_free(w->name);
     mem_free(w->data_dir);

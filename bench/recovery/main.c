@@ -128,7 +128,8 @@ static bool latency_table(const struct asked *a)
 static bool throughput_table(const struct asked *a)
 {
     bool good = true;
-    puts("state MiB    with, without: 1000/s   ratio [least, most]"
+    puts("state MiB   throughput [least, most] with, without: 1000/s   processor time a tuple "
+         "[least, most] with, without: ns   others"
          "   of a checkpoint: MB, ms, pause ms, most");
     for (size_t i = 0; i < a->count && good; i++) {
         good = steady(a->sizes[i], 0, a->rounds);

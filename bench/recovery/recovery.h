@@ -27,6 +27,11 @@ struct latency { /* of what arrived in a window, ms */
     double p50, p99, max, per_second;
 };
 
+struct spent { /* processor time since the processes or the machine began, ns */
+    double ours;   /* of master and workers */
+    double anyone; /* of all cores that somebody had, other machines included */
+};
+
 /* ---- run.c */
 /* runs_set_up - where the programs are, and folders for data.  @budget: of `checkpoint: {retain}`;
  * NULL: none is given. */
@@ -41,6 +46,7 @@ bool run_kill(struct run *r);                     /* the worker of `keep`, start
 bool run_grows(const struct run *r); /* wait until a thousand more arrivals are noted */
 /* run_caught_up - wait until tuples arrive no later than `late_ms`, for half a second. */
 bool run_caught_up(const struct run *r, double late_ms);
+struct spent run_spent(const struct run *r);
 bool run_end(struct run *r, bool good); /* says where its logs are if not good */
 
 /* ---- figures of a series */

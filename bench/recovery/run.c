@@ -177,6 +177,15 @@ bool run_kill(struct run *r)
     return cluster_kill(&r->cluster, bin, r->dir, 1);
 }
 
+struct spent run_spent(const struct run *r)
+{
+    struct spent s = {proc_cpu_ns(r->cluster.master), cores_busy_ns()};
+    for (unsigned w = 0; w < r->cluster.workers; w++) {
+        s.ours += proc_cpu_ns(r->cluster.worker[w]);
+    }
+    return s;
+}
+
 bool run_end(struct run *r, bool good)
 {
     good = good && oxbow(r, "stop", "river", "--now");

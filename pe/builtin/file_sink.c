@@ -9,17 +9,19 @@
  *             `threads: own` keeps that from its neighbours.
  * Invariants: K1 lines are only ever appended whole batches at a time, in order.
  *             K2 a snapshot covers what was written: it writes out the buffer first.
- *             K3 a fresh instance truncates its file; one restored from a snapshot of the same path
- *             appends. */
+ *             K3 its file is emptied when the topology begins, and never again: an upgrade that
+ *             leads to a file, perhaps back to it, goes on behind what it holds. */
 #include "pe/builtin/builtin.h"
 #include "pe/builtin/outbuf.h"
 #include "pe/builtin/pending.h"
 
+#include "core/file.h"
 #include "core/mem.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct file_sink {
@@ -29,9 +31,28 @@ struct file_sink {
     int fd;        /* -1: none; when lines appear as they are written */
     bool is_exact; /* lines wait for their checkpoint */
     bool is_restored;
-    bool is_same;      /* restored for the same path */
     bool is_successor; /* restored from the instance before it, not from a checkpoint */
 };
+
+/* check_place - said before anything runs, or changes: the file can be written, or made; beside it
+ * lines can wait. */
+static int check_place(struct oxb_pe *pe, const struct file_sink *s)
+{
+    char host[65] = "this machine";
+    char *folder = file_dir_of(s->path);
+    struct stat now;
+    bool is_there = stat(s->path, &now) == 0;
+    bool is_folder = is_there && S_ISDIR(now.st_mode);
+    bool is_open = (!is_there || access(s->path, W_OK) == 0) &&
+                   ((is_there && !s->is_exact) || access(folder, W_OK | X_OK) == 0);
+    const char *why = strerror(is_folder ? EISDIR : errno);
+    mem_free(folder);
+    if (is_open && !is_folder) {
+        return OXB_OK;
+    }
+    (void)gethostname(host, sizeof host - 1);
+    return oxb_fail(pe, "%s: cannot open it for writing on %s: %s", s->path, host, why);
+}
 
 static int prepare(struct oxb_pe *pe)
 {
@@ -42,14 +63,15 @@ static int prepare(struct oxb_pe *pe)
     s->path = oxb_parallelism(pe) > 1 ? mem_printf("%s.%u", path, oxb_index(pe)) : mem_dup(path);
     s->is_exact = oxb_checkpoints(pe) && strcmp(oxb_param_str(pe, "commit"), "checkpoint") == 0;
     pending_init(&s->pending, s->path, oxb_uid(pe), oxb_generation(pe));
-    return OXB_OK;
+    return check_place(pe, s);
 }
 
 static int start(struct oxb_pe *pe)
 {
     struct file_sink *s = oxb_self(pe);
+    enum pending_from fresh = oxb_begins(pe) ? PENDING_NOTHING : PENDING_NEWCOMER;
     if (s->is_exact) {
-        enum pending_from from = !s->is_restored        ? PENDING_NOTHING
+        enum pending_from from = !s->is_restored        ? fresh
                                  : s->is_successor      ? PENDING_HEIR
                                  : oxb_output_stays(pe) ? PENDING_PASSED
                                                         : PENDING_CHECKPOINT;
@@ -58,8 +80,9 @@ static int start(struct oxb_pe *pe)
     if (!pending_commit(&s->pending, UINT64_MAX)) { /* the instance before it waited */
         return oxb_fail(pe, "%s", s->pending.error);
     }
+    bool empties = !s->is_restored && fresh == PENDING_NOTHING;
     int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK;
-    s->fd = open(s->path, flags | (s->is_same ? 0 : O_TRUNC), 0666);
+    s->fd = open(s->path, flags | (empties ? O_TRUNC : 0), 0666);
     if (s->fd < 0) {
         return oxb_fail(pe, "%s: cannot open it for writing: %s", s->path, strerror(errno));
     }
@@ -135,14 +158,12 @@ static int restore(struct oxb_pe *pe, const void *data, size_t bytes, uint32_t v
 {
     struct file_sink *s = oxb_self(pe);
     json_t *saved = version == 2 ? json_loadb(data, bytes, 0, NULL) : NULL;
-    const char *path = json_string_value(json_object_get(saved, "path"));
-    if (path == NULL || !pending_load(&s->pending, saved)) {
+    if (!json_is_object(saved) || !pending_load(&s->pending, saved)) {
         json_decref(saved);
         return oxb_fail(pe, "the saved state is not one of this file-sink");
     }
     s->is_successor = json_is_true(json_object_get(saved, "successor"));
     s->is_restored = true;
-    s->is_same = strcmp(path, s->path) == 0; /* K3 */
     json_decref(saved);
     return OXB_OK;
 }
@@ -160,8 +181,9 @@ static int commit(struct oxb_pe *pe, uint64_t epoch)
 static const struct oxb_param params[] = {
     {.name = "path",
      .type = OXB_P_PATH,
-     .flags = OXB_REQUIRED,
-     .doc = "the file; with parallelism N: path.0 ... path.N-1"},
+     .flags = OXB_REQUIRED | OXB_WRITES,
+     .doc = "the file; with parallelism N: path.0 ... path.N-1. A deploy empties it, an upgrade "
+            "that leads to it goes on behind what it holds"},
     OUTBUF_PARAM,
     {.name = "commit",
      .type = OXB_P_ENUM,

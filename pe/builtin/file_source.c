@@ -22,6 +22,21 @@
 #define PROBE_BYTES 65536u
 #define TOO_LONG "a record is longer than 16 MiB"
 
+static int cannot_open(struct oxb_pe *pe, const struct file_source *s)
+{
+    const char *why = strerror(errno);
+    char host[65] = "this machine";
+    (void)gethostname(host, sizeof host - 1);
+    return oxb_fail(pe, "%s: cannot open it on %s: %s", s->path, host, why);
+}
+
+static int check_kind(struct oxb_pe *pe, const struct file_source *s, const struct stat *now)
+{
+    const char *kind = S_ISDIR(now->st_mode) ? "a folder" : "a device or pipe";
+    return S_ISREG(now->st_mode) ? OXB_OK
+                                 : oxb_fail(pe, "%s: is %s, not a file", s->path, kind);
+}
+
 static int prepare(struct oxb_pe *pe)
 {
     struct file_source *s = oxb_self(pe);
@@ -44,7 +59,9 @@ static int prepare(struct oxb_pe *pe)
     if (s->format == FILE_CSV && parallelism > 1) {
         return oxb_fail(pe, "`format: csv` needs parallelism 1: a record may span lines");
     }
-    return OXB_OK;
+    struct stat now; /* said before anything runs, or changes */
+    return access(s->path, R_OK) == 0 && stat(s->path, &now) == 0 ? check_kind(pe, s, &now)
+                                                                  : cannot_open(pe, s);
 }
 
 int file_fail_here(struct oxb_pe *pe, struct file_source *s, const char *what)
@@ -98,11 +115,10 @@ int file_open(struct oxb_pe *pe, struct file_source *s)
     struct stat now;
     s->fd = open(s->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (s->fd < 0 || fstat(s->fd, &now) != 0) {
-        return oxb_fail(pe, "%s: cannot open it: %s", s->path, strerror(errno));
+        return cannot_open(pe, s);
     }
-    if (!S_ISREG(now.st_mode)) {
-        return oxb_fail(pe, "%s: is %s, not a file", s->path,
-                        S_ISDIR(now.st_mode) ? "a folder" : "a device or pipe");
+    if (check_kind(pe, s, &now) != OXB_OK) {
+        return OXB_ERROR;
     }
     s->pos.parallelism = oxb_parallelism(pe);
     bool is_same = s->pos.inode == now.st_ino && s->pos.device == now.st_dev;

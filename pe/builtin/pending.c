@@ -18,12 +18,18 @@
 
 #define COPY_BYTES (256u << 10)
 
-void pending_init(struct pending *p, const char *path, const char *uid, uint64_t generation)
+static char *prefix_of(const struct pending *p, const char *path)
 {
     const char *slash = strrchr(path, '/');
     const char *name = slash != NULL ? slash + 1 : path;
-    *p = (struct pending){.path = mem_dup(path), .generation = generation, .fd = -1};
-    p->prefix = mem_printf("%.*s.%s.oxbow.%s.", (int)(name - path), path, name, uid);
+    return mem_printf("%.*s.%s.oxbow.%s.", (int)(name - path), path, name, p->uid);
+}
+
+void pending_init(struct pending *p, const char *path, const char *uid, uint64_t generation)
+{
+    *p = (struct pending){
+        .path = mem_dup(path), .uid = mem_dup(uid), .generation = generation, .fd = -1};
+    p->prefix = prefix_of(p, path);
 }
 
 static void drop_segment(struct segment *s)
@@ -47,6 +53,8 @@ void pending_fini(struct pending *p)
     mem_free(p->list);
     mem_free(p->file);
     mem_free(p->prefix);
+    mem_free(p->before);
+    mem_free(p->uid);
     mem_free(p->path);
     *p = (struct pending){.fd = -1};
 }
@@ -340,9 +348,8 @@ bool pending_load(struct pending *p, const json_t *saved)
                                                .epoch = (uint64_t)epoch,
                                                .sum = (uint64_t)sum};
     }
-    path = json_string_value(json_object_get(saved, "path"));
-    p->is_other = strcmp(path, p->path) != 0;
-    p->end = p->is_other ? 0 : (uint64_t)end;
+    p->before = mem_dup(json_string_value(json_object_get(saved, "path")));
+    p->end = (uint64_t)end; /* of `path`, which may be another */
     if ((uint64_t)generation == p->generation) {
         p->number = (uint64_t)number;
     }
@@ -361,14 +368,16 @@ static bool is_known(const struct pending *p, const char *file)
     return false;
 }
 
-static void sweep(struct pending *p)
+/* sweep - beside `path`. */
+static void sweep(struct pending *p, const char *path)
 {
-    char *dir = file_dir_of(p->prefix);
-    const char *slash = strrchr(p->prefix, '/');
-    const char *name = slash != NULL ? slash + 1 : p->prefix;
+    char *prefix = prefix_of(p, path);
+    char *dir = file_dir_of(prefix);
+    const char *slash = strrchr(prefix, '/');
+    const char *name = slash != NULL ? slash + 1 : prefix;
     DIR *d = opendir(dir);
     for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
-        char *file = mem_printf("%.*s%s", (int)(name - p->prefix), p->prefix, e->d_name);
+        char *file = mem_printf("%.*s%s", (int)(name - prefix), prefix, e->d_name);
         if (strncmp(e->d_name, name, strlen(name)) == 0 && !is_known(p, file)) {
             unlink(file);
         }
@@ -378,6 +387,7 @@ static void sweep(struct pending *p)
         closedir(d);
     }
     mem_free(dir);
+    mem_free(prefix);
 }
 
 static bool begin_empty(struct pending *p)
@@ -409,27 +419,45 @@ static bool check_length(struct pending *p)
     return false;
 }
 
+/* go_on_behind - G4 */
 static bool go_on_behind(struct pending *p)
 {
     struct stat now;
-    if (stat(p->path, &now) != 0) {
-        return begin_empty(p);
+    if (stat(p->path, &now) == 0) {
+        p->end = (uint64_t)now.st_size;
+    } else if (!begin_empty(p)) {
+        return false;
     }
-    p->end = (uint64_t)now.st_size;
+    for (size_t i = 0; i < p->count; i++) {
+        const struct segment *s = &p->list[i];
+        if (strcmp(s->path, p->path) == 0 && s->start + s->bytes > p->end) {
+            p->end = s->start + s->bytes;
+        }
+    }
     return true;
 }
 
 bool pending_begin(struct pending *p, enum pending_from from)
 {
-    sweep(p);
-    if ((from == PENDING_NOTHING || p->is_other) && !begin_empty(p)) {
-        return false;
+    bool is_other = p->before != NULL && strcmp(p->before, p->path) != 0;
+    sweep(p, p->path);
+    if (is_other) {
+        sweep(p, p->before);
     }
-    if (from == PENDING_NOTHING || from == PENDING_HEIR) {
-        return true;
+    for (size_t i = 0; i < p->count; i++) {
+        sweep(p, p->list[i].path);
     }
-    if (!pending_commit(p, UINT64_MAX)) {
-        return false;
+    switch (from) {
+    case PENDING_NOTHING:
+        return begin_empty(p);
+    case PENDING_NEWCOMER:
+        return go_on_behind(p);
+    case PENDING_HEIR:
+        return !is_other || go_on_behind(p);
+    case PENDING_CHECKPOINT:
+        return pending_commit(p, UINT64_MAX) && (is_other ? go_on_behind(p) : check_length(p));
+    case PENDING_PASSED:
+        break;
     }
-    return p->is_other || (from == PENDING_PASSED ? go_on_behind(p) : check_length(p));
+    return pending_commit(p, UINT64_MAX) && go_on_behind(p);
 }

@@ -13,6 +13,8 @@
  *                segment goes only after the file was synced; a half copy is written over.
  *             G3 a file that is shorter than its segments say, or longer, is not touched, nor one
  *                in which somebody else's bytes stand where a segment goes.
+ *             G4 where another file was written before, this one goes on behind what it holds and
+ *                what still waits for it: it may have been written to before that.
  * See:        pe/builtin/file_sink.c, tests/unit/builtin/pending_test.c */
 #ifndef OXB_PE_BUILTIN_PENDING_H
 #define OXB_PE_BUILTIN_PENDING_H
@@ -33,12 +35,13 @@ struct segment {
 
 struct pending { /* a zeroed struct is empty */
     char *path;
+    char *uid;
     char *prefix;    /* of the segments' paths, up to UID and a dot */
     uint64_t generation;
     uint64_t end;    /* length `path` has when everything closed is committed */
     struct segment *list;
     size_t count, capacity;
-    bool is_other;   /* restored from a snapshot for another file: this one begins empty */
+    char *before;    /* the file of the snapshot it was restored from; NULL: of none */
     uint64_t number; /* of the next segment */
     int fd;          /* of the open one; -1: none */
     void *hash;      /* of what was written to it */
@@ -61,12 +64,14 @@ bool pending_commit(struct pending *p, uint64_t epoch);
 json_t *pending_save(const struct pending *p);
 bool pending_load(struct pending *p, const json_t *saved);
 enum pending_from {
-    PENDING_NOTHING,   /* the file is emptied */
+    PENDING_NOTHING,   /* the topology begins: the file is emptied */
+    PENDING_NEWCOMER,  /* it runs already: on behind what is there */
     PENDING_CHECKPOINT,/* what it covers is committed; G3 */
     PENDING_PASSED,    /* the same, but more was committed after it, and stays: on behind that */
     PENDING_HEIR       /* the instance before it: what it has closed waits for its checkpoints */
 };
-/* pending_begin - at start.  Segments that nobody knows are removed.
+/* pending_begin - at start.  Segments that nobody knows are removed, beside this file and those it
+ * was restored for.
  * Return: false, see `error`. */
 bool pending_begin(struct pending *p, enum pending_from from);
 

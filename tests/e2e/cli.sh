@@ -99,6 +99,36 @@ check_same "a wrong file ends run with 3" $? 3
 check_same "a wrong file ends validate with 3" $? 3
 check "... and -o json has the problem" grep -q '"ok":false.*"line":4,' <(compact "$WORK/out")
 
+# ---- a worker that is started wrongly, or where another one is
+wrongly() { # WHAT EXIT_CODE WORD OPTIONS...
+    local what=$1 wanted=$2 word=$3
+    shift 3
+    timeout -k 5 10 "$BIN/oxbow-worker" --master 127.0.0.1:1 --data "$WORK/wrong" "$@" \
+        >"$WORK/out" 2>"$WORK/out.err"
+    check_same "a worker $what ends with $wanted" $? "$wanted"
+    check "... and says why" grep -q -- "$word" "$WORK/out.err"
+}
+wrongly "with half a label" 2 'write --label KEY=VALUE' --label side
+wrongly "with half an address" 2 '"nowhere" is not an address; write HOST:PORT' --master nowhere
+wrongly "with an option that is none" 2 'unrecognized option' --speed 5
+wrongly "in a folder that cannot be made" 1 'cannot create folder /proc/x' --data /proc/x
+spawn first "$BIN/oxbow-worker" --master 127.0.0.1:1 --data "$WORK/taken"
+wait_for 10 test -e "$WORK/taken/lock"
+wrongly "in a folder of another" 3 "another process uses the folder $WORK/taken; give each" \
+    --data "$WORK/taken"
+kill -9 "$LAST_PID"
+spawn master "$BIN/oxbow-master" --data "$WORK/m" --listen 127.0.0.1:0 --http 127.0.0.1:0
+wait_for 10 is_ready master
+timeout -k 5 10 "$BIN/oxbow-worker" --master "$(ready_value master control)" --data "$WORK/taken" \
+    >"$WORK/out" 2>"$WORK/out.err" &
+PIDS+=("$!")
+check "when that has died, the folder is free" wait_for 10 grep -q '^ready' "$WORK/out"
+timeout -k 5 10 "$BIN/oxbow-master" --data "$WORK/m" --listen 127.0.0.1:0 --http 127.0.0.1:0 \
+    >"$WORK/out" 2>"$WORK/out.err"
+check_same "a master in a folder of another ends with 3" $? 3
+check "... and says why" grep -q "another process uses the folder $WORK/m; stop the other" \
+    "$WORK/out.err"
+
 cd "$WORK" || exit 1
 "$BIN/oxbow" new pe my-scale >"$WORK/out" 2>"$WORK/out.err"
 make -C my-scale SDK="$BIN" test run >"$WORK/make.out" 2>"$WORK/make.err"

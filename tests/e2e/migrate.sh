@@ -164,4 +164,42 @@ awk -F'\t' -v keys="$KEYS" '
 check_same "every count once and in order ($(lines_in "$WORK/out"))" "$(cat "$WORK/checked")" \
     "bad=0 wrong=0"
 check_same "all three versions counted" "$(cut -f3 "$WORK/out" | sort -u | paste -sd' ')" "1 2 3"
+
+# ---- what has ended: its entries are migrated all the same, and nothing is said again
+ended() { # VERSION
+    cat >"$WORK/t.yaml" <<YAML
+oxbow: 1
+topology: ended
+checkpoint: {every: 100ms}
+pes:
+  numbers: {use: sequence, with: {count: 5000, keys: 500}, place: {labels: {name: w1}}}
+  tally: {use: ./tally$1.so, uid: tally, place: {labels: {name: w1}}}
+  store: {use: file-sink, with: {path: $WORK/ended, format: tsv}, place: {labels: {name: w1}}}
+  other: {use: sequence, with: {rate: 1000}, place: {labels: {name: w2}}}
+  drop: {use: null-sink, place: {labels: {name: w2}}}
+streams:
+  - {from: numbers, to: tally, by: key}
+  - {from: tally, to: store}
+  - {from: other, to: drop}
+YAML
+}
+ended 1
+oxbow deploy "$WORK/t.yaml" >"$WORK/deploy.out" 2>"$WORK/deploy.err" ||
+    give_up "the other deploys" "$(tail -n1 "$WORK/deploy.err")"
+check "ended: all is written" wait_for 20 lines_above "$WORK/ended" 4999
+for v in 2 3; do
+    ended $v
+    check_same "ended: to version $v" "$(upgrade)" 0
+    check_same "ended: every entry was moved" \
+        "$(sed -nE 's/.*"state_entries_moved": ([0-9]+).*/\1/p' "$WORK/receipt")" 500
+    oxbow checkpoint ended >/dev/null 2>"$WORK/checkpoint.err"
+    check_same "ended: saved under version $v" $? 0
+done
+kill -9 "${WORKER_PID[w1]}"
+start_worker w1 --label name=w1
+check "ended: its worker dies and comes back" wait_for 20 state_is ended running
+oxbow checkpoint ended >/dev/null 2>"$WORK/checkpoint.err"
+check_same "ended: and is saved again" $? 0
+oxbow stop ended --now >/dev/null 2>&1
+check_same "ended: nothing is said again" "$(lines_in "$WORK/ended")" 5000
 finish

@@ -20,8 +20,9 @@ streams:
 checkpoint: {every: 500ms}
 YAML
 }
-start_dying() { # NAME: it dies at the next GO once $WORK/armed is there
-    OXBOW_FAILPOINTS=heard.go.before=kill OXBOW_FAILPOINTS_WHEN=$WORK/armed \
+# Not where it hears GO: the markers of the others may be there first, and it is done by then.
+start_dying() { # NAME: once $WORK/armed is there it dies before it says DONE
+    OXBOW_FAILPOINTS=send.done.before=kill OXBOW_FAILPOINTS_WHEN=$WORK/armed \
         start_worker "$1" --label "name=$1"
 }
 upgrade() { # OPTIONS...

@@ -79,12 +79,6 @@ void fake_send(struct fake_worker *w, const struct msg *m)
     strbuf_fini(&frame);
 }
 
-void fake_report_end(struct fake_worker *w, uint64_t count)
-{
-    const struct msg m = {.kind = M_REPORT_END, .REPORT_END = {count}};
-    fake_send(w, &m);
-}
-
 /* Take one whole message out of what was read.  false: there is none. */
 static bool take(struct fake_worker *w)
 {
@@ -107,6 +101,22 @@ static bool take(struct fake_worker *w)
 
 enum got { GOT_MESSAGE, GOT_END, GOT_NOTHING };
 
+/* receive - what comes within `ms`, in any pieces. */
+static enum got receive(struct fake_worker *w, int ms)
+{
+    struct pollfd p = {.fd = w->fd, .events = POLLIN};
+    char chunk[65536];
+    if (poll(&p, 1, ms) <= 0) {
+        return GOT_NOTHING;
+    }
+    ssize_t n = recv(w->fd, chunk, sizeof chunk, 0);
+    if (n <= 0) {
+        return GOT_END;
+    }
+    strbuf_add(&w->in, chunk, (size_t)n);
+    return GOT_MESSAGE;
+}
+
 static enum got next(struct fake_worker *w, unsigned ms)
 {
     uint64_t until = now_ms() + ms, beat_at = 0;
@@ -125,15 +135,45 @@ static enum got next(struct fake_worker *w, unsigned ms)
             fake_send(w, &beat);
             beat_at = now + BEAT_MS;
         }
-        struct pollfd p = {.fd = w->fd, .events = POLLIN};
-        char chunk[65536];
-        if (poll(&p, 1, 50) > 0) {
-            ssize_t n = recv(w->fd, chunk, sizeof chunk, 0);
-            if (n <= 0) {
-                return GOT_END;
-            }
-            strbuf_add(&w->in, chunk, (size_t)n);
+        if (receive(w, 50) == GOT_END) {
+            return GOT_END;
         }
+    }
+}
+
+/* cut - take the first message of `kind` out of what was read, whatever came before it. */
+static bool cut(struct fake_worker *w, enum msg_kind wanted)
+{
+    uint32_t bytes;
+    uint16_t kind;
+    for (size_t at = 0; at + FRAME_HEAD_BYTES <= w->in.bytes; at += FRAME_HEAD_BYTES + bytes) {
+        char *frame = w->in.data + at;
+        assert_true(frame_head_read((const uint8_t *)frame, &bytes, &kind));
+        size_t end = at + FRAME_HEAD_BYTES + bytes;
+        if (kind == wanted && end <= w->in.bytes) {
+            memmove(frame, w->in.data + end, w->in.bytes - end);
+            w->in.bytes -= end - at;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Messages of one connection are heeded in order, so the answer to a question asked behind it says
+ * that the end of the report was. */
+void fake_report_end(struct fake_worker *w, uint64_t count)
+{
+    const struct msg end = {.kind = M_REPORT_END, .REPORT_END = {count}};
+    const struct msg question = {.kind = M_ARTIFACT_GET, .ARTIFACT_GET = {.digest = "none"}};
+    uint64_t until = now_ms() + FAKE_WAIT_MS;
+    fake_send(w, &end);
+    fake_send(w, &question);
+    while (!cut(w, M_ARTIFACT_CHUNK)) {
+        enum got got = receive(w, 50);
+        if (got == GOT_END) {
+            return; /* the next read says so */
+        }
+        assert_true(now_ms() < until);
     }
 }
 

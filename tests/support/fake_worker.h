@@ -27,6 +27,8 @@ void fake_join(struct fake_worker *w, uint16_t port, const char *name, uint64_t 
 void fake_connect(struct fake_worker *w, uint16_t port); /* no HELLO */
 void fake_hello(struct fake_worker *w, const char *name, uint64_t incarnation);
 void fake_send(struct fake_worker *w, const struct msg *m);
+/* fake_report_end - the report is at its end, and the master has heard so: what is asked of it on
+ * another connection from now on finds the worker joined. */
 void fake_report_end(struct fake_worker *w, uint64_t count);
 /* fake_expect - the next message but heartbeats must be of this kind. */
 const struct msg *fake_expect(struct fake_worker *w, enum msg_kind kind);

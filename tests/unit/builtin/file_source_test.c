@@ -141,18 +141,16 @@ static void csv_errors_name_the_line(void **state)
     expect_error("n\n\n", csv, "n: i64, m: f32[2]", "no column `m`");
 }
 
-static void what_is_no_file_is_an_error_at_start(void **state)
+static void what_is_no_file_is_an_error_before_it_starts(void **state)
 {
     (void)state;
     struct pe_run r;
     unlink(path);
-    assert_true(open_source(&r, "", LINE, 0, 1));
-    assert_false(pe_run_start(&r));
+    assert_false(open_source(&r, "", LINE, 0, 1));
     assert_non_null(strstr(r.fail.what, "No such file"));
     pe_run_close(&r);
     assert_int_equal(mkdir(path, 0700), 0);
-    assert_true(open_source(&r, "", LINE, 0, 1));
-    assert_false(pe_run_start(&r));
+    assert_false(open_source(&r, "", LINE, 0, 1));
     assert_non_null(strstr(r.fail.what, "a folder"));
     pe_run_close(&r);
     rmdir(path);
@@ -325,7 +323,7 @@ int main(void)
         cmocka_unit_test(json_lines_fill_the_declared_fields),
         cmocka_unit_test(csv_columns_are_found_by_name),
         cmocka_unit_test(csv_errors_name_the_line),
-        cmocka_unit_test(what_is_no_file_is_an_error_at_start),
+        cmocka_unit_test(what_is_no_file_is_an_error_before_it_starts),
         cmocka_unit_test(instances_share_the_lines_of_a_file),
         cmocka_unit_test(a_restored_source_goes_on),
         cmocka_unit_test(a_bad_line_is_told_once_and_gone_past),

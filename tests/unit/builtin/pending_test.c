@@ -1,6 +1,6 @@
 /* tests/unit/builtin/pending_test.c - file-sink with checkpoints: exactly once, whatever dies when.
  *
- * Goal:   G1-G3 of pe/builtin/pending.h.
+ * Goal:   G1-G4 of pe/builtin/pending.h.
  * Method: a sink is driven through checkpoints by hand and abandoned at every point; the next one
  *         is restored from a snapshot, as a recovery does.  Half commits are made for every length
  *         a crash could leave. */
@@ -8,6 +8,7 @@
 #include "core/mem.h"
 #include "core/prng.h"
 #include "pe/builtin/builtin.h"
+#include "pe/instance.h"
 #include "tests/support/pe_run.h"
 
 #include <setjmp.h>
@@ -36,9 +37,16 @@ static int leave_folder(void **state)
     return system("rm -rf \"$PWD\"") == 0 ? chdir("/") : -1;
 }
 
+static bool open_at(struct pe_run *r, const char *name, uint64_t generation)
+{
+    char params[64];
+    snprintf(params, sizeof params, "{\"path\":\"%s\"}", name);
+    return pe_run_open_exact(r, &builtin_file_sink, params, "n: i64", generation);
+}
+
 static bool open_exact(struct pe_run *r, uint64_t generation)
 {
-    return pe_run_open_exact(r, &builtin_file_sink, "{\"path\":\"out\"}", "n: i64", generation);
+    return open_at(r, path, generation);
 }
 
 static void feed(struct pe_run *r, int n)
@@ -348,6 +356,64 @@ static void a_successor_goes_on_with_what_is_pending(void **state)
     pe_snapshot_fini(&s);
 }
 
+static void another_file_goes_on_behind_what_it_holds(void **state)
+{
+    (void)state;
+    struct pe_run r[5];
+    struct pe_snapshot s;
+    assert_int_equal(file_write_safe("other", "before\n", 7, NULL), ERR_OK);
+    assert_true(open_exact(&r[0], 1));
+    assert_true(pe_run_start(&r[0]));
+    feed(&r[0], 1);
+    for (int n = 1; n < 4; n++) { /* other, out, other: nothing is committed between */
+        s = save(&r[n - 1], 0);
+        assert_true(open_at(&r[n], n % 2 == 1 ? "other" : "out", 1));
+        assert_int_equal(pe_restore(r[n].pe, s.data, s.bytes, 2, &r[n].fail), ERR_OK);
+        assert_true(pe_run_start(&r[n]));
+        pe_run_close(&r[n - 1]);
+        pe_snapshot_fini(&s);
+        feed(&r[n], n + 1);
+    }
+    expect("");
+    s = save(&r[3], 9);
+    pe_run_close(&r[3]); /* dies; the checkpoint was complete, and is of `other` */
+    assert_true(open_at(&r[4], "out", 2));
+    assert_int_equal(pe_restore(r[4].pe, s.data, s.bytes, 2, &r[4].fail), ERR_OK);
+    assert_true(pe_run_start(&r[4]));
+    pe_snapshot_fini(&s);
+    expect("{\"n\":1}\n{\"n\":3}\n");
+    char *other = text_of("other");
+    assert_string_equal(other, "before\n{\"n\":2}\n{\"n\":4}\n");
+    mem_free(other);
+    feed(&r[4], 5);
+    s = save(&r[4], 10);
+    assert_int_equal(pe_commit(r[4].pe, 10), OXB_OK);
+    expect("{\"n\":1}\n{\"n\":3}\n{\"n\":5}\n");
+    assert_int_equal(segments(), 0);
+    pe_snapshot_fini(&s);
+    pe_run_close(&r[4]);
+}
+
+static void a_newcomer_to_what_runs_empties_nothing(void **state)
+{
+    (void)state;
+    struct pe_run r;
+    assert_int_equal(file_write_safe(path, "before\n", 7, NULL), ERR_OK);
+    assert_true(open_exact(&r, 1));
+    r.pe->joins = true;
+    assert_true(pe_run_start(&r));
+    feed(&r, 1);
+    struct pe_snapshot s = save(&r, 3);
+    assert_int_equal(pe_commit(r.pe, 3), OXB_OK);
+    expect("before\n{\"n\":1}\n");
+    pe_snapshot_fini(&s);
+    pe_run_close(&r);
+    assert_true(open_exact(&r, 1));
+    assert_true(pe_run_start(&r));
+    expect("");
+    pe_run_close(&r);
+}
+
 /* Random lives: feed, checkpoint, complete, die and recover from the newest complete one. */
 static void random_deaths_leave_every_line_once(void **state)
 {
@@ -427,6 +493,8 @@ int main(void)
         cmocka_unit_test(bytes_of_somebody_else_are_not_written_over),
         cmocka_unit_test(a_removed_one_leaves_a_will_that_another_process_carries_out),
         cmocka_unit_test(a_successor_goes_on_with_what_is_pending),
+        cmocka_unit_test(another_file_goes_on_behind_what_it_holds),
+        cmocka_unit_test(a_newcomer_to_what_runs_empties_nothing),
         cmocka_unit_test(random_deaths_leave_every_line_once),
     };
     return cmocka_run_group_tests(tests, enter_folder, leave_folder);

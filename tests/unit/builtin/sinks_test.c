@@ -85,7 +85,7 @@ static void tsv_and_the_number_of_the_instance(void **state)
     expect_file(numbered, "1\ta\\tb\n");
 }
 
-static void a_fresh_sink_truncates_and_a_restored_one_appends(void **state)
+static void a_fresh_sink_truncates_and_any_other_appends(void **state)
 {
     (void)state;
     struct pe_run a;
@@ -104,13 +104,18 @@ static void a_fresh_sink_truncates_and_a_restored_one_appends(void **state)
     assert_int_equal(pe_run_feed(&b, "{\"n\":2,\"s\":\"\"}"), OXB_OK);
     pe_run_close(&b);
     expect_file(path, "{\"n\":1,\"s\":\"\"}\n{\"n\":2,\"s\":\"\"}\n");
-    assert_true(open_sink(&b, path, "", 1, 2)); /* another file: this one is fresh */
+    char numbered[72];
+    snprintf(numbered, sizeof numbered, "%s.1", path);
+    assert_int_equal(file_write_safe(numbered, "before\n", 7, NULL), ERR_OK);
+    assert_true(open_sink(&b, path, "", 1, 2)); /* another file, which it may have written before */
     assert_int_equal(pe_restore(b.pe, saved, bytes, 2, &b.fail), ERR_OK);
     assert_true(pe_run_start(&b));
     pe_run_close(&b);
     free(saved);
-    char numbered[72];
-    snprintf(numbered, sizeof numbered, "%s.1", path);
+    expect_file(numbered, "before\n");
+    assert_true(open_sink(&b, path, "", 1, 2));
+    assert_true(pe_run_start(&b));
+    pe_run_close(&b);
     expect_file(numbered, "");
 }
 
@@ -134,9 +139,12 @@ static void a_full_disk_is_an_error_with_path_and_reason(void **state)
     strbuf_fini(&rows);
     assert_int_equal(pe_finish(r.pe), OXB_ERROR);
     pe_run_close(&r);
-    assert_true(open_sink(&r, "/nowhere/at/all", "", 0, 1));
-    assert_false(pe_run_start(&r));
+    assert_false(open_sink(&r, "/nowhere/at/all", "", 0, 1)); /* before it would start */
     assert_non_null(strstr(r.fail.what, "/nowhere/at/all: cannot open it"));
+    pe_run_close(&r);
+    assert_false(open_sink(&r, "/tmp", "", 0, 1));
+    assert_non_null(strstr(r.fail.what, "/tmp: cannot open it for writing on "));
+    assert_non_null(strstr(r.fail.what, ": Is a directory"));
     pe_run_close(&r);
 }
 
@@ -189,7 +197,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lines_are_in_the_file_after_a_flush),
         cmocka_unit_test(tsv_and_the_number_of_the_instance),
-        cmocka_unit_test(a_fresh_sink_truncates_and_a_restored_one_appends),
+        cmocka_unit_test(a_fresh_sink_truncates_and_any_other_appends),
         cmocka_unit_test(a_full_disk_is_an_error_with_path_and_reason),
         cmocka_unit_test(many_batches_arrive_whole),
         cmocka_unit_test(stdout_sink_prints_when_input_pauses),

@@ -62,9 +62,9 @@ static void a_format_decides_the_schema_of_a_source(void **state)
         const char *declared;
         bool good;
     } cases[] = {
-        {&builtin_file_source, "{\"path\":\"/dev/null\"}", NULL, true},
-        {&builtin_file_source, "{\"path\":\"/dev/null\",\"format\":\"csv\"}", "n: i64", true},
-        {&builtin_file_source, "{\"path\":\"/dev/null\",\"format\":\"jsonl\"}", NULL, false},
+        {&builtin_file_source, "{\"path\":\"/etc/passwd\"}", NULL, true},
+        {&builtin_file_source, "{\"path\":\"/etc/passwd\",\"format\":\"csv\"}", "n: i64", true},
+        {&builtin_file_source, "{\"path\":\"/etc/passwd\",\"format\":\"jsonl\"}", NULL, false},
         {&builtin_tcp_source, "{\"listen\":\"127.0.0.1:0\"}", NULL, true},
         {&builtin_tcp_source, "{\"listen\":\"127.0.0.1:0\",\"format\":\"jsonl\"}", NULL, false},
         {&builtin_sequence, "{\"bytes\":0}", NULL, true},
