@@ -58,6 +58,21 @@ static bool may_change(const struct part *d)
     return d->state == DEPLOYMENT_RUNNING || d->state == DEPLOYMENT_ENDED;
 }
 
+/* give_up_older - a master that asks for the next change of the version that runs has no decision
+ * of the one before, which another life of it had begun: its ABORT is on its way, or waits until
+ * this worker says that it is ready. */
+static void give_up_older(struct part *d, const struct msg_PREPARE *plan)
+{
+    if (plan->base_version == 0 || plan->base_version != d->version) {
+        return;
+    }
+    if (d->pending != NULL && !d->pending->dropping && d->pending->op < plan->op) {
+        part_unstage(d);
+    } else if (d->change != NULL && !change_is_going(d) && change_op(d) < plan->op) {
+        change_abort(d);
+    }
+}
+
 void agent_prepare(struct agent *a, const struct msg *m)
 {
     const struct msg_PREPARE *plan = &m->PREPARE;
@@ -89,6 +104,9 @@ void agent_prepare(struct agent *a, const struct msg *m)
     if (d != NULL && plan->gen > d->gen && plan->base_version == 0) {
         part_drop(d); /* a recovery: what ran before it is void; READY waits until it is gone */
         d = NULL;
+    }
+    if (d != NULL) {
+        give_up_older(d, plan);
     }
     struct fail why = {0};
     bool fresh = plan->remove_instances_count == 0 && plan->members_count == 0 &&
