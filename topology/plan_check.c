@@ -236,6 +236,13 @@ static char *scale_loses(const struct pe *a, const struct pe *b)
                       a->parallelism, b->parallelism);
 }
 
+/* is_another - a source or sink of another type takes this one's place: how far that had read ends
+ * with it, and what it has not committed is its will, as if it were removed. */
+static bool is_another(const struct pe *a, const struct pe *b)
+{
+    return !is_users(a->desc) && a->desc->snapshots && strcmp(a->desc->name, b->desc->name) != 0;
+}
+
 void plan_check_state(struct plan *p, const struct plan_input *in)
 {
     const struct diff *d = p->diff;
@@ -264,6 +271,10 @@ void plan_check_state(struct plan *p, const struct plan_input *in)
         }
         if (why != NULL) {
             p->drops[i] = may_lose(p, b, agreed, why, hint);
+        } else if (is_another(a, b)) {
+            p->drops[i] = true;
+            plan_note(p, mem_printf("%s: %s takes the place of %s, and begins anew", b->name,
+                                    b->desc->name, a->desc->name));
         }
     }
 }

@@ -383,6 +383,7 @@ static void take_arrivals(struct chain *c)
             c->members[at] = c->members[at - 1];
         }
         c->members[at] = i;
+        c->failed = c->failed || atomic_load(&i->state) == INSTANCE_FAILED; /* at its cut */
         if (!i->started && i->takes != NULL) {
             c->begun = false; /* it starts when its gate has opened */
         } else if (!i->started && c->begun && !instance_start(i)) {
