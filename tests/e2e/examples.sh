@@ -16,7 +16,8 @@ for script in "$ROOT"/examples/*/run.sh; do
 done
 mkdir -p "$WORK/sdk/lib"
 ln -s "$BIN/liboxbow.a" "$WORK/sdk/lib"
-SDK_LIBS=$(PKG_CONFIG_PATH=$BIN pkg-config --define-variable=prefix="$WORK/sdk" --static --libs oxbow)
+SDK_LIBS=$(PKG_CONFIG_PATH=$BIN pkg-config --define-variable=prefix="$WORK/sdk" \
+    --static --libs oxbow)
 export SDK_LIBS
 timeout -k 5 120 "$ROOT/examples/embedded/run.sh" >"$WORK/static.out" 2>"$WORK/static.err"
 check_same "example embedded, linked statically" $? 0
