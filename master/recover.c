@@ -27,6 +27,7 @@
 #include "master/keeping.h"
 #include "master/master.h"
 #include "master/upgrade.h"
+#include "topology/plan.h"
 #include "topology/recovery.h"
 
 #include <inttypes.h>
@@ -216,16 +217,34 @@ static void add_restore(struct keeping *k, const struct pgraph *g, uint32_t numb
                              .own = own};
 }
 
+/* drops_state - as the change to this version dropped it: what was saved under that version, or
+ * under one of the same content, is the state it has had since.  After a restart of the master what
+ * the change dropped is not known, but what it was allowed to. */
+static bool drops_state(const struct deployment *d, const struct store_checkpoint *c, uint32_t pe)
+{
+    const struct keeping *k = d->keeping;
+    const struct upgrade *u = d->upgrade;
+    if (c->version == d->version || (d->back.from != 0 && k->repairs == 0)) {
+        return false;
+    }
+    const bool *drops = k->drops;
+    if (drops == NULL && u != NULL) {
+        drops = u->plan != NULL ? u->plan->drops : u->drops;
+    }
+    return drops != NULL ? drops[pe] : d->topology->pes[pe].state_drop;
+}
+
 /* What each instance takes: position and the like of its own predecessor, its key groups from
  * whoever had them. */
-static enum err make_restores(struct keeping *k, const struct pgraph *g,
+static enum err make_restores(const struct deployment *d, const struct pgraph *g,
                               const struct store_checkpoint *c, struct fail *f)
 {
+    struct keeping *k = d->keeping;
     free_restores(k);
     for (uint32_t i = 0; i < g->instance_count; i++) {
         const struct pinstance *n = &g->instances[i];
         const struct pe *pe = &g->topology->pes[n->pe];
-        bool none = pe->state_drop || (k->stays != NULL && k->stays[i]);
+        bool none = drops_state(d, c, n->pe) || (k->stays != NULL && k->stays[i]);
         for (size_t s = 0; s < c->snapshot_count && !none; s++) {
             const struct store_snapshot *from = &c->snapshots[s];
             if (strcmp(from->uid, pe->uid) != 0 || from->epoch_count == 0) {
@@ -572,7 +591,7 @@ static enum err begin(struct master *m, struct deployment *d, struct fail *f)
         store_checkpoint_fini(&from);
         return e != ERR_OK ? e : ERR_AGAIN;
     }
-    e = make_restores(k, g, &from, f);
+    e = make_restores(d, g, &from, f);
     k->from_epoch = from.epoch;
     k->from_is_passed = from.is_passed;
     store_checkpoint_fini(&from);

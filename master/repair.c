@@ -244,6 +244,8 @@ enum err repair_begin(struct master *m, struct deployment *d, struct deployment 
     next->keeping->repairs = d->version;
     mem_free(next->keeping->repaired);
     next->keeping->repaired = find_repaired(p);
+    mem_free(next->keeping->drops);
+    next->keeping->drops = upgrade_drops(p);
     (void)plan_take_graph(p);
     plan_free(p);
     tell_topology(m, next);

@@ -24,8 +24,16 @@ void upgrade_free(struct upgrade *u, const struct pgraph *graph)
     plan_free(u->plan);
     json_decref(u->about);
     mem_free(u->pauses_us);
+    mem_free(u->drops);
     mem_free(u->covering);
     mem_free(u);
+}
+
+bool *upgrade_drops(const struct plan *p)
+{
+    bool *drops = mem_array(p->diff->to->pe_count, sizeof *drops);
+    memcpy(drops, p->drops, p->diff->to->pe_count * sizeof *drops);
+    return drops;
 }
 
 /* Of two changes without a checkpoint between them the sets would have to be put together: then it
@@ -33,6 +41,9 @@ void upgrade_free(struct upgrade *u, const struct pgraph *graph)
 void upgrade_keep_covering(struct deployment *d, const struct deployment *base)
 {
     const struct plan *p = d->upgrade->plan;
+    if (p != NULL && d->upgrade->drops == NULL) {
+        d->upgrade->drops = upgrade_drops(p);
+    }
     if (base == NULL || base->keeping == NULL || p == NULL || p->cover == NULL ||
         (base->upgrade != NULL && base->keeping->complete_version != base->version)) {
         return;

@@ -6,6 +6,7 @@
  * See:        pe/builtin/file_follow.c, tests/unit/builtin/file_source_test.c */
 #include "pe/builtin/file_source.h"
 
+#include "core/hash.h"
 #include "core/limits.h"
 #include "core/mem.h"
 #include "pe/batch.h"
@@ -14,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -122,11 +124,14 @@ int file_open(struct oxb_pe *pe, struct file_source *s)
     }
     s->pos.parallelism = oxb_parallelism(pe);
     bool is_same = s->pos.inode == now.st_ino && s->pos.device == now.st_dev;
-    if (s->is_restored && s->follows && !is_same) {
+    uint64_t path = hash_bytes(s->path, strlen(s->path));
+    bool is_renamed = s->pos.path != 0 && s->pos.path != path;
+    if (s->is_restored && !is_same && (s->follows || is_renamed)) { /* R5 */
         oxb_log(pe, OXB_WARN, "%s is another file now; reading it from its beginning", s->path);
-        s->pos.begin = s->pos.offset = s->pos.line = 0;
-        s->pos.end = UINT64_MAX;
+        s->pos = (struct file_position){.parallelism = s->pos.parallelism, .end = UINT64_MAX};
+        s->is_restored = false;
     }
+    s->pos.path = path;
     s->pos.inode = now.st_ino;
     s->pos.device = now.st_dev;
     if (!s->is_restored && !take_range(pe, s, (uint64_t)now.st_size)) {
@@ -477,11 +482,11 @@ static int restore(struct oxb_pe *pe, const void *data, size_t bytes, uint32_t v
 {
     struct file_source *s = oxb_self(pe);
     (void)version;
-    if (bytes != sizeof s->pos) {
+    if (bytes != sizeof s->pos && bytes != offsetof(struct file_position, path)) {
         return oxb_fail(pe, "the saved position has %zu bytes, not %zu", bytes, sizeof s->pos);
     }
-    struct file_position pos;
-    memcpy(&pos, data, sizeof pos);
+    struct file_position pos = {0};
+    memcpy(&pos, data, bytes);
     if (pos.parallelism == 0) { /* saved before start: nothing was read */
         return OXB_OK;
     }

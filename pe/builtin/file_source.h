@@ -4,7 +4,9 @@
  * Invariants: R1 pos.offset is the first byte that no emitted tuple covers; a snapshot is it.
  *             R2 read_offset is the file position behind the buffer's last byte.
  *             R3 instance i of N reads the lines that begin in [size*i/N, size*(i+1)/N), the size
- *             being the file's at start: every line has one reader. */
+ *             being the file's at start: every line has one reader.
+ *             R5 another file under another name is read from its beginning; under the same name it
+ *             is taken for a copy, where it is not followed. */
 #ifndef OXB_PE_BUILTIN_FILE_SOURCE_H
 #define OXB_PE_BUILTIN_FILE_SOURCE_H
 
@@ -23,6 +25,7 @@ struct file_position { /* the snapshot */
     uint64_t device; /* which file this is about */
     uint64_t inode;
     uint64_t parallelism;
+    uint64_t path;     /* hash of what it was called; 0: not known, an older program saved it */
 };
 
 struct file_source {

@@ -229,6 +229,45 @@ static void a_restored_source_goes_on(void **state)
     strbuf_fini(&file);
 }
 
+/* open_restored - one that is to read `name`, from where `saved` was. */
+static void open_restored(struct pe_run *r, const char *name, const void *saved, size_t bytes)
+{
+    char params[64];
+    snprintf(params, sizeof params, "{\"path\":\"%s\"}", name);
+    assert_true(pe_run_open(r, &builtin_file_source, params, NULL, LINE, 0, 1));
+    assert_int_equal(pe_restore(r->pe, saved, bytes, 1, &r->fail), ERR_OK);
+    assert_true(pe_run_start(r));
+    assert_int_equal(pe_run_to_end(r), OXB_END);
+}
+
+static void another_file_is_read_from_its_beginning(void **state)
+{
+    (void)state;
+    struct pe_run a, b;
+    void *saved;
+    size_t bytes;
+    expect("1\n2\n3\n", "", LINE, "{\"line\":\"1\"}\n{\"line\":\"2\"}\n{\"line\":\"3\"}\n");
+    assert_true(open_source(&a, "", LINE, 0, 1));
+    assert_true(pe_run_start(&a));
+    assert_int_equal(pe_produce(a.pe, 2), OXB_OK);
+    assert_int_equal(pe_snapshot(a.pe, &saved, &bytes), ERR_OK);
+    pe_run_close(&a);
+    assert_int_equal(rename("in", "in.1"), 0); /* renamed, it is the same one */
+    open_restored(&b, "in.1", saved, bytes);
+    assert_string_equal(pe_run_text(&b), "{\"line\":\"3\"}\n");
+    pe_run_close(&b);
+    put("w", "4\n5\n6\n", 6); /* put back by a copy, under the name it had */
+    open_restored(&b, "in", saved, bytes);
+    assert_string_equal(pe_run_text(&b), "{\"line\":\"6\"}\n");
+    pe_run_close(&b);
+    assert_int_equal(rename("in", "in.1"), 0);
+    open_restored(&b, "in.1", saved, bytes);
+    assert_string_equal(pe_run_text(&b),
+                        "{\"line\":\"4\"}\n{\"line\":\"5\"}\n{\"line\":\"6\"}\n");
+    pe_run_close(&b);
+    free(saved);
+}
+
 static void a_bad_line_is_told_once_and_gone_past(void **state)
 {
     (void)state;
@@ -326,6 +365,7 @@ int main(void)
         cmocka_unit_test(what_is_no_file_is_an_error_before_it_starts),
         cmocka_unit_test(instances_share_the_lines_of_a_file),
         cmocka_unit_test(a_restored_source_goes_on),
+        cmocka_unit_test(another_file_is_read_from_its_beginning),
         cmocka_unit_test(a_bad_line_is_told_once_and_gone_past),
         cmocka_unit_test(a_line_beyond_the_limit_is_an_error_with_its_number),
         cmocka_unit_test(a_followed_file_may_grow_shrink_and_be_replaced),

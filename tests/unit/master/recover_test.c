@@ -94,6 +94,34 @@ static void a_recovery_leaves_a_receipt_that_a_restart_keeps(void **state)
     expect_receipt(&q, newest);
 }
 
+static void state_is_dropped_by_a_change_and_by_no_recovery(void **state)
+{
+    (void)state;
+    static const char drops[] = "oxbow: 1\n"
+                                "topology: t\n"
+                                "fusion: off\n"
+                                "pes:\n"
+                                "  src: {use: sequence, with: {keys: 4}}\n"
+                                "  sum: {use: count, with: {by: key}, state: drop}\n"
+                                "streams:\n"
+                                "  - {from: src, to: sum, by: key}\n"
+                                "checkpoint: {every: 1h, keep: 2}\n";
+    int status;
+    mem_free(http_call(r.http, "POST", "/v1/topologies", "application/yaml", drops, &status));
+    assert_int_equal(status, 202);
+    struct plan p = expect_prepare(&a);
+    go_through(&a, &p, W1);
+    expect_state("running");
+    (void)complete(&a, &p, W1);
+    fake_leave(&a);
+    fake_join(&a, r.control, "w1", W1 + 7);
+    fake_report_end(&a, 0);
+    struct plan q = expect_prepare(&a);
+    assert_int_equal(q.restore_count, 2); /* the count's, too */
+    go_through(&a, &q, W1 + 7);
+    expect_state("running");
+}
+
 static void before_the_first_checkpoint_it_begins_anew(void **state)
 {
     (void)state;
@@ -428,6 +456,7 @@ int main(void)
         WITH_MASTER(a_checkpoint_counts_when_every_instance_is_saved),
         WITH_MASTER(a_lost_worker_is_replaced_and_the_newest_checkpoint_restored),
         WITH_MASTER(a_recovery_leaves_a_receipt_that_a_restart_keeps),
+        WITH_MASTER(state_is_dropped_by_a_change_and_by_no_recovery),
         WITH_MASTER(before_the_first_checkpoint_it_begins_anew),
         WITH_MASTER(a_branch_that_shares_no_stream_with_the_loss_stays),
         WITH_MASTER(without_checkpoints_a_loss_degrades_and_the_topology_fails),
