@@ -122,7 +122,8 @@ $(B)/oxbow.schema.json: $(B)/oxbow
 	$(B)/oxbow pe list --schema >$@
 $(B)/oxbow.pc: Makefile
 	@mkdir -p $(@D)
-	@printf 'prefix=%s\nName: oxbow\nDescription: SDK of the Oxbow stream engine\nVersion: %s\nCflags: -I$${prefix}/include\nLibs: -L$${prefix}/lib -loxbow\n' "$(PREFIX)" "$(VERSION)" >$@
+	@printf 'prefix=%s\nName: oxbow\nDescription: SDK of the Oxbow stream engine\nVersion: %s\nCflags: -I$${prefix}/include\nLibs: -L$${prefix}/lib -loxbow\nLibs.private: %s\n' \
+	  "$(PREFIX)" "$(VERSION)" "$(strip $(LIBS) -pthread)" >$@
 
 # ---- tests
 $(B)/tests/unit/%_test: $(B)/tests/unit/%_test.o $(SUPPORT) $(MASTER) $(CLI) $(TOPOLOGY) $(LIB)

@@ -117,6 +117,11 @@ static void report_file(struct loaded *l, const struct load_file *file)
     diags_sort(d);
 }
 
+static enum err check_wiring(const struct catalog_wiring *w, struct fail *f)
+{
+    return wiring_check(w->use, w->params, w->in, w->declared, w->out, f);
+}
+
 void load_check(struct loaded *l, const char *program)
 {
     struct fail f;
@@ -129,6 +134,7 @@ void load_check(struct loaded *l, const char *program)
         abort(); /* our own descriptions: a unit test holds them valid */
     }
     mem_free(builtins);
+    catalog_set_check(l->catalog, check_wiring);
     for (size_t i = 0; i < l->file_count; i++) {
         describe_file(l, &l->files[i], program);
     }

@@ -19,7 +19,8 @@ const struct verb verb_history = {
     .help =
         "Example: oxbow history access\n\n"
         "Every version, oldest first: what it was made from, what the change to it cost, and how\n"
-        "often it was recovered after a worker was lost.",
+        "often it was recovered after a worker was lost; below, the checkpoints that recoveries\n"
+        "could not use, and why.",
     .args_min = 1,
     .args_max = 1,
     .run = run_history,
@@ -98,8 +99,8 @@ static void print_recovery(struct cli *cli, const json_t *r)
         fputs("the beginning\n", cli->out);
     }
     if (json_count_of(r, "damaged") != 0) {
-        fprintf(cli->out, "  checkpoint %" PRIu64 " is damaged: an older one was taken\n",
-                json_count_of(r, "damaged"));
+        fprintf(cli->out, "  checkpoint %" PRIu64 " is damaged, an older one was taken: %s\n",
+                json_count_of(r, "damaged"), json_text_of(r, "damage"));
     }
     print_replayed(cli, r);
 }
@@ -205,6 +206,24 @@ static int run_receipt(struct cli *cli, const void *options, char **args, unsign
     return code;
 }
 
+/* What recoveries of a version could not go back to. */
+static void print_damaged(struct cli *cli, const json_t *version)
+{
+    const json_t *r;
+    size_t i;
+    json_array_foreach(json_object_get(version, "recoveries"), i, r)
+    {
+        if (json_count_of(r, "damaged") != 0) {
+            fprintf(cli->out,
+                    "version %" PRIu64 ", recovery to generation %" PRIu64 ": checkpoint %" PRIu64
+                    " is damaged, %" PRIu64 " was taken: %s\n",
+                    json_count_of(version, "version"), json_count_of(r, "gen"),
+                    json_count_of(r, "damaged"), json_count_of(r, "checkpoint"),
+                    json_text_of(r, "damage"));
+        }
+    }
+}
+
 static int run_history(struct cli *cli, const void *options, char **args, unsigned arg_count)
 {
     static const char *const heads[] = {">VERSION", ">FROM",  "STATE",      "RESULT",
@@ -247,6 +266,10 @@ static int run_history(struct cli *cli, const void *options, char **args, unsign
     }
     table_print(&t, cli->out, cli->color_out);
     table_fini(&t);
+    json_array_foreach(list, i, one)
+    {
+        print_damaged(cli, one);
+    }
     json_decref(list);
     return EXIT_DONE;
 }

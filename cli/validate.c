@@ -20,6 +20,7 @@ const struct verb verb_validate = {
     .help = "Example: oxbow validate access.yaml\n\n"
             "Reads a topology file and the plug-ins it names, and prints every problem as\n"
             "`file:line:column: message (hint)`, sorted by line.  Touches no cluster.\n"
+            "Built-in PEs are asked whether they take their parameters with what comes in.\n"
             "Exit code 3 when there is an error, 0 when there are warnings at most.",
     .args_min = 1,
     .args_max = 1,

@@ -307,6 +307,11 @@ void view_topology(const json_t *topology, FILE *out, bool color)
                 where[0] != '\0' ? "'" : "", json_text_of(error, "message"),
                 hint[0] != '\0' ? "; " : "", hint);
     }
+    const json_t *damaged = json_object_get(json_object_get(topology, "checkpoint"), "damaged");
+    if (json_is_object(damaged)) {
+        fprintf(out, "checkpoint %" PRIu64 " is damaged, the recovery took an older one: %s\n",
+                json_count_of(damaged, "epoch"), json_text_of(damaged, "what"));
+    }
     view_trouble(topology, out);
     fputc('\n', out);
     view_pes(topology, out, color);

@@ -60,6 +60,9 @@ struct keeping {
     uint64_t from_epoch;          /* being restored; 0: from the beginning */
     bool from_is_passed;          /* output was committed after it, and stays */
     uint64_t bad_epoch;           /* it, and newer ones, are not whole; 0: none */
+    char bad_why[256];            /* what is damaged of it; valid if bad_epoch */
+    uint64_t passed_epoch;        /* bad_epoch of the latest recovery that is over; 0: none */
+    char passed_why[256];         /* bad_why of that one */
     bool recovering;              /* d->change is the recovery's */
     uint64_t repairs;             /* version whose PEs get other code by it (repair.h); 0: none */
     bool *repaired;               /* [PEs]: these; NULL as that */

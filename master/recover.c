@@ -650,6 +650,7 @@ void recover_not_ready(struct master *m, struct deployment *d, enum err code,
         log_event(LOG_ERROR, "checkpoint.damaged", "topology=%s epoch=%" PRIu64 " what=\"%s\"",
                   d->name, k->from_epoch, why->what);
         k->bad_epoch = k->from_epoch;
+        snprintf(k->bad_why, sizeof k->bad_why, "%.250s", why->what);
     } else if (++k->tries >= TRIES_MAX || code == ERR_VERSION || code == ERR_INVALID) {
         fail_for_good(m, d, why);
     }
@@ -724,6 +725,8 @@ static void keep_receipt(struct master *m, const struct deployment *d, uint64_t 
     json_object_set_new(receipt, "cause", status_text(k->cause));
     json_object_set_new(receipt, "damaged",
                         k->bad_epoch != 0 ? json_integer((json_int_t)k->bad_epoch) : json_null());
+    json_object_set_new(receipt, "damage",
+                        k->bad_epoch != 0 ? status_text(k->bad_why) : json_null());
     char *why = gone != NULL ? mem_printf("'%s' cannot be read again: what it had read and no "
                                           "checkpoint covers is lost",
                                           gone->name)
@@ -767,6 +770,8 @@ void recover_over(struct master *m, struct deployment *d, bool done)
     free_restores(k);
     forget_staying(k); /* it was of this recovery's tries, and of this version's graph */
     d->fail = (struct fail){0};
+    k->passed_epoch = k->bad_epoch;
+    memcpy(k->passed_why, k->bad_why, sizeof k->passed_why);
     k->bad_epoch = 0; /* checkpoints of now on are newer, and whole as far as anybody knows */
     k->recoveries++;
     k->fruitless = k->from_epoch == k->fruitless_epoch ? k->fruitless + 1 : 1;

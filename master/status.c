@@ -49,6 +49,17 @@ static json_t *change_json(const struct deployment *d)
                                        "state", change_state_name(d->next->change.state));
 }
 
+/* The checkpoint that the recovery under way, or else the latest one, has passed over; null: none.
+ */
+static json_t *damaged_json(const struct keeping *k)
+{
+    bool now = k->bad_epoch != 0;
+    uint64_t epoch = now ? k->bad_epoch : k->passed_epoch;
+    return epoch == 0 ? json_null()
+                      : json_pack("{s:I, s:o}", "epoch", (json_int_t)epoch, "what",
+                                  status_text(now ? k->bad_why : k->passed_why));
+}
+
 /* NULL as JSON when the topology takes none. */
 static json_t *checkpoint_json(const struct deployment *d)
 {
@@ -57,13 +68,14 @@ static json_t *checkpoint_json(const struct deployment *d)
         return json_null();
     }
     const struct checkpoint *c = &k->machine;
-    return json_pack("{s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "epoch",
+    return json_pack("{s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "epoch",
                      (json_int_t)c->complete, "live", (int)checkpoint_is_live(c), "completed",
                      (json_int_t)c->completed, "failed", (json_int_t)c->failed, "voided",
                      (json_int_t)c->voided, "last_us", (json_int_t)c->last_us, "last_bytes",
                      (json_int_t)k->last_bytes, "last_pause_us", (json_int_t)k->last_pause_us,
                      "recoveries", (json_int_t)k->recoveries, "error",
-                     k->last_error[0] != '\0' ? status_text(k->last_error) : json_null());
+                     k->last_error[0] != '\0' ? status_text(k->last_error) : json_null(),
+                     "damaged", damaged_json(k));
 }
 
 json_t *status_topology(const struct deployment *d)

@@ -56,4 +56,21 @@ MUST_CHECK enum err describe_plugin(const char *program, const char *file, char 
 /* describe_plugin_main - the child's side: prints the array on stdout.  Return: exit code. */
 int describe_plugin_main(const char *file);
 
+/* ---- would a built-in PE take these parameters with these tuples?  pe/wiring.c
+ * The schema expressions of pe/pe.h say which fields a PE needs, not that a constant fits the field
+ * it is compared with or a model's input the fields gathered into it.  The PE's own code knows;
+ * asked here, it says before a deploy what it would say on a worker. */
+
+/* wiring_check - by the code that a worker runs in `prepare` and `bind`, without an instance that
+ * anything could run on.
+ * @use:    as in the topology.  What is no built-in, has no such check or would touch more than
+ *          memory in it passes.
+ * @params: canonical JSON object, with the defaults filled in.
+ * @in:     the schema of input port 0, as text; @declared: of `out:`, or NULL; @out: of output
+ *          port 0, or NULL when it has none or is not known.
+ * Return: ERR_INVALID with `f` set when the PE would refuse; the text names the parameter in
+ * backquotes in front, or what is wrong in it in quotes. */
+MUST_CHECK enum err wiring_check(const char *use, const char *params, const char *in,
+                                 const char *declared, const char *out, struct fail *f);
+
 #endif

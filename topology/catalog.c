@@ -16,6 +16,7 @@ struct entry {
 struct catalog {
     struct entry **entries; /* each allocated, so that borrowed descriptions stay where they are */
     size_t count, capacity;
+    catalog_check_fn check; /* NULL: nobody to ask */
 };
 
 static void param_fini(struct param_desc *p)
@@ -276,4 +277,14 @@ void catalog_each(const struct catalog *c, void (*fn)(void *arg, const struct pe
     for (size_t i = 0; i < c->count; i++) {
         fn(arg, &c->entries[i]->desc);
     }
+}
+
+void catalog_set_check(struct catalog *c, catalog_check_fn fn)
+{
+    c->check = fn;
+}
+
+enum err catalog_check(const struct catalog *c, const struct catalog_wiring *w, struct fail *f)
+{
+    return c->check != NULL ? c->check(w, f) : ERR_OK;
 }

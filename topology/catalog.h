@@ -62,4 +62,21 @@ const char *catalog_nearest(const struct catalog *c, const char *use);
 void catalog_each(const struct catalog *c, void (*fn)(void *arg, const struct pe_desc *d),
                   void *arg);
 
+/* What a PE would get: for who knows its code. */
+struct catalog_wiring {
+    const char *use;
+    const char *params;   /* canonical JSON, defaults filled in */
+    const char *in;       /* schema of input port 0 */
+    const char *declared; /* of `out:`; NULL: none */
+    const char *out;      /* of output port 0; NULL: none, or not known */
+};
+/* A refusal is ERR_INVALID with `f` set. */
+typedef enum err (*catalog_check_fn)(const struct catalog_wiring *w, struct fail *f);
+/* catalog_set_check - from now on every PE whose input is known is shown to `fn`, which runs code
+ * and reads files: for tools at the user's side, not for the master. */
+void catalog_set_check(struct catalog *c, catalog_check_fn fn);
+/* catalog_check - ERR_OK also where nobody was set to ask. */
+MUST_CHECK enum err catalog_check(const struct catalog *c, const struct catalog_wiring *w,
+                                  struct fail *f);
+
 #endif

@@ -57,6 +57,11 @@ void params_read(struct draft *dr, struct pe *p, const struct dpe *at); /* param
 void params_check_fields(struct draft *dr, const struct pe *p, const struct dpe *at);
 void check_topology(struct draft *dr); /* check.c */
 void check_files(struct draft *dr);    /* files.c: one writer each */
+/* ---- wiring.c
+ * check_wiring - does its code take the parameters with what comes in?
+ * place_in_with - of what `text`, a complaint about the PE, names in its `with:`. */
+struct place_at place_in_with(const struct pe *p, const struct dpe *at, const char *text);
+void check_wiring(struct draft *dr, const struct pe *p, const struct dpe *at);
 /* resolve_schemas - every port of the first `ordered` PEs of topology.order. */
 void resolve_schemas(struct draft *dr, uint32_t ordered); /* resolve.c */
 /* check_supported - what the format has and the engine has not yet. */

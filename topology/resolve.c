@@ -126,8 +126,8 @@ static void make_outputs(struct draft *dr, struct pe *p, const struct dpe *at)
             diags_error(dr->d, p->at, mem_dup("add `out: {field: type, ...}`"),
                         "'%s' must say which fields it gives", p->name);
         } else if (e != ERR_OK && e != ERR_NOTFOUND && e != ERR_AGAIN) {
-            diags_error(dr->d, at->with != NULL ? at->with->at : p->at, mem_dup(f.hint), "'%s': %s",
-                        p->name, f.what);
+            diags_error(dr->d, place_in_with(p, at, f.what), mem_dup(f.hint), "'%s': %s", p->name,
+                        f.what);
         }
     }
     check_out(dr, p, at);
@@ -258,6 +258,9 @@ void resolve_schemas(struct draft *dr, uint32_t ordered)
         if (dr->d->errors == errors && !dr->pes[pe].params_bad) {
             check_inputs(dr, p);
             make_outputs(dr, p, &dr->pes[pe]);
+        }
+        if (dr->d->errors == errors && !dr->pes[pe].params_bad) {
+            check_wiring(dr, p, &dr->pes[pe]);
         }
     }
     for (uint32_t i = 0; i < t->stream_count; i++) {

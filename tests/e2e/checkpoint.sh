@@ -69,15 +69,55 @@ oxbow deploy "$WORK/t.yaml" >"$WORK/again.out" 2>"$WORK/again.err"
 check_same "deployed anew" $? 0
 wait_for 20 tuples_above saved store in 1000
 oxbow checkpoint saved >"$WORK/verb.out" 2>&1
-for f in "$WORK/data.master/checkpoints/saved"/*.tally.0; do
-    printf '\377' | dd of="$f" bs=1 seek=60 conv=notrunc status=none
-done
-for w in w1 w2; do
-    kill -9 "${WORKER_PID[$w]}" && wait "${WORKER_PID[$w]}" 2>/dev/null
-    start_worker $w
-done
+damage() { # FILE...
+    local f
+    for f in "$@"; do
+        printf '\377' | dd of="$f" bs=1 seek=60 conv=notrunc status=none
+    done
+}
+restart_workers() {
+    local w
+    for w in w1 w2; do
+        kill -9 "${WORKER_PID[$w]}" && wait "${WORKER_PID[$w]}" 2>/dev/null
+        start_worker $w
+    done
+}
+damage "$WORK/data.master/checkpoints/saved"/*.tally.0
+restart_workers
 check "a flipped byte in every checkpoint: a clear stop" wait_for 30 state_is saved failed
 check "with the reason" \
     bash -c "curl -sS '$URL/v1/topologies/saved' |
         grep -q 'no checkpoint of topology saved is whole'"
+
+# Only the newest is damaged, and nothing that it committed shows outside: the one before is used.
+cat >"$WORK/t.yaml" <<YAML
+oxbow: 1
+topology: older
+pes:
+  numbers: {use: sequence, with: {rate: 20000, keys: $KEYS}}
+  tally: {use: count, with: {by: key}}
+  end: {use: null-sink}
+streams:
+  - {from: numbers, to: tally, by: key}
+  - {from: tally, to: end}
+checkpoint: {every: 1h, keep: 2}
+YAML
+says_damaged() { # COMMAND...: it names the checkpoint and the reason
+    oxbow "$@" | grep -q "checkpoint $bad is damaged, .*: .*tally.0"
+}
+oxbow deploy "$WORK/t.yaml" >"$WORK/older.out" 2>"$WORK/older.err"
+check_same "another one is deployed" $? 0
+for n in 1 2; do oxbow checkpoint older >"$WORK/verb.out" 2>&1; done
+bad=$(sed -nE 's/^checkpoint ([0-9]+) of.*/\1/p' "$WORK/verb.out")
+damage "$WORK/data.master/checkpoints/older/$bad.tally.0"
+restart_workers
+check "the newest one is damaged: status says which, and why" \
+    wait_for 30 says_damaged status older
+check "... the one before is gone back to" wait_for 30 state_is older running
+check "... history tells it" says_damaged history older
+check "... and the receipt" says_damaged receipt older
+oxbow checkpoint older >"$WORK/verb.out" 2>&1
+restart_workers
+not_damaged() { state_is older running && ! says_damaged status older; }
+check "... after the next recovery the status is quiet again" wait_for 30 not_damaged
 finish

@@ -69,6 +69,22 @@ oxbow validate "$WORK/t.yaml" >"$WORK/validate.out" 2>&1
 check "a model that is not there is an error with its place" \
     grep -qE 't.yaml:11:14: .*none.onnx' "$WORK/validate.out"
 
+# wrong NAME FROM TO PLACE WORDS: the topology with FROM replaced by TO is refused there
+wrong() {
+    topology "$WORK/wrong.yaml" ./first.onnx $device
+    sed -i "s/$2/$3/" "$WORK/wrong.yaml"
+    oxbow validate "$WORK/wrong.yaml" >"$WORK/validate.out" 2>&1
+    check_same "$1 is refused" $? 3
+    check "$1: with its place" grep -q "wrong.yaml:$4: 'net': .*$5.* (.*)" "$WORK/validate.out"
+}
+topology "$WORK/t.yaml" ./first.onnx $device
+oxbow validate "$WORK/t.yaml" >"$WORK/validate.out" 2>&1
+check_same "a model whose fields fit is valid" $? 0
+wrong "a field that no tuple has" "x: pixels" "x: colours" 12:15 "the field 'colours'"
+wrong "an input that the model lacks" "x: pixels" "z: pixels" 12:12 "the model has no input 'z'"
+wrong "a field of another size" "f32.4." "f32[3]" 12:12 "its fields have 3 elements"
+wrong "an output that the model lacks" "scores: y" "scores: z" 13:21 "the model has no output 'z'"
+
 write_rows 0 5000
 topology "$WORK/t.yaml" ./first.onnx $device
 oxbow deploy "$WORK/t.yaml" >"$WORK/deploy.out" 2>"$WORK/deploy.err" ||

@@ -353,6 +353,8 @@ static void checkpoints_behind_a_damaged_one_count(void **state)
     json_t *list = http_json(r.http, "GET", "/v1/topologies/t/receipts", NULL, NULL, &status);
     json_t *damaged = json_object_get(json_array_get(list, 0), "damaged");
     assert_int_equal(json_integer_value(damaged), older + 1);
+    assert_string_equal(json_string_value(json_object_get(json_array_get(list, 0), "damage")),
+                        "snapshot 7.sum.0: damaged");
     json_decref(list);
     const struct msg *told = fake_expect(&a, M_CHECKPOINT_COMPLETE); /* what it stands on */
     assert_int_equal(told->CHECKPOINT_COMPLETE.epoch, older);

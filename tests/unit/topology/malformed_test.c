@@ -277,7 +277,7 @@ static const struct malformed table[] = {
     {HEAD
      "pes:\n" "  a: {use: sequence}\n" "  b: {use: set, with: {fields: {1a: 2}}}\n"
      "  z: {use: null-sink}\n" "streams:\n" "  - {from: a, to: b}\n" "  - {from: b, to: z}\n",
-     5, 23, "not a field name", "fields are named"},
+     5, 33, "not a field name", "fields are named"},
     {HEAD
      "pes:\n" "  a: {use: sequence}\n" "  b: {use: union, with: {x: 1}}\n"
      "  z: {use: null-sink}\n" "streams:\n" "  - {from: a, to: b}\n" "  - {from: b, to: z}\n",
