@@ -237,6 +237,7 @@ static void on_welcome(struct agent *a, const struct msg_WELCOME *m)
     }
     a->term = m->term;
     a->joined = true;
+    a->complained = false;
     a->retry_ms = RECONNECT_MS_MIN;
     about_told(&a->crash, a->o.crash_path);
     timer_stop(a->retry);
@@ -342,7 +343,10 @@ static void on_closed(void *arg, struct conn *c, const char *why)
     if (a->conn != c) {
         return;
     }
-    log_event(a->joined ? LOG_WARN : LOG_INFO, "agent.disconnected", "why=\"%s\"", why);
+    /* Of a master that is not there once is enough; it is tried on and on. */
+    log_event(a->joined || !a->complained ? LOG_WARN : LOG_INFO, "agent.disconnected",
+              "why=\"%s\"", why);
+    a->complained = true;
     a->conn = NULL;
     a->joined = false;
     a->fetch.active = false;

@@ -25,6 +25,7 @@ struct agent {
     struct labels labels;
     struct conn *conn;
     bool joined;
+    bool complained; /* that there is no master, since it was joined last */
     uint64_t term; /* highest seen */
     uint64_t retry_ms;
     struct timer *retry, *report;

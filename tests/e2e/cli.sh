@@ -116,7 +116,9 @@ spawn first "$BIN/oxbow-worker" --master 127.0.0.1:1 --data "$WORK/taken"
 wait_for 10 test -e "$WORK/taken/lock"
 wrongly "in a folder of another" 3 "another process uses the folder $WORK/taken; give each" \
     --data "$WORK/taken"
-kill -9 "$LAST_PID"
+check "a worker that finds no master says so" \
+    wait_for 10 grep -q 'agent.disconnected why="cannot connect to 127.0.0.1:1' "$WORK/first.err"
+kill -9 "${PIDS[-1]}"
 spawn master "$BIN/oxbow-master" --data "$WORK/m" --listen 127.0.0.1:0 --http 127.0.0.1:0
 wait_for 10 is_ready master
 timeout -k 5 10 "$BIN/oxbow-worker" --master "$(ready_value master control)" --data "$WORK/taken" \
