@@ -223,6 +223,7 @@ enum err running_begin(struct master *m, struct deployment *d, struct deployment
 {
     next->upgrade->plan = p;
     next->upgrade->about = upgrade_about(p);
+    next->drops = json_incref(json_object_get(next->upgrade->about, "drops"));
     next->graph = p->to;
     next->version = d->last_version + 1;
     next->last_version = next->version;

@@ -166,6 +166,7 @@ void deployment_free(struct deployment *d)
     free_views(d);
     carry_fini(&d->carry);
     json_decref(d->back.repairs);
+    json_decref(d->drops);
     change_fini(&d->change);
     if (d->graph != NULL) {
         pgraph_free(d->graph);

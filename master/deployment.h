@@ -114,6 +114,7 @@ struct deployment {
         json_t *repairs;         /* repair.h; NULL: it is a rollback */
     } back;                      /* a version made by a recovery that is not over */
     bool waits;                  /* its change decides when a checkpoint is over */
+    json_t *drops;               /* upgrade_drops, also after a restart; NULL: deployed */
     struct upgrade *upgrade;     /* how this version came from another; NULL: deployed */
     struct carry carry;          /* counters of what changes have removed */
     struct {                     /* what the ledgers found since it was last told */

@@ -47,7 +47,6 @@ void keeping_free(struct keeping *k)
     crashes_fini(&k->crashes);
     mem_free(k->stays);
     mem_free(k->repaired);
-    mem_free(k->drops);
     mem_free(k->replaces);
     mem_free(k->tuples.items);
     mem_free(k->live_tuples.items);
@@ -304,8 +303,6 @@ void keeping_hand_on(struct master *m, struct deployment *d, struct deployment *
     }
     next->keeping = d->keeping;
     d->keeping = NULL;
-    mem_free(next->keeping->drops); /* of a repair before this change */
-    next->keeping->drops = NULL;
     for (uint32_t i = 0; i < next->graph->worker_count; i++) {
         struct part *p = &next->parts[i];
         const struct part *was = deployment_part(d, p->worker_id);

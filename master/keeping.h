@@ -66,7 +66,6 @@ struct keeping {
     bool recovering;              /* d->change is the recovery's */
     uint64_t repairs;             /* version whose PEs get other code by it (repair.h); 0: none */
     bool *repaired;               /* [PEs]: these; NULL as that */
-    bool *drops;                  /* [PEs]: their state is dropped, as agreed; NULL likewise */
     bool apart;                   /* what the loss does not touch may stay: it runs as planned */
     bool *stays;                  /* [instances of the graph]: not rolled back; NULL: all are */
     bool refused;                 /* somebody could not do, or in time, what the last try asked */

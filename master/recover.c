@@ -27,7 +27,6 @@
 #include "master/keeping.h"
 #include "master/master.h"
 #include "master/upgrade.h"
-#include "topology/plan.h"
 #include "topology/recovery.h"
 
 #include <inttypes.h>
@@ -218,20 +217,20 @@ static void add_restore(struct keeping *k, const struct pgraph *g, uint32_t numb
 }
 
 /* drops_state - as the change to this version dropped it: what was saved under that version, or
- * under one of the same content, is the state it has had since.  After a restart of the master what
- * the change dropped is not known, but what it was allowed to. */
-static bool drops_state(const struct deployment *d, const struct store_checkpoint *c, uint32_t pe)
+ * under one of the same content, is the state it has had since. */
+static bool drops_state(const struct deployment *d, const struct store_checkpoint *c,
+                        const struct pe *pe)
 {
-    const struct keeping *k = d->keeping;
-    const struct upgrade *u = d->upgrade;
-    if (c->version == d->version || (d->back.from != 0 && k->repairs == 0)) {
-        return false;
+    bool is_rollback = d->back.from != 0 && d->keeping->repairs == 0;
+    size_t i;
+    json_t *uid;
+    json_array_foreach(d->drops, i, uid)
+    {
+        if (strcmp(json_string_value(uid), pe->uid) == 0) {
+            return c->version != d->version && !is_rollback;
+        }
     }
-    const bool *drops = k->drops;
-    if (drops == NULL && u != NULL) {
-        drops = u->plan != NULL ? u->plan->drops : u->drops;
-    }
-    return drops != NULL ? drops[pe] : d->topology->pes[pe].state_drop;
+    return false;
 }
 
 /* What each instance takes: position and the like of its own predecessor, its key groups from
@@ -244,7 +243,7 @@ static enum err make_restores(const struct deployment *d, const struct pgraph *g
     for (uint32_t i = 0; i < g->instance_count; i++) {
         const struct pinstance *n = &g->instances[i];
         const struct pe *pe = &g->topology->pes[n->pe];
-        bool none = drops_state(d, c, n->pe) || (k->stays != NULL && k->stays[i]);
+        bool none = drops_state(d, c, pe) || (k->stays != NULL && k->stays[i]);
         for (size_t s = 0; s < c->snapshot_count && !none; s++) {
             const struct store_snapshot *from = &c->snapshots[s];
             if (strcmp(from->uid, pe->uid) != 0 || from->epoch_count == 0) {

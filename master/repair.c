@@ -223,8 +223,9 @@ enum err repair_begin(struct master *m, struct deployment *d, struct deployment 
         return e;
     }
     become_next(d, next, p);
-    e = deploy_rollback(m, next, d->version, epoch, false, json_pack("{s:O}", "repairs", repairs),
-                        f);
+    next->drops = upgrade_drops(p);
+    e = deploy_rollback(m, next, d->version, epoch, false,
+                        json_pack("{s:O, s:O}", "repairs", repairs, "drops", next->drops), f);
     if (e != ERR_OK) {
         deployment_drop_graph(next); /* the caller's plan has it */
         return e;
@@ -244,8 +245,6 @@ enum err repair_begin(struct master *m, struct deployment *d, struct deployment 
     next->keeping->repairs = d->version;
     mem_free(next->keeping->repaired);
     next->keeping->repaired = find_repaired(p);
-    mem_free(next->keeping->drops);
-    next->keeping->drops = upgrade_drops(p);
     (void)plan_take_graph(p);
     plan_free(p);
     tell_topology(m, next);

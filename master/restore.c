@@ -343,6 +343,11 @@ static enum err rebuild(struct master *m, struct deployment *d, const struct sto
         carry_read(d, carried);
         json_decref(carried);
     }
+    if (v->base != 0) {
+        json_t *about = json_loads(v->about, 0, NULL);
+        d->drops = json_incref(json_object_get(about, "drops"));
+        json_decref(about);
+    }
     if (v->base != 0 && d->state == TOPOLOGY_DEPLOYING) {
         d->upgrade = mem_alloc(sizeof *d->upgrade);
         d->upgrade->base = v->base;

@@ -24,16 +24,19 @@ void upgrade_free(struct upgrade *u, const struct pgraph *graph)
     plan_free(u->plan);
     json_decref(u->about);
     mem_free(u->pauses_us);
-    mem_free(u->drops);
     mem_free(u->covering);
     mem_free(u);
 }
 
-bool *upgrade_drops(const struct plan *p)
+json_t *upgrade_drops(const struct plan *p)
 {
-    bool *drops = mem_array(p->diff->to->pe_count, sizeof *drops);
-    memcpy(drops, p->drops, p->diff->to->pe_count * sizeof *drops);
-    return drops;
+    json_t *uids = json_array();
+    for (uint32_t i = 0; i < p->diff->to->pe_count; i++) {
+        if (p->drops[i]) {
+            json_array_append_new(uids, json_string(p->diff->to->pes[i].uid));
+        }
+    }
+    return uids;
 }
 
 /* Of two changes without a checkpoint between them the sets would have to be put together: then it
@@ -41,9 +44,6 @@ bool *upgrade_drops(const struct plan *p)
 void upgrade_keep_covering(struct deployment *d, const struct deployment *base)
 {
     const struct plan *p = d->upgrade->plan;
-    if (p != NULL && d->upgrade->drops == NULL) {
-        d->upgrade->drops = upgrade_drops(p);
-    }
     if (base == NULL || base->keeping == NULL || p == NULL || p->cover == NULL ||
         (base->upgrade != NULL && base->keeping->complete_version != base->version)) {
         return;
@@ -182,6 +182,7 @@ json_t *upgrade_about(const struct plan *p)
     json_object_set_new(about, "instances_touched",
                         json_integer((json_int_t)p->cover->member_count));
     json_object_set_new(about, "workers_touched", json_integer((json_int_t)touched));
+    json_object_set_new(about, "drops", upgrade_drops(p));
     json_object_set_new(about, "features", tally_features(&p->features));
     json_object_set_new(about, "state_bytes_moved", json_integer((json_int_t)p->remote_bytes));
     mem_free(workers);

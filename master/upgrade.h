@@ -38,19 +38,17 @@ struct upgrade {
     uint32_t *pauses_us;
     size_t pause_count, pause_capacity;
     bool silent;                /* some worker's answer was not heard: nothing is known */
-    bool *drops;                /* [PEs]: the state there was, as agreed; NULL: see `plan` */
     bool *covering;             /* [instances of the graph]: they go back with any loss before a
                                  * checkpoint of this version is complete (R20); NULL: not known */
 };
 
 /* upgrade_free - @graph: of the deployment; stays its owner's. */
 void upgrade_free(struct upgrade *u, const struct pgraph *graph);
-/* upgrade_keep_covering - before its plan goes, with what it drops.  @base: what it replaces; NULL:
- * not known. */
+/* upgrade_keep_covering - before its plan goes.  @base: what it replaces; NULL: not known. */
 void upgrade_keep_covering(struct deployment *d, const struct deployment *base);
-/* upgrade_drops - [PEs of the version to come]: those that begin without the state there was.
- * Caller frees. */
-bool *upgrade_drops(const struct plan *p);
+/* upgrade_drops - uids of PEs that begin without the state there was: kept with the version, for
+ * recoveries from before it.  Caller decrefs. */
+json_t *upgrade_drops(const struct plan *p);
 void upgrade_mark(struct deployment *d); /* the change may have stepped: note when */
 void upgrade_note_done(struct deployment *d, const struct msg_DONE *r, uint64_t worker_id);
 /* upgrade_receipt - INTERFACE of docs/API.md; caller decrefs.  @result: "done", "aborted", ... */

@@ -49,6 +49,25 @@ check_same "each number is in the file or at the output, once" \
 topology "$sequence" "use: file-sink, with: {path: $WORK/g}"
 upgrade "and that a file-sink again"
 
+# ---- worker and master die before the first checkpoint of a version: it goes back behind the change
+run checkpoint t
+check_same "a checkpoint of the file-sink" $? 0
+kill -9 "${WORKER_PID[w1]}"
+OXBOW_FAILPOINTS=checkpoint.taken=kill OXBOW_FAILPOINTS_WHEN=$WORK/armed start_worker w1
+check "it is recovered" wait_for 20 state_is t running
+: >"$WORK/armed"
+topology "$sequence" "use: null-sink"
+run upgrade "$WORK/t.yaml" --yes
+is_gone() { ! kill -0 "$1" 2>/dev/null; }
+check "the worker dies" wait_for 20 is_gone "${WORKER_PID[w1]}"
+kill -9 "$MASTER_PID"
+start_master
+start_worker w1
+check "the null-sink is recovered from the file-sink's checkpoint" wait_for 20 state_is t running
+check_same "under its version" "$(oxbow status t | sed -nE 's/^t version ([0-9]+) .*/\1/p')" 5
+run checkpoint t
+check_same "and saved" $? 0
+
 # ---- a source
 seq 1000 >"$WORK/lines"
 topology "use: file-source, with: {path: $WORK/lines, rate: 5000}" \
