@@ -220,9 +220,9 @@ void part_drain(struct part *d)
         return;
     }
     d->state = DEPLOYMENT_DRAINING;
-    for (uint32_t k = 0; k < d->chain_count; k++) {
-        if (d->chains[k]->members[0]->source) {
-            chain_drain(d->chains[k]);
+    for (uint32_t k = 0; k < d->instance_count; k++) {
+        if (d->instances[k]->source) {
+            chain_drain(atomic_load(&d->instances[k]->chain));
         }
     }
 }
@@ -231,8 +231,12 @@ void part_inject(struct part *d, uint64_t epoch)
 {
     for (uint32_t k = 0; k < d->chain_count; k++) {
         chain_void(d->chains[k], epoch); /* what was before it was given up (R17) */
-        if (d->chains[k]->members[0]->source) {
-            chain_inject(d->chains[k], epoch);
+    }
+    /* Who is in a chain only its own thread knows, which a source that has just moved may not have
+     * come to yet. */
+    for (uint32_t k = 0; k < d->instance_count; k++) {
+        if (d->instances[k]->source) {
+            chain_inject(atomic_load(&d->instances[k]->chain), epoch);
         }
     }
 }
