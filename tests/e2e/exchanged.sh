@@ -49,7 +49,7 @@ check_same "each number is in the file or at the output, once" \
 topology "$sequence" "use: file-sink, with: {path: $WORK/g}"
 upgrade "and that a file-sink again"
 
-# ---- worker and master die before the first checkpoint of a version: it goes back behind the change
+# ---- both die before the first checkpoint of a version: it goes back behind the change
 run checkpoint t
 check_same "a checkpoint of the file-sink" $? 0
 kill -9 "${WORKER_PID[w1]}"
